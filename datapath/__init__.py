@@ -1,0 +1,1 @@
+"""Desired state to kernel: delta tracker, reconciler, drivers, packed netlink, event monitor, fake kernel."""

@@ -1,0 +1,1 @@
+"""The gateway daemon: XMPP service, VRF tables, policy, control socket."""

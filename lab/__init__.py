@@ -1,0 +1,1 @@
+"""Hosts in network namespaces on a real kernel, natively or in user-mode Linux: demo, tests, benchmarks."""

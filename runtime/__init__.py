@@ -1,0 +1,1 @@
+"""What every vrfwire program shares: configuration, control socket, output, logging, service notification."""
