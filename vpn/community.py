@@ -42,7 +42,7 @@ def _text(kind: int, value: bytes) -> str:
 
 
 class RouteTarget(NamedTuple):
-    """A route-target extended community: type 0 (2-octet AS), 1 (IPv4 address) or 2 (4-octet AS); six bytes of value."""
+    """A route-target extended community: type 0 (2-octet AS), 1 (IPv4 address), 2 (4-octet AS); six bytes of value."""
 
     kind: int
     value: bytes
