@@ -1,0 +1,82 @@
+"""python -m lab: run things in a lab on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from lab import environment, uml
+from lab.environment import Job
+from lab.errors import EXIT_LAB, LabError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(
+        prog="python -m lab",
+        description="A lab on a real kernel: this one in private namespaces if it has VRF, MPLS and GRE, "
+        "else a user-mode Linux that is booted for it.",
+    )
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    place = common.add_mutually_exclusive_group()
+    place.add_argument("--native", dest="where", action="store_const", const="native", help="use this kernel")
+    place.add_argument("--uml", dest="where", action="store_const", const="uml", help="boot user-mode Linux")
+    common.add_argument("--memory", type=int, default=uml.DEFAULT_MEMORY, help="MiB of a user-mode Linux (%(default)s)")
+    run = commands.add_parser("run", parents=[common], help="run a command inside")
+    run.add_argument("--timeout", type=float, help="seconds until it is ended")
+    run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    commands.add_parser("shell", parents=[common], help="a shell inside")
+    commands.add_parser("probe", help="what this kernel has")
+    return top
+
+
+def command_run(arguments: argparse.Namespace) -> int:
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    if not argv:
+        raise LabError("no command given", "python -m lab run -- COMMAND...")
+    job = Job(argv, timeout=arguments.timeout, memory=arguments.memory)
+    return environment.run(job, environment.choose(arguments.where))
+
+
+def command_shell(arguments: argparse.Namespace) -> int:
+    tty = sys.stdin is not None and sys.stdin.isatty()
+    stdin = None if tty or sys.stdin is None else sys.stdin.buffer.read()
+    job = Job([environment.shell()], console=tty, stdin=stdin, memory=arguments.memory)
+    return environment.run(job, environment.choose(arguments.where))
+
+
+def command_probe(_arguments: argparse.Namespace) -> int:
+    from lab.probe import TRIALS, probe
+
+    found = probe()
+    for name in [*found.missing, *(n for n in TRIALS if found.capable)]:
+        print(f"{name}: {found.missing.get(name, 'ok')}")
+    print(f"environment: {'native' if found.capable else 'user-mode Linux'}")
+    return 0
+
+
+COMMANDS = {"run": command_run, "shell": command_shell, "probe": command_probe}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command of the lab. Returns its exit status: the inner command's own, or 70 when the lab failed."""
+    arguments = parser().parse_args(argv)
+    try:
+        return COMMANDS[arguments.command](arguments)
+    except LabError as error:
+        if error.log:
+            print("--- last lines of the console ---", error.log, "---", sep="\n", file=sys.stderr)
+        print(f"lab: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return EXIT_LAB
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return EXIT_LAB
+
+
+if __name__ == "__main__":
+    sys.exit(main())
