@@ -1,0 +1,117 @@
+"""What a command prints: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TextIO
+
+Row = Mapping[str, object]
+
+_STYLES = {"good": "\x1b[32m", "bad": "\x1b[31m", "warn": "\x1b[33m", "bold": "\x1b[1m"}
+_RESET = "\x1b[0m"
+_COLOURED = {
+    "programmed": "good",
+    "connected": "good",
+    "ok": "good",
+    "yes": "good",
+    "pending": "warn",
+    "connecting": "warn",
+    "detaching": "warn",
+    "degraded": "warn",
+    "stale": "warn",
+    "warning": "warn",
+    "partly": "warn",
+    "error": "bad",
+    "down": "bad",
+    "failed": "bad",
+    "refused": "bad",
+}
+
+
+class Column(NamedTuple):
+    """A column of a table. title: its legend; field: of the row, or a function of the row; right: numbers."""
+
+    title: str
+    field: str | Callable[[Row], object]
+    right: bool = False
+
+    def text(self, row: Row) -> str:
+        return cell(self.field(row) if callable(self.field) else row.get(self.field))
+
+
+def cell(value: object) -> str:
+    """A value in a table or in a list of details; "-" for nothing."""
+    if value is None or value == "" or value == []:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ",".join(cell(element) for element in value)
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Text from elsewhere must not steer the terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def table(rows: Iterable[Row], columns: Sequence[Column], *, legend: bool = True, colour: bool = False) -> str:
+    """An aligned table, lines ending in a line end; "" when there is nothing to print."""
+    texts = [[column.text(row) for column in columns] for row in rows]
+    widths = [len(column.title) if legend else 0 for column in columns]
+    for line in texts:
+        for index, text in enumerate(line):
+            widths[index] = max(widths[index], len(text))
+    lines = []
+    if legend:
+        head = _aligned([column.title for column in columns], columns, widths)
+        lines.append(_paint(head, "bold") if colour else head)
+    for line in texts:
+        aligned = _aligned(line, columns, widths, colour)
+        lines.append(aligned)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _aligned(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int], colour: bool = False) -> str:
+    cells = []
+    for position, (text, column, width) in enumerate(zip(texts, columns, widths, strict=True)):
+        last = position == len(texts) - 1
+        padded = text.rjust(width) if column.right else text if last else text.ljust(width)
+        style = _COLOURED.get(text) if colour else None
+        cells.append(padded.replace(text, _paint(text, style), 1) if style else padded)
+    return "  ".join(cells).rstrip()
+
+
+def details(row: Row, columns: Sequence[Column], *, colour: bool = False) -> str:
+    """One thing, a line a field: "title: value"."""
+    width = max(len(column.title) for column in columns) + 1
+    lines = []
+    for column in columns:
+        text = column.text(row)
+        style = _COLOURED.get(text) if colour else None
+        lines.append(f"{column.title + ':':<{width}} {_paint(text, style) if style else text}\n")
+    return "".join(lines)
+
+
+def document(value: object) -> str:
+    """One JSON document for programs."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def use_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether a stream takes colours: a terminal, and NO_COLOR not set (no-color.org)."""
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb" and stream.isatty()
+
+
+def warn(text: str, program: str = "vrfwire") -> None:
+    """A message for people, on stderr."""
+    print(f"{program}: {_printable(text)}", file=sys.stderr)
+
+
+def _paint(text: str, style: str) -> str:
+    return f"{_STYLES[style]}{text}{_RESET}"
