@@ -1,0 +1,33 @@
+"""XML namespaces of the stream, of the extensions spoken here and of the VPN entry."""
+
+from __future__ import annotations
+
+STREAMS = "http://etherx.jabber.org/streams"
+CLIENT = "jabber:client"
+STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
+STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
+TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+BIND = "urn:ietf:params:xml:ns:xmpp-bind"
+SESSION = "urn:ietf:params:xml:ns:xmpp-session"
+ROSTER = "jabber:iq:roster"
+PING = "urn:xmpp:ping"
+DISCO_INFO = "http://jabber.org/protocol/disco#info"
+DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
+DATA_FORMS = "jabber:x:data"
+RSM = "http://jabber.org/protocol/rsm"
+PUBSUB = "http://jabber.org/protocol/pubsub"
+PUBSUB_ERRORS = "http://jabber.org/protocol/pubsub#errors"
+PUBSUB_EVENT = "http://jabber.org/protocol/pubsub#event"
+PUBSUB_OWNER = "http://jabber.org/protocol/pubsub#owner"
+PUBSUB_OPTIONS = "http://jabber.org/protocol/pubsub#subscribe_options"
+ENTRY = "urn:ietf:params:xml:ns:bgp:l3vpn:unicast"
+"""The route entry of draft-ietf-l3vpn-end-system-06, section 9."""
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """(namespace, local name) of an ElementTree tag; the namespace is "" when there is none."""
+    if tag[:1] == "{":
+        namespace, _, local = tag[1:].partition("}")
+        return namespace, local
+    return "", tag
