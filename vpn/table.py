@@ -180,18 +180,17 @@ class VrfTable(Generic[S]):
 
     # -- changing
 
-    def update(self, source: S, prefix: Prefix, path: Path) -> bool:
-        """Store a source's path, which is then no longer stale; whether the selected path changed."""
+    def update(self, source: S, prefix: Prefix, path: Path, *, stale: bool = False) -> bool:
+        """Store a source's path, fresh unless `stale` says otherwise; whether the selected path changed."""
         paths = self._sources.setdefault(source, {})
         known = paths.get(prefix)
-        stale = self._stale.get(source)
-        if known == path and not (stale and prefix in stale):
+        if known == path and (prefix in self._stale.get(source, ())) == stale:
             return False
         paths[prefix] = path
         if stale:
-            stale.discard(prefix)
-            if not stale:
-                del self._stale[source]
+            self._stale.setdefault(source, set()).add(prefix)
+        else:
+            self._freshen(source, prefix)
         node = self._nodes.get(prefix)
         if node is None:
             node = self._nodes[prefix] = _Node(prefix)
@@ -207,11 +206,7 @@ class VrfTable(Generic[S]):
         if not paths:
             del self._sources[source]
             self._single.pop(source, None)
-        stale = self._stale.get(source)
-        if stale:
-            stale.discard(prefix)
-            if not stale:
-                del self._stale[source]
+        self._freshen(source, prefix)
         node = self._nodes[prefix]
         rest = tuple(other for other in node.sources if other != source)
         node.sources = self._single.setdefault(rest[0], rest) if len(rest) == 1 else rest
@@ -234,6 +229,13 @@ class VrfTable(Generic[S]):
             self._choose(self._nodes[prefix])
         return len(paths)
 
+    def mark_path_stale(self, source: S, prefix: Prefix) -> bool:
+        """Mark one path of a source stale; whether the selected path changed."""
+        if prefix not in self._sources.get(source, ()):
+            return False
+        self._stale.setdefault(source, set()).add(prefix)
+        return self._choose(self._nodes[prefix])
+
     def sweep(self, source: S) -> int:
         """Forget the paths of a source that are still stale; returns how many that were."""
         prefixes = list(self._stale.get(source, ()))
@@ -241,12 +243,21 @@ class VrfTable(Generic[S]):
             self.withdraw(source, prefix)
         return len(prefixes)
 
+    def _freshen(self, source: S, prefix: Prefix) -> None:
+        stale = self._stale.get(source)
+        if stale:
+            stale.discard(prefix)
+            if not stale:
+                del self._stale[source]
+
     # -- the stream of changes
 
     def cursor(self, *, from_start: bool = True) -> Cursor[S]:
         """A new reader. From the start it reads every present prefix first; otherwise only what changes from now on."""
         cursor = Cursor(self, 0 if from_start else self._revision)
         self._cursors.add(cursor)
+        if cursor.revision < self._compacted_at:
+            self._behind += 1
         return cursor
 
     def _candidates(self, node: _Node[S]) -> list[Candidate[S]]:

@@ -1,0 +1,215 @@
+"""What the hosts have published, and the VRF tables made of it; no I/O.
+
+An item belongs to the host that published it. It is kept here once, and its path is in the table of every VPN that
+imports it (policy). The source of a path in a table is its *publisher*: VPN, host, and the part of the item id in front
+of the prefix, i.e. the route distinguisher in text form. Two items of one host for the same prefix (two instances, two
+underlay addresses) are then two paths of that prefix, as two NLRIs with different RDs would be.
+
+When a session ends, the items that it was the last to publish are kept, marked stale, for `stale_time` seconds. A
+new session of the host starts that time anew, and what it publishes again is no longer stale; what is still stale when
+the time is up is deleted. There is no end-of-publish mark, XMPP has none: a host that lost an attachment meanwhile
+retracts the item or lets it expire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gateway.policy import Policy
+from vpn.path import Path
+from vpn.prefix import Prefix
+from vpn.table import VrfTable, multipath
+
+
+class Publisher(NamedTuple):
+    """Source of a path in a VRF table. instance: "ADDRESS:INSTANCE-ID", or "=ITEM-ID" of an id not in that form."""
+
+    vpn: str
+    host: str
+    instance: str
+
+
+class Item(NamedTuple):
+    """A published item."""
+
+    publisher: Publisher
+    prefix: Prefix
+    path: Path
+
+
+class _HostItems:
+    """The items of one host in one VPN. sessions: which session was the last to publish the item."""
+
+    __slots__ = ("publishers", "sessions", "stale")
+
+    def __init__(self) -> None:
+        self.sessions: dict[str, int] = {}
+        self.publishers: dict[Publisher, int] = {}
+        """Publishers with their number of items."""
+        self.stale: set[str] = set()
+
+
+_NONE = _HostItems()
+
+
+class Rib:
+    """Items by VPN and host, VRF tables by VPN, stale timers by host. Times are seconds of any monotonic clock."""
+
+    def __init__(self, policy: Policy, *, stale_time: float = 60.0) -> None:
+        self.policy = policy
+        self.stale_time = stale_time
+        self.tables: dict[str, VrfTable[Publisher]] = {name: VrfTable(multipath) for name in policy.vpns}
+        self._items: dict[str, dict[str, Item]] = {name: {} for name in policy.vpns}
+        self._hosts: dict[str, dict[str, _HostItems]] = {}
+        self._deadlines: dict[str, float] = {}
+
+    # -- reading
+
+    def item(self, vpn: str, item_id: str) -> Item | None:
+        """The item of this id in a known VPN, whoever published it."""
+        return self._items[vpn].get(item_id)
+
+    def items(self, vpn: str) -> Iterator[tuple[str, Item]]:
+        """All items published in a known VPN, by item id."""
+        return iter(self._items[vpn].items())
+
+    def hosts(self) -> tuple[str, ...]:
+        """Hosts that have items."""
+        return tuple(self._hosts)
+
+    def count(self, host: str) -> int:
+        """Number of items of a host, stale ones included."""
+        return sum(len(entry.sessions) for entry in self._hosts.get(host, {}).values())
+
+    def stale(self, host: str) -> int:
+        """Number of stale items of a host."""
+        return sum(len(entry.stale) for entry in self._hosts.get(host, {}).values())
+
+    def is_stale(self, vpn: str, host: str, item_id: str) -> bool:
+        """Whether an item is stale."""
+        return item_id in self._hosts.get(host, {}).get(vpn, _NONE).stale
+
+    def vpns(self, host: str) -> list[str]:
+        """VPNs in which the host has items, sorted."""
+        return sorted(self._hosts.get(host, ()))
+
+    def publishing(self, vpn: str) -> list[str]:
+        """Hosts that have items in a VPN, sorted."""
+        return sorted(host for host, entries in self._hosts.items() if vpn in entries)
+
+    # -- changing
+
+    def publish(self, vpn: str, host: str, item_id: str, prefix: Prefix, path: Path, session: int = 0) -> None:
+        """Store an item in a known VPN, replacing the host's item of that id. The caller has checked ownership."""
+        items = self._items[vpn]
+        known = items.get(item_id)
+        entry = self._hosts.setdefault(host, {}).setdefault(vpn, _HostItems())
+        if known is not None and known.prefix == prefix:
+            publisher = known.publisher
+        else:
+            if known is not None:
+                self._forget(vpn, known)
+            publisher = Publisher(vpn, host, _instance(item_id, prefix))
+            entry.publishers[publisher] = entry.publishers.get(publisher, 0) + 1
+        entry.sessions[item_id] = session
+        entry.stale.discard(item_id)
+        item = items[item_id] = Item(publisher, prefix, path)
+        for name in self.policy.importers(vpn):
+            self.tables[name].update(publisher, prefix, item.path)
+
+    def retract(self, vpn: str, item_id: str) -> bool:
+        """Delete an item of a known VPN; whether there was one."""
+        item = self._items[vpn].pop(item_id, None)
+        if item is None:
+            return False
+        host = item.publisher.host
+        self._forget(vpn, item)
+        entry = self._hosts[host][vpn]
+        del entry.sessions[item_id]
+        entry.stale.discard(item_id)
+        if not entry.sessions:
+            del self._hosts[host][vpn]
+            if not self._hosts[host]:
+                del self._hosts[host]
+        return True
+
+    def _forget(self, vpn: str, item: Item) -> None:
+        """Take an item's path out of the tables."""
+        for name in self.policy.importers(vpn):
+            self.tables[name].withdraw(item.publisher, item.prefix)
+        publishers = self._hosts[item.publisher.host][vpn].publishers
+        publishers[item.publisher] -= 1
+        if not publishers[item.publisher]:
+            del publishers[item.publisher]
+
+    # -- sessions and timers
+
+    def session_started(self, host: str, now: float) -> None:
+        """The host has a new session, and stale_time from now to publish its stale items again."""
+        if host in self._deadlines:
+            self._deadlines[host] = now + self.stale_time
+
+    def session_ended(self, host: str, session: int, now: float) -> int:
+        """A session of the host is over: what it was the last to publish is stale; how many items that are."""
+        count = 0
+        for vpn, entry in self._hosts.get(host, {}).items():
+            tables = [self.tables[name] for name in self.policy.importers(vpn)]
+            for item_id, publishing in entry.sessions.items():
+                if publishing == session and item_id not in entry.stale:
+                    entry.stale.add(item_id)
+                    item = self._items[vpn][item_id]
+                    for table in tables:
+                        table.mark_path_stale(item.publisher, item.prefix)
+                    count += 1
+        if count:
+            self._deadlines[host] = now + self.stale_time
+        return count
+
+    def timer(self) -> float | None:
+        """When expire() is to be called next."""
+        return min(self._deadlines.values(), default=None)
+
+    def expire(self, now: float) -> list[tuple[str, int]]:
+        """Delete what is stale for too long: (host, number of items deleted) of every host whose time is up."""
+        expired = []
+        for host in [host for host, deadline in self._deadlines.items() if deadline <= now]:
+            del self._deadlines[host]
+            gone = [(vpn, item_id) for vpn, entry in self._hosts.get(host, {}).items() for item_id in entry.stale]
+            for vpn, item_id in gone:
+                self.retract(vpn, item_id)
+            expired.append((host, len(gone)))
+        return expired
+
+    # -- policy
+
+    def reload(self, policy: Policy) -> None:
+        """Take a new policy: routes appear in and vanish from the tables in place.
+
+        What was published in a VPN that is gone is deleted, and its table forgotten; who has a cursor of that table
+        can still read the withdrawals.
+        """
+        old = self.policy
+        for name in policy.vpns:
+            if name not in self.tables:
+                self.tables[name] = VrfTable(multipath)
+                self._items[name] = {}
+        for vpn, items in self._items.items():
+            before, after = old.importers(vpn), policy.importers(vpn)
+            for item_id, item in items.items():
+                for name in before - after:
+                    self.tables[name].withdraw(item.publisher, item.prefix)
+                stale = self.is_stale(vpn, item.publisher.host, item_id)
+                for name in after - before:
+                    self.tables[name].update(item.publisher, item.prefix, item.path, stale=stale)
+        self.policy = policy
+        for name in [name for name in self.tables if name not in policy.vpns]:
+            for item_id in list(self._items[name]):
+                self.retract(name, item_id)
+            del self.tables[name], self._items[name]
+
+
+def _instance(item_id: str, prefix: Prefix) -> str:
+    """The publisher's instance: what precedes ":PREFIX" in the item id, or the whole id when it has another form."""
+    suffix = f":{prefix}"
+    return item_id.removesuffix(suffix) if item_id.endswith(suffix) else f"={item_id}"
