@@ -130,20 +130,8 @@ NODES = st.sampled_from(["blue", "red"])
 HOSTS = st.integers(11, 13)
 STEPS = st.lists(
     st.one_of(
-        st.tuples(
-            st.just("publish"),
-            st.sampled_from(["blue", "red"]),
-            st.integers(11, 13),
-            st.sampled_from([P, Q]),
-            st.integers(1, 2),
-        ),
-        st.tuples(
-            st.just("retract"),
-            st.sampled_from(["blue", "red"]),
-            st.integers(11, 13),
-            st.sampled_from([P, Q]),
-            st.just(0),
-        ),
+        st.tuples(st.just("publish"), NODES, HOSTS, st.sampled_from([P, Q]), st.integers(1, 2)),
+        st.tuples(st.just("retract"), NODES, HOSTS, st.sampled_from([P, Q])),
         st.tuples(st.just("end"), HOSTS, st.integers(1, 2)),
         st.tuples(st.just("expire")),
         st.tuples(st.just("reload"), st.sampled_from([MESH, EXTRANET])),
