@@ -1,0 +1,85 @@
+"""What the event monitor reports about the kernel; pure values between datapath/monitor.py and the reconciler.
+
+The monitor is an object with `fileno()` (readable when there is something to report) and `drain()`, which never blocks
+and returns the events since the last call. Rules it follows, so that our own work isn't reported back to us:
+
+- Notifications of routes, neighbours and next hops carry the port id of the socket that asked for the change
+  (nlmsg_pid). Those of our own channels are dropped, best in the kernel by a socket filter (see
+  `channel.own_changes_filter`), or a load of 100,000 routes would overrun the monitor.
+- LinkDown is reported for a change from up to down only, not for a link that was just made and isn't up yet.
+- ObjectChanged is reported when an object no longer is what its driver made of it (a port taken out of its VRF, say),
+  not for every RTM_NEWLINK.
+- An object of ours replaced by one of another owner is reported as ObjectRemoved.
+
+A report may be out of date by the time it is read (the object may be back already), and one too many costs a rewrite of
+one object at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from datapath.values import Key, Kind, Value
+
+
+@dataclass(frozen=True, slots=True)
+class LinkGone:
+    """A device was deleted (or renamed, or moved to another namespace): everything on it is gone."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """A device lost IFF_UP. The kernel has dropped its IPv4 routes, permanent neighbours and nexthop objects (and with
+    those the routes that use them), without a notification of any of it."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """A device appeared or came up: what failed for the lack of it can be tried again."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRemoved:
+    """Somebody else deleted an object of ours."""
+
+    kind: Kind
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectChanged:
+    """Somebody else changed an object of ours, or made one that looks like ours.
+
+    value: what the kernel holds now; None when the notification doesn't tell it, which costs a dump of the kind.
+    """
+
+    kind: Kind
+    key: Key
+    value: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Overrun:
+    """Notifications were lost (ENOBUFS): dump everything again."""
+
+
+KernelEvent = LinkGone | LinkDown | LinkChanged | ObjectRemoved | ObjectChanged | Overrun
+
+
+class Monitor(Protocol):
+    """A source of events."""
+
+    def fileno(self) -> int:
+        """File descriptor that is readable when drain() would return something."""
+        ...
+
+    def drain(self) -> list[KernelEvent]:
+        """Events since the last call, without blocking. Losing notifications is an event (Overrun), no error."""
+        ...

@@ -1,0 +1,215 @@
+"""The datapath as the agent uses it: an asyncio shell around the reconciler.
+
+    agent --put/remove--> Reconciler <--step()-- Datapath._run <--drain()-- event monitor
+      ^                                               |
+      +------------- listeners, wait() --------------+
+
+One task does everything; a step blocks the loop for one batch of netlink messages or one dump, never longer. The agent's own
+calls (put, remove, status) are plain functions that return at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from datapath.driver import Driver
+from datapath.events import Monitor
+from datapath.reconciler import RESYNC_INTERVAL, Reconciler
+from datapath.retry import Jitter
+from datapath.status import Change, Status
+from datapath.values import Key, Kind, Value
+
+log = logging.getLogger("vrfwire.datapath")
+
+Object = tuple[Kind, Key]
+"""How an object is named."""
+Listener = Callable[[Change], None]
+
+_LOGGED_FAILURES = 10
+
+
+class Datapath:
+    """Keeps the kernel as the agent wants it.
+
+    drivers: one per kind in use. monitor: reports what others do to the kernel; without one only the periodic resync finds
+    it. clock: monotonic seconds. jitter: see retry.Jitter. resync_interval: seconds between two dumps of everything.
+    """
+
+    def __init__(
+        self,
+        drivers: Iterable[Driver],
+        monitor: Monitor | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Jitter = random.random,
+        resync_interval: float = RESYNC_INTERVAL,
+    ) -> None:
+        self.reconciler = Reconciler(drivers, jitter=jitter, resync_interval=resync_interval)
+        self._monitor = monitor
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._listeners: list[tuple[frozenset[Kind], Listener]] = []
+        self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
+
+    # Life
+
+    async def start(self) -> None:
+        """Begin to work: the first thing is a dump of every kind (see wait_in_sync())."""
+        if self._monitor is not None:
+            asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._wake.set)
+        self._task = asyncio.create_task(self._run(), name="datapath")
+
+    async def stop(self) -> None:
+        """Stop working. The kernel is left as it is: forwarding goes on.
+
+        Raises what ended the work, if it had ended by itself.
+        """
+        if self._task is None:
+            return
+        if self._monitor is not None:
+            asyncio.get_running_loop().remove_reader(self._monitor.fileno())
+        task, self._task = self._task, None
+        task.cancel()
+        for waiter in self._waiters:
+            waiter.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    async def run_forever(self) -> None:
+        """Return or raise when the work ends; it does so by stop() or by a defect, which must end the daemon."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    # The desired state
+
+    def put(self, *values: Value) -> int:
+        """Want objects. Returns a revision for wait_revision(). Raises ValueError for a kind without driver."""
+        revision = self.reconciler.put_all(values)
+        self._wake.set()
+        return revision
+
+    def remove(self, *objects: Object) -> int:
+        """Want these objects gone. Returns a revision for wait_revision()."""
+        revision = self.reconciler.revision
+        for kind, key in objects:
+            revision = self.reconciler.remove(kind, key)
+        self._wake.set()
+        return revision
+
+    def allow_sweep(self, *kinds: Kind) -> None:
+        """Say that the desired state of these kinds (none: of all) is complete; see Reconciler.allow_sweep()."""
+        self.reconciler.allow_sweep(*kinds)
+        self._wake.set()
+
+    def resync(self, kinds: Iterable[Kind] | None, reason: str) -> None:
+        """Dump these kinds (None: all) again."""
+        self.reconciler.resync(kinds, reason)
+        self._wake.set()
+
+    # What became of it
+
+    def status(self, kind: Kind, key: Key) -> Status:
+        """Status of one object."""
+        return self.reconciler.status(kind, key)
+
+    def listen(self, kinds: Iterable[Kind], listener: Listener) -> Callable[[], None]:
+        """Call listener for every status change of objects of these kinds; it must not block or raise.
+
+        An object put while the kernel already has it is reported too. Returns a function that ends it.
+        """
+        entry = (frozenset(kinds), listener)
+        self.reconciler.watch(*entry[0])
+        self._listeners.append(entry)
+        return lambda: self._listeners.remove(entry)
+
+    async def wait(self, objects: Iterable[Object], timeout: float, *, attempts: int = 3) -> list[Status]:
+        """Wait until the kernel agrees with the desired state on every one of the objects.
+
+        Returns their statuses in order. It returns early when one has failed this many times in a row, and after timeout
+        seconds in any case; look at Status.settled.
+        """
+        names = list(objects)
+
+        def over() -> bool:
+            statuses = [self.status(kind, key) for kind, key in names]
+            return all(s.settled for s in statuses) or any(s.attempts >= attempts for s in statuses)
+
+        await self._wait(over, timeout)
+        return [self.status(kind, key) for kind, key in names]
+
+    async def wait_revision(self, revision: int, timeout: float) -> bool:
+        """Wait until every change up to a revision is carried out, for timeout seconds at the most. Returns whether."""
+        return await self._wait(lambda: self.reconciler.reached(revision), timeout)
+
+    async def wait_in_sync(self, timeout: float) -> bool:
+        """Wait until every kind was dumped once, for timeout seconds at the most. Returns whether."""
+        return await self._wait(lambda: self.reconciler.in_sync, timeout)
+
+    async def _wait(self, condition: Callable[[], bool], timeout: float) -> bool:
+        if condition():
+            return True
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters[waiter] = condition
+        try:
+            async with asyncio.timeout(timeout):
+                await waiter
+        except TimeoutError:
+            return condition()
+        finally:
+            self._waiters.pop(waiter, None)
+        return True
+
+    # The work
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                self._wake.clear()
+                if self._monitor is not None and (events := self._monitor.drain()):
+                    self.reconciler.handle(events)
+                more = self.reconciler.step(self._clock())
+                self._tell()
+                if more:
+                    await asyncio.sleep(0)
+                else:
+                    await self._sleep()
+        except Exception:
+            log.critical("the datapath stopped working", exc_info=True)
+            raise
+
+    async def _sleep(self) -> None:
+        deadline = self.reconciler.next_deadline()
+        if deadline is None:
+            await self._wake.wait()
+            return
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    def _tell(self) -> None:
+        """Tell listeners, waiters and the log what the step changed."""
+        changes = self.reconciler.take_changes()
+        if changes:
+            self._log_failures([change for change in changes if change.status.attempts == 1])
+            for kinds, listener in list(self._listeners):
+                for change in changes:
+                    if change.kind in kinds:
+                        listener(change)
+        for waiter, condition in self._waiters.items():
+            if not waiter.done() and condition():
+                waiter.set_result(None)
+
+    @staticmethod
+    def _log_failures(failures: list[Change]) -> None:
+        for change in failures[:_LOGGED_FAILURES]:
+            log.warning("%s %s: %s", change.kind.name, change.key, change.status.error)
+        if len(failures) > _LOGGED_FAILURES:
+            log.warning("and %d more failures", len(failures) - _LOGGED_FAILURES)
