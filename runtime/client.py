@@ -102,7 +102,7 @@ class ControlClient:
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             raise self._unreachable(
-                "is not running", f"start it (systemctl start {self.program}), or name its socket by --socket"
+                "not running", f"start it (systemctl start {self.program}), or name its socket by --socket"
             ) from None
         except PermissionError:
             connection.close()

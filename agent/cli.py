@@ -1,0 +1,512 @@
+"""The `vrfwire` command: asks the host daemon by its control socket."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from runtime.client import ControlClient
+from runtime.command import (
+    CONTEXT,
+    SHELLS,
+    Group,
+    Options,
+    Reply,
+    common,
+    completion_script,
+    items,
+    names,
+    pass_options,
+    run,
+    show_config,
+    show_status,
+    show_version,
+    watchable,
+)
+from runtime.errors import ExitCode, OperatorError
+from runtime.output import Column, Row, cell, details, warn
+
+PROGRAM = "vrfwire"
+DAEMON = "vrfwire-agent"
+DEFAULT_SOCKET = "/run/vrfwire/agent.sock"
+_MARGIN = 10.0
+"""Seconds that the daemon may take beyond --timeout to say that the time is up."""
+
+PORT_LIST = (
+    Column("NAME", "name"),
+    Column("VPN", "vpn"),
+    Column("STATE", "state"),
+    Column("ANNOUNCED", "announced"),
+    Column("LABEL", "label", right=True),
+    Column("INTERFACE", "interface"),
+    Column("MAC", "mac"),
+    Column("ADDRESSES", lambda row: _joined(row, "addresses", "prefixes")),
+    Column("ERROR", "error"),
+)
+PORT = (
+    Column("name", "name"),
+    Column("vpn", "vpn"),
+    Column("state", "state"),
+    Column("announced", "announced"),
+    Column("error", "error"),
+    Column("addresses", "addresses"),
+    Column("prefixes", "prefixes"),
+    Column("mac", "mac"),
+    Column("label", "label"),
+    Column("mtu", "mtu"),
+    Column("kind", "kind"),
+    Column("interface", "interface"),
+    Column("namespace", "netns"),
+    Column("guest interface", "guest_interface"),
+)
+VPN_LIST = (
+    Column("NAME", "name"),
+    Column("DEVICE", "device"),
+    Column("TABLE", "table", right=True),
+    Column("INSTANCE", "instance_id", right=True),
+    Column("PORTS", lambda row: _count(row.get("ports")), right=True),
+    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("GATEWAYS", lambda row: _count(row.get("gateways")), right=True),
+)
+VPN = (
+    Column("name", "name"),
+    Column("device", "device"),
+    Column("table", "table"),
+    Column("instance id", "instance_id"),
+    Column("ports", "ports"),
+    Column("routes", "routes"),
+    Column("gateways", "gateways"),
+)
+ROUTE_LIST = (
+    Column("VPN", "vpn"),
+    Column("PREFIX", "prefix"),
+    Column("NEXT HOPS", lambda row: next_hops(row.get("next_hops"))),
+    Column("STATE", "state"),
+    Column("GATEWAY", "gateway"),
+    Column("ERROR", "error"),
+)
+GATEWAY_LIST = (
+    Column("ADDRESS", "address"),
+    Column("PORT", "port", right=True),
+    Column("DOMAIN", "domain"),
+    Column("STATE", "state"),
+    Column("SINCE", "since"),
+    Column("VPNS", lambda row: _count(row.get("vpns")), right=True),
+    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("SYNCHRONISED", "synchronised"),
+    Column("LAST ERROR", "last_error"),
+)
+DOCTOR = (Column("CHECK", "check"), Column("STATE", "state"), Column("DETAIL", "detail"))
+
+
+def _joined(row: Row, *fields: str) -> list[object]:
+    found: list[object] = []
+    for field in fields:
+        value = row.get(field)
+        found += value if isinstance(value, list) else []
+    return found
+
+
+def _count(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
+
+
+def next_hops(value: object) -> str:
+    """Next hops in a table: "192.0.2.12/100001" (underlay address and label), or the port's device for a local one."""
+    if not isinstance(value, list):
+        return cell(value)
+    texts = []
+    for hop in value:
+        if isinstance(hop, dict) and hop.get("local"):
+            texts.append(f"local {cell(hop.get('interface') or hop.get('label'))}")
+        elif isinstance(hop, dict):
+            texts.append(f"{cell(hop.get('address'))} label {cell(hop.get('label'))}")
+        else:
+            texts.append(cell(hop))
+    return ", ".join(texts) or "-"
+
+
+@click.group(cls=Group, context_settings=CONTEXT)
+@common
+def cli() -> None:
+    """Attach virtual machines of this host to VPNs, and look at what came of it.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 conflict, 4 not found, 5 daemon unreachable, 6 --wait timed out (accepted,
+    still converging), 7 degraded, 77 not permitted.
+    """
+
+
+# -- port
+
+
+@cli.group(cls=Group)
+@common
+def port() -> None:
+    """VM interfaces of this host."""
+
+
+@port.command("attach")
+@click.argument("name")
+@click.option("--vpn", required=True, shell_complete=names("vpn.list"), help="VPN that the interface is to be in.")
+@click.option(
+    "--address", "-a", "addresses", multiple=True, required=True, metavar="A", help="Address of the VM; repeat."
+)
+@click.option("--prefix", "-p", "prefixes", multiple=True, metavar="P", help="Prefix behind the VM; repeat.")
+@click.option("--mac", metavar="M", help="MAC of the VM; made from the name when not given.")
+@click.option("--tap", metavar="IFNAME", help="Tap device; made if it is not there.")
+@click.option("--netns", metavar="NETNS", help="Namespace that gets a veth: a name in /run/netns or a path.")
+@click.option("--ifname", metavar="NAME", help="Name of the interface in the namespace.  [default: eth0]")
+@click.option(
+    "--wait",
+    type=click.Choice(["programmed", "announced", "no"]),
+    default="programmed",
+    show_default=True,
+    help="Until the kernel has it, until every gateway has it, or not at all.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait; then exit code 6.",
+)
+@common
+@pass_options
+def attach(
+    options: Options,
+    name: str,
+    vpn: str,
+    addresses: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    mac: str | None,
+    tap: str | None,
+    netns: str | None,
+    ifname: str | None,
+    wait: str,
+    timeout: float,
+) -> None:
+    """Attach a VM interface to a VPN. The same again changes nothing.
+
+    \b
+    Examples:
+      vrfwire port attach web-1 --vpn blue --address 10.1.1.1 --address fd00::1 --tap tap0
+      vrfwire port attach db-1 --vpn blue --address 10.1.1.2 --netns db --ifname eth0 --wait announced
+      vrfwire port attach fw-1 --vpn blue --address 10.1.1.3 --prefix 10.9.0.0/16 --tap tap3
+    """
+    if (tap is None) == (netns is None):
+        raise click.UsageError("give one of --tap and --netns")
+    if ifname is not None and netns is None:
+        raise click.UsageError("--ifname is of use with --netns alone")
+    params: Reply = {
+        "name": name,
+        "vpn": vpn,
+        "addresses": list(addresses),
+        "prefixes": list(prefixes),
+        "kind": "tap" if tap is not None else "veth",
+        "wait": wait,
+        "timeout": timeout,
+    }
+    optional = {"mac": mac, "interface": tap, "netns": netns, "guest_interface": ifname}
+    params.update({key: value for key, value in optional.items() if value is not None})
+    reply = _change(options, "port.attach", params, timeout)
+    options.show(reply, lambda colour: _attached_text(reply))
+
+
+def _attached_text(reply: Reply) -> str:
+    """One line for people, with what the VM's configuration needs."""
+    done = "unchanged" if reply.get("unchanged") else cell(reply.get("state"))
+    elapsed = reply.get("elapsed_ms")
+    time = f" in {elapsed:.1f} ms" if isinstance(elapsed, int | float) else ""
+    return (
+        f"port {cell(reply.get('name'))}: {done}{time}, "
+        f"vpn {cell(reply.get('vpn'))}, label {cell(reply.get('label'))}, "
+        f"mac {cell(reply.get('mac'))}, mtu {cell(reply.get('mtu'))}, interface {cell(reply.get('interface'))}, "
+        f"announced: {cell(reply.get('announced'))}\n"
+    )
+
+
+def _change(options: Options, method: str, params: Reply, timeout: float) -> Reply:
+    """A call that changes something; what it is waiting for is told on a terminal."""
+
+    def progress(report: Reply) -> None:
+        if sys.stderr.isatty() and not options.json:
+            text = ", ".join(f"{key.replace('_', ' ')} {cell(value)}" for key, value in report.items())
+            warn(text, f"{PROGRAM}: {params.get('name')}")
+
+    with ControlClient(options.socket, options.daemon) as client:
+        return client.call(method, params, timeout=timeout + _MARGIN, on_progress=progress)
+
+
+@port.command("detach")
+@click.argument("name", shell_complete=names("port.list"))
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait; then exit code 6.",
+)
+@common
+@pass_options
+def detach(options: Options, name: str, timeout: float) -> None:
+    """Withdraw a VM interface from its VPN and take its forwarding away.
+
+    \b
+    Example:
+      vrfwire port detach web-1
+    """
+    reply = _change(options, "port.detach", {"name": name, "timeout": timeout}, timeout)
+    state = cell(reply.get("state", "detached"))
+    options.show(reply, lambda colour: f"port {name}: {state}\n")
+
+
+@port.command("list")
+@click.option("--vpn", shell_complete=names("vpn.list"), help="Only those of one VPN.")
+@watchable
+@pass_options
+def port_list(options: Options, vpn: str | None) -> None:
+    """List the VM interfaces."""
+    options.list("port.list", {"vpn": vpn} if vpn else None, PORT_LIST)
+
+
+@port.command("show")
+@click.argument("name", shell_complete=names("port.list"))
+@watchable
+@pass_options
+def port_show(options: Options, name: str) -> None:
+    """Show one VM interface."""
+    options.one("port.show", {"name": name}, PORT)
+
+
+# The architecture's shorthand; the documented form is noun then verb.
+for _command in (attach, detach):
+    _alias = click.Command(
+        _command.name, params=_command.params, callback=_command.callback, help=_command.help, hidden=True
+    )
+    cli.add_command(_alias)
+
+
+# -- vpn
+
+
+@cli.group(cls=Group)
+@common
+def vpn() -> None:
+    """VPNs that this host has ports in."""
+
+
+@vpn.command("list")
+@watchable
+@pass_options
+def vpn_list(options: Options) -> None:
+    """List the VPNs."""
+    options.list("vpn.list", None, VPN_LIST)
+
+
+@vpn.command("show")
+@click.argument("vpn", shell_complete=names("vpn.list"))
+@watchable
+@pass_options
+def vpn_show(options: Options, vpn: str) -> None:
+    """Show one VPN."""
+    options.one("vpn.show", {"name": vpn}, VPN)
+
+
+# -- route
+
+
+@cli.group(cls=Group)
+@common
+def route() -> None:
+    """Routes of the VPNs."""
+
+
+@route.command("list")
+@click.option("--vpn", shell_complete=names("vpn.list"), help="Only those of one VPN.")
+@watchable
+@pass_options
+def route_list(options: Options, vpn: str | None) -> None:
+    """List the routes and whether the kernel has them."""
+    options.list("route.list", {"vpn": vpn} if vpn else None, ROUTE_LIST)
+
+
+@route.command("explain")
+@click.argument("address")
+@click.option("--vpn", required=True, shell_complete=names("vpn.list"), help="VPN to look in.")
+@watchable
+@pass_options
+def route_explain(options: Options, address: str, vpn: str) -> None:
+    """Say where packets for an address go, and why.
+
+    \b
+    Example:
+      vrfwire route explain 10.1.1.2 --vpn blue
+    """
+
+    def look() -> None:
+        reply = options.ask("route.explain", {"vpn": vpn, "address": address})
+        options.show(reply, lambda colour: _explained(reply, options, colour))
+
+    options.repeat(look)
+
+
+EXPLAINED = (
+    Column("address", "address"),
+    Column("vpn", "vpn"),
+    Column("route", "prefix"),
+    Column("wanted", lambda row: _target(row.get("desired"))),
+    Column("kernel", lambda row: _target(row.get("kernel"))),
+    Column("state", "state"),
+)
+PER_GATEWAY = (
+    Column("GATEWAY", "gateway"),
+    Column("NEXT HOPS", lambda row: _target(row)),
+    Column("PREFERENCE", "local_preference", right=True),
+    Column("SEQUENCE", "sequence_number", right=True),
+    Column("SELECTED", "selected"),
+    Column("REASON", "reason"),
+)
+
+
+def _target(value: object) -> str:
+    if isinstance(value, dict) and "next_hops" in value:
+        return next_hops(value["next_hops"])
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(element)}" for key, element in value.items()) or "-"
+    return next_hops(value)
+
+
+def _explained(reply: Reply, options: Options, colour: bool) -> str:
+    text = details(reply, EXPLAINED, colour=colour)
+    if gateways := items(reply, "per_gateway"):
+        text += "gateways:\n"
+        text += "".join(f"  {line}\n" for line in options.table(gateways, PER_GATEWAY, colour).splitlines())
+    why = reply.get("why")
+    if isinstance(why, list) and why:
+        text += "why:\n" + "".join(f"  - {cell(reason)}\n" for reason in why)
+    return text
+
+
+# -- gateway, status, doctor, config, version
+
+
+@cli.group(cls=Group)
+@common
+def gateway() -> None:
+    """Gateways of this host."""
+
+
+@gateway.command("list")
+@watchable
+@pass_options
+def gateway_list(options: Options) -> None:
+    """List the gateways and the sessions with them."""
+    options.list("gateway.list", None, GATEWAY_LIST)
+
+
+@cli.command("status")
+@watchable
+@pass_options
+def status(options: Options) -> int:
+    """Show the state of the daemon; exit code 7 when it is degraded."""
+    return show_status(options)
+
+
+@cli.command("doctor")
+@common
+@pass_options
+def doctor(options: Options) -> int:
+    """Check the kernel, the gateways and the daemon; exit code 7 when something fails.
+
+    Works without the daemon too: then the kernel alone is checked, by this command itself.
+    """
+    try:
+        reply = options.ask("doctor", timeout=60.0)
+    except OperatorError as error:
+        if error.code is not ExitCode.UNREACHABLE:
+            raise
+        reply = {"items": [_finding("daemon", "failed", f"{error.what}: {error.why}", error.hint), *_kernel_findings()]}
+    rows = items(reply)
+    options.show(reply, lambda colour: _findings(options, rows, colour))
+    return ExitCode.DEGRADED if any(row.get("state") == "failed" for row in rows) else ExitCode.OK
+
+
+def _finding(check: str, state: str, detail: str, hint: str) -> Row:
+    return {"check": check, "state": state, "detail": detail, "hint": hint}
+
+
+def _kernel_findings() -> list[Row]:
+    # Imported here: it costs more than the whole of every other command.
+    from datapath.probe import probe
+
+    return [_finding(item.check, str(item.state), item.detail, item.hint) for item in probe()]
+
+
+def _findings(options: Options, rows: Sequence[Row], colour: bool) -> str:
+    text = options.table(rows, DOCTOR, colour)
+    for row in rows:
+        if row.get("hint") and row.get("state") != "ok":
+            text += f"hint: {row.get('check')}: {row['hint']}\n"
+    return text
+
+
+@cli.group(cls=Group)
+@common
+def config() -> None:
+    """Configuration of the daemon."""
+
+
+@config.command("show")
+@click.option("--effective", is_flag=True, help="Defaults too, and where each value came from.")
+@click.option("--config", "path", metavar="FILE", help="Read this file instead of asking the daemon.")
+@common
+@pass_options
+def config_show(options: Options, effective: bool, path: str | None) -> None:
+    """Show the configuration that the daemon runs with.
+
+    \b
+    Example:
+      vrfwire config show --effective
+    """
+    if path is None:
+        reply = options.ask("config.show")
+    else:
+        from agent.config import AgentConfig
+        from runtime.config import load
+
+        reply = load(AgentConfig, program="agent", path=path).document()
+    show_config(options, reply, effective)
+
+
+@cli.command("version")
+@common
+@pass_options
+def version(options: Options) -> None:
+    """Show the versions of this command and of the daemon."""
+    show_version(options)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@pass_options
+def completion(options: Options, shell: str) -> None:
+    """Print what a shell reads to complete this command.
+
+    \b
+    Examples:
+      vrfwire completion bash > /etc/bash_completion.d/vrfwire
+      vrfwire completion zsh > "${fpath[1]}/_vrfwire"
+    """
+    options.print(completion_script(cli, PROGRAM, shell))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run(cli, Options(PROGRAM, DAEMON, os.environ.get("VRFWIRE_SOCKET") or DEFAULT_SOCKET), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,194 @@
+"""The `vrfwire-gateway-ctl` command: asks the gateway daemon by its control socket."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from runtime.command import (
+    CONTEXT,
+    SHELLS,
+    Group,
+    Options,
+    common,
+    completion_script,
+    names,
+    pass_options,
+    run,
+    show_config,
+    show_status,
+    show_version,
+    watchable,
+)
+from runtime.output import Column, cell
+
+PROGRAM = "vrfwire-gateway-ctl"
+DAEMON = "vrfwire-gateway"
+DEFAULT_SOCKET = "/run/vrfwire/gateway.sock"
+
+HOST_LIST = (
+    Column("NAME", "name"),
+    Column("ADDRESS", "address"),
+    Column("STATE", "state"),
+    Column("SINCE", "since"),
+    Column("VPNS", "vpns"),
+    Column("ROUTES", "routes", right=True),
+    Column("JID", "jid"),
+)
+VPN_LIST = (
+    Column("NAME", "name"),
+    Column("IMPORT", "import"),
+    Column("EXPORT", "export"),
+    Column("HOSTS", lambda row: _count(row.get("hosts")), right=True),
+    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+)
+VPN = (
+    Column("name", "name"),
+    Column("import", "import"),
+    Column("export", "export"),
+    Column("hosts", "hosts"),
+    Column("routes", "routes"),
+)
+ROUTE_LIST = (
+    Column("VPN", "vpn"),
+    Column("PREFIX", "prefix"),
+    Column("NEXT HOPS", lambda row: _next_hops(row.get("next_hops"))),
+    Column("PREFERENCE", "local_preference", right=True),
+    Column("SEQUENCE", "sequence_number", right=True),
+    Column("SOURCE", "source"),
+)
+
+
+def _count(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
+
+
+def _next_hops(value: object) -> str:
+    """Next hops in a table: underlay address and label of each."""
+    if not isinstance(value, list):
+        return cell(value)
+    return ", ".join(f"{_part(hop, 'address')} label {_part(hop, 'label')}" for hop in value) or "-"
+
+
+def _part(hop: object, field: str) -> str:
+    return cell(hop.get(field) if isinstance(hop, dict) else hop)
+
+
+@click.group(cls=Group, context_settings=CONTEXT)
+@common
+def cli() -> None:
+    """Look at a gateway: its hosts, VPNs and routes.
+
+    Exit codes: 0 ok, 1 failure, 2 usage, 4 not found, 5 daemon unreachable, 7 degraded, 77 not permitted.
+    """
+
+
+@cli.group(cls=Group)
+@common
+def host() -> None:
+    """Hosts that have a session, or had one until lately."""
+
+
+@host.command("list")
+@watchable
+@pass_options
+def host_list(options: Options) -> None:
+    """List the hosts."""
+    options.list("host.list", None, HOST_LIST)
+
+
+@cli.group(cls=Group)
+@common
+def vpn() -> None:
+    """VPNs of the gateway."""
+
+
+@vpn.command("list")
+@watchable
+@pass_options
+def vpn_list(options: Options) -> None:
+    """List the VPNs."""
+    options.list("vpn.list", None, VPN_LIST)
+
+
+@vpn.command("show")
+@click.argument("vpn", shell_complete=names("vpn.list"))
+@watchable
+@pass_options
+def vpn_show(options: Options, vpn: str) -> None:
+    """Show one VPN."""
+    options.one("vpn.show", {"name": vpn}, VPN)
+
+
+@cli.group(cls=Group)
+@common
+def route() -> None:
+    """Routes of the VPNs."""
+
+
+@route.command("list")
+@click.option("--vpn", shell_complete=names("vpn.list"), help="Only those of one VPN.")
+@watchable
+@pass_options
+def route_list(options: Options, vpn: str | None) -> None:
+    """List the routes that the gateway has selected."""
+    options.list("route.list", {"vpn": vpn} if vpn else None, ROUTE_LIST)
+
+
+@cli.command("status")
+@watchable
+@pass_options
+def status(options: Options) -> int:
+    """Show the state of the daemon; exit code 7 when it is degraded."""
+    return show_status(options)
+
+
+@cli.group(cls=Group)
+@common
+def config() -> None:
+    """Configuration of the daemon."""
+
+
+@config.command("show")
+@click.option("--effective", is_flag=True, help="Defaults too, and where each value came from.")
+@click.option("--config", "path", metavar="FILE", help="Read this file instead of asking the daemon.")
+@common
+@pass_options
+def config_show(options: Options, effective: bool, path: str | None) -> None:
+    """Show the configuration that the daemon runs with."""
+    if path is None:
+        reply = options.ask("config.show")
+    else:
+        from gateway.config import GatewayConfig
+        from runtime.config import load
+
+        reply = load(GatewayConfig, program="gateway", path=path).document()
+    show_config(options, reply, effective)
+
+
+@cli.command("version")
+@common
+@pass_options
+def version(options: Options) -> None:
+    """Show the versions of this command and of the daemon."""
+    show_version(options)
+
+
+@cli.command("completion")
+@click.argument("shell", type=click.Choice(SHELLS))
+@pass_options
+def completion(options: Options, shell: str) -> None:
+    """Print what a shell reads to complete this command."""
+    options.print(completion_script(cli, PROGRAM, shell))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return run(cli, Options(PROGRAM, DAEMON, os.environ.get("VRFWIRE_SOCKET") or DEFAULT_SOCKET), arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
