@@ -1,0 +1,179 @@
+"""What the kernel should hold, as pure functions of the attachments and the selected routes.
+
+`plan` is the definition; `agent.planner` gives the same answer change by change. What is forwarded where:
+
+- from the network to a VM: the label of an attachment is an MPLS route straight to the VM's port;
+- from a VM to the network: VRF routes, made from what the gateways announced. A local prefix is in the VRF table only
+  when a gateway announced it with this host's own next hop and label (draft-ietf-l3vpn-end-system-06, section 4.2); it
+  then points at the local port. Otherwise hub-and-spoke would be short-circuited on a host with two spokes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from agent.attachment import Attached
+from agent.names import TUNNEL_DEVICE
+from agent.store import VpnRecord
+from datapath.values import (
+    AntiSpoofing,
+    MplsRoute,
+    Neighbour,
+    NextHop,
+    NextHopGroup,
+    Port,
+    PortKind,
+    Tunnel,
+    Value,
+    Vrf,
+    VrfRoute,
+)
+from vpn import path as signalled
+from vpn.path import Encapsulation, Path
+from vpn.prefix import AFI_IPV4, Prefix
+
+_MAPPED = bytes(10) + b"\xff\xff"
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """This host on the underlay. address: packed; encapsulations: those that it can send."""
+
+    address: bytes
+    encapsulations: tuple[Encapsulation, ...] = (Encapsulation.GRE,)
+    tunnel: str = TUNNEL_DEVICE
+
+
+class Ignored(NamedTuple):
+    """A next hop that is not used, and why."""
+
+    next_hop: signalled.NextHop
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """How a path is forwarded: by `via`, or not at all (None); which of its next hops are not used."""
+
+    via: NextHop | NextHopGroup | None
+    ignored: tuple[Ignored, ...] = ()
+
+
+def host_values(host: Host) -> tuple[Value, ...]:
+    """What a host needs before any attachment."""
+    return (Tunnel(host.tunnel, host.address),)
+
+
+def vpn_values(record: VpnRecord) -> tuple[Value, ...]:
+    """What a VPN needs as soon as it has an attachment here."""
+    return (Vrf(record.device, record.table, record.name),)
+
+
+def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...]:
+    """What one attachment needs: downstream traffic, and what its VM may send."""
+    attachment = attached.attachment
+    device = attachment.interface
+    veth = attachment.kind is PortKind.VETH
+    port = Port(
+        name=device,
+        port_kind=attachment.kind,
+        vrf=record.device,
+        attachment=attachment.name,
+        netns=attachment.netns,
+        guest_name=attachment.guest_interface or "eth0",
+        guest_mac=attachment.mac,
+        guest_addresses=attachment.addresses if veth else (),
+    )
+    return (
+        port,
+        *(Neighbour(device, address, attachment.mac) for address in attachment.addresses),
+        AntiSpoofing(device, attachment.mac, attachment.announced()),
+        MplsRoute(attached.label, device, attachment.addresses[0]),
+    )
+
+
+def resolve(host: Host, prefix: Prefix, path: Path, by_label: Mapping[int, Attached]) -> Resolution:
+    """How packets to a prefix are forwarded by the path that was selected for it.
+
+    by_label: the attachments of this host by label.
+    """
+    if len(path.next_hops) == 1:  # nearly every route
+        answer = _next_hop(host, prefix, path.next_hops[0], by_label)
+        if isinstance(answer, str):
+            return Resolution(None, (Ignored(path.next_hops[0], answer),))
+        return Resolution(answer)
+    members: set[NextHop] = set()
+    ignored = []
+    for next_hop in path.next_hops:
+        answer = _next_hop(host, prefix, next_hop, by_label)
+        if isinstance(answer, str):
+            ignored.append(Ignored(next_hop, answer))
+        else:
+            members.add(answer)
+    if len(members) > 1:
+        return Resolution(NextHopGroup(tuple(sorted(members))), tuple(ignored))
+    return Resolution(next(iter(members), None), tuple(ignored))
+
+
+def _next_hop(
+    host: Host, prefix: Prefix, next_hop: signalled.NextHop, by_label: Mapping[int, Attached]
+) -> NextHop | str:
+    """The forwarding next hop, or why there is none."""
+    address, label, encapsulations = next_hop
+    if address == host.address:
+        attached = by_label.get(label)
+        if attached is None:
+            return f"label {label} is this host's, but no port here has it"
+        gateway = attached.attachment.gateway_of(prefix)
+        if gateway is None:
+            return f"port {attached.name} has no address of the family"
+        return NextHop(attached.attachment.interface, gateway)
+    if len(address) != 4:
+        return "the next hop is not an IPv4 underlay address"
+    if not any(encapsulation in host.encapsulations for encapsulation in encapsulations):
+        return f"encapsulation {', '.join(encapsulations) or 'none'} is not supported here"
+    return NextHop(host.tunnel, address if prefix.afi == AFI_IPV4 else _MAPPED + address, (label,))
+
+
+def parts(host: Host, value: NextHop | NextHopGroup) -> tuple[NextHop | Neighbour, ...]:
+    """What must exist for a next hop or group and isn't an attachment's: members; the neighbour of a remote host."""
+    if isinstance(value, NextHopGroup):
+        return value.members
+    if value.device != host.tunnel:
+        return ()
+    underlay = value.gateway[-4:]
+    return (Neighbour(host.tunnel, underlay, underlay),)
+
+
+def plan(
+    host: Host,
+    vpns: Mapping[str, VpnRecord],
+    attachments: Iterable[Attached],
+    routes: Mapping[tuple[str, Prefix], Path],
+) -> set[Value]:
+    """Everything that the kernel should hold. routes: by VPN and prefix; VPNs without attachment are left out."""
+    attachments = tuple(attachments)
+    by_label = {attached.label: attached for attached in attachments}
+    joined = {attached.attachment.vpn for attached in attachments}
+    values: set[Value] = set(host_values(host))
+    for name in joined:
+        values.update(vpn_values(vpns[name]))
+    for attached in attachments:
+        values.update(attachment_values(attached, vpns[attached.attachment.vpn]))
+    for (name, prefix), path in routes.items():
+        via = resolve(host, prefix, path, by_label).via if name in joined else None
+        if via is not None:
+            values.add(VrfRoute(vpns[name].table, prefix, via))
+            values.update(_with_parts(host, via))
+    return values
+
+
+def _with_parts(host: Host, value: NextHop | NextHopGroup) -> Iterable[Value]:
+    yield value
+    for part in parts(host, value):
+        if isinstance(part, NextHop):
+            yield from _with_parts(host, part)
+        else:
+            yield part

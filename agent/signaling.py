@@ -1,0 +1,333 @@
+"""What one gateway has been told, against what it should be told. Pure: requests out, answers in.
+
+    join, leave, announce, withdraw -->  wanted --+
+                                                  +--> next_requests() --> stream --> answered() --+
+                          session_started() ------+                                                |
+                          told (accepted, or perhaps accepted) <-----------------------------------+
+
+The stream keeps order, so a subscription, its barrier and the items of its VPN are sent without waiting for each other.
+A new session starts from nothing: everything wanted is told again, and everything that an earlier session may have left
+at the gateway and is no longer wanted is retracted (the gateway keeps a lost session's items for a while).
+
+End of table: after the subscriptions a ping is sent; the gateway answers it after everything that the subscriptions
+owed (XEP-0199 as a barrier, docs/design/agent.md).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from vpn.path import Path
+from vpn.prefix import Prefix
+
+MAX_ITEMS = 100
+"""Items of one publish or retract request."""
+
+
+class Ask(enum.Enum):
+    """Kinds of request."""
+
+    SUBSCRIBE = "subscribe"
+    UNSUBSCRIBE = "unsubscribe"
+    PUBLISH = "publish"
+    RETRACT = "retract"
+    BARRIER = "barrier"
+    """A ping; its answer ends the tables of `vpns`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to send. items: (prefix, path) to publish, (prefix, None) to retract."""
+
+    ask: Ask
+    vpn: str = ""
+    instance_id: int = 0
+    items: tuple[tuple[Prefix, Path | None], ...] = ()
+    vpns: tuple[str, ...] = ()
+
+
+class Refusal(NamedTuple):
+    """A gateway's stanza error: its defined condition and its text (perhaps empty)."""
+
+    condition: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.condition}: {self.text}" if self.text else self.condition
+
+
+class Announced(enum.StrEnum):
+    """Whether a gateway has an item."""
+
+    YES = "yes"
+    NO = "no"
+    """Not told, or not answered yet."""
+    REFUSED = "refused"
+
+
+class Settled(NamedTuple):
+    """What an answer has settled: items by VPN and prefix, and tables that are now complete."""
+
+    items: tuple[tuple[str, Prefix], ...] = ()
+    tables: tuple[str, ...] = ()
+
+
+class _Item:
+    """One prefix at the gateway. told: what it has, or may have. asked: what the request under way says."""
+
+    __slots__ = ("alone", "asked", "in_flight", "maybe", "refusal", "told", "wanted")
+
+    def __init__(self) -> None:
+        self.wanted: Path | None = None
+        self.told: Path | None = None
+        self.maybe = False
+        """An earlier session may have left the item there."""
+        self.in_flight = False
+        self.asked: Path | None = None
+        self.refusal: Refusal | None = None
+        self.alone = False
+        """It was in a batch that was refused as a whole: ask for it alone, to find the bad one."""
+
+    @property
+    def due(self) -> bool:
+        if self.in_flight or self.refusal is not None:
+            return False
+        return self.wanted != self.told or (self.maybe and self.wanted is None)
+
+
+class _Vpn:
+    __slots__ = ("dirty", "instance_id", "items", "refusal", "subscribed", "synchronised", "wanted")
+
+    def __init__(self, instance_id: int) -> None:
+        self.instance_id = instance_id
+        self.wanted = True
+        self.subscribed = False
+        """A subscription was sent in this session and not refused."""
+        self.synchronised = False
+        self.refusal: Refusal | None = None
+        self.items: dict[Prefix, _Item] = {}
+        self.dirty: dict[Prefix, None] = {}
+
+
+class Signaling:
+    """One gateway."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self._vpns: dict[str, _Vpn] = {}
+
+    # -- what is wanted
+
+    def join(self, name: str, instance_id: int) -> None:
+        """Want the routes of a VPN. instance_id: this host's number for it, 1..65535."""
+        vpn = self._vpns.get(name)
+        if vpn is None:
+            vpn = self._vpns[name] = _Vpn(instance_id)
+        vpn.instance_id = instance_id
+        vpn.wanted = True
+
+    def leave(self, name: str) -> None:
+        """Want the routes of a VPN no longer, and nothing announced in it."""
+        vpn = self._vpns.get(name)
+        if vpn is not None:
+            vpn.wanted = False
+            for prefix in vpn.items:
+                self.withdraw(name, prefix)
+            self._forget(name, vpn)
+
+    def announce(self, name: str, prefix: Prefix, path: Path) -> None:
+        """Want a prefix published in a VPN that was joined."""
+        vpn = self._vpns[name]
+        item = vpn.items.get(prefix)
+        if item is None:
+            item = vpn.items[prefix] = _Item()
+        if item.wanted != path:
+            item.wanted = path
+            item.refusal = None
+            vpn.dirty[prefix] = None
+
+    def withdraw(self, name: str, prefix: Prefix) -> None:
+        """Want a prefix published no longer."""
+        vpn = self._vpns.get(name)
+        item = vpn.items.get(prefix) if vpn is not None else None
+        if vpn is not None and item is not None:
+            item.wanted = None
+            item.refusal = None
+            vpn.dirty[prefix] = None
+
+    # -- the session
+
+    def session_started(self) -> None:
+        """A session is up: nothing is subscribed, and what is published there belongs to an earlier one, if at all."""
+        self.connected = True
+        self._start_over()
+
+    def session_ended(self) -> None:
+        """The session is lost; requests under way may or may not have been carried out."""
+        self.connected = False
+        self._start_over()
+
+    def _start_over(self) -> None:
+        for name, vpn in list(self._vpns.items()):
+            vpn.subscribed = vpn.synchronised = False
+            vpn.refusal = None
+            for prefix, item in vpn.items.items():
+                item.maybe = item.maybe or item.in_flight or item.told is not None
+                item.in_flight = item.alone = False
+                item.told = item.refusal = None
+                vpn.dirty[prefix] = None
+            self._forget(name, vpn)
+
+    def retry_refused(self) -> None:
+        """Ask again for everything that was refused: the gateway's configuration may have changed."""
+        for vpn in self._vpns.values():
+            if vpn.refusal is not None:
+                vpn.refusal = None
+            for prefix, item in vpn.items.items():
+                if item.refusal is not None:
+                    item.refusal = None
+                    vpn.dirty[prefix] = None
+
+    def next_requests(self) -> list[Request]:
+        """Everything to be sent now, in this order; each is to be answered() or ended by session_ended()."""
+        if not self.connected:
+            return []
+        requests: list[Request] = []
+        fresh = []
+        for name, vpn in self._vpns.items():
+            if vpn.wanted and not vpn.subscribed and vpn.refusal is None:
+                vpn.subscribed = True
+                fresh.append(name)
+                requests.append(Request(Ask.SUBSCRIBE, name, vpn.instance_id))
+        if fresh:
+            requests.append(Request(Ask.BARRIER, vpns=tuple(fresh)))
+        for name, vpn in list(self._vpns.items()):
+            if vpn.dirty:
+                requests.extend(self._item_requests(name, vpn))
+            if not vpn.wanted and vpn.subscribed:
+                vpn.subscribed = vpn.synchronised = False
+                requests.append(Request(Ask.UNSUBSCRIBE, name, vpn.instance_id))
+                self._forget(name, vpn)
+        return requests
+
+    def _item_requests(self, name: str, vpn: _Vpn) -> list[Request]:
+        requests = []
+        batches: dict[Ask, list[tuple[Prefix, Path | None]]] = {Ask.RETRACT: [], Ask.PUBLISH: []}
+        dirty, vpn.dirty = vpn.dirty, {}
+        for prefix in dirty:
+            item = vpn.items[prefix]
+            if not item.due:
+                if item.wanted is None and not item.in_flight:
+                    del vpn.items[prefix]
+                continue
+            item.in_flight, item.asked = True, item.wanted
+            ask = Ask.RETRACT if item.wanted is None else Ask.PUBLISH
+            if item.alone:
+                requests.append(Request(ask, name, vpn.instance_id, ((prefix, item.wanted),)))
+                continue
+            batch = batches[ask]
+            batch.append((prefix, item.wanted))
+            if len(batch) == MAX_ITEMS:
+                requests.append(Request(ask, name, vpn.instance_id, tuple(batch)))
+                batch.clear()
+        requests.extend(Request(ask, name, vpn.instance_id, tuple(batch)) for ask, batch in batches.items() if batch)
+        self._forget(name, vpn)
+        return requests
+
+    def answered(self, request: Request, refusal: Refusal | None) -> Settled:
+        """The answer to a request of this session: accepted (None) or refused."""
+        if request.ask is Ask.BARRIER:
+            # A gateway that refuses pings has nevertheless answered in order.
+            tables = [name for name in request.vpns if self._is_subscribed(name)]
+            for name in tables:
+                self._vpns[name].synchronised = True
+            return Settled(tables=tuple(tables))
+        vpn = self._vpns.get(request.vpn)
+        if vpn is None:
+            return Settled()
+        if request.ask is Ask.SUBSCRIBE and refusal is not None and vpn.subscribed:
+            vpn.subscribed = False
+            vpn.refusal = refusal
+        if not request.items:
+            return Settled()
+        return self._items_answered(request, vpn, refusal)
+
+    def _items_answered(self, request: Request, vpn: _Vpn, refusal: Refusal | None) -> Settled:
+        settled = []
+        for prefix, _ in request.items:
+            item = vpn.items.get(prefix)
+            if item is None or not item.in_flight:
+                continue
+            item.in_flight = False
+            if refusal is None or request.ask is Ask.RETRACT:
+                # A retraction that is refused was of something the gateway doesn't have.
+                item.told, item.maybe = item.asked, False
+            elif len(request.items) > 1:
+                item.alone = True
+                vpn.dirty[prefix] = None
+                continue
+            else:
+                item.refusal = refusal if item.wanted == item.asked else None
+            item.alone = False
+            if item.due:
+                vpn.dirty[prefix] = None
+            elif item.wanted is None:
+                del vpn.items[prefix]
+            settled.append((request.vpn, prefix))
+        self._forget(request.vpn, vpn)
+        return Settled(tuple(settled))
+
+    def _forget(self, name: str, vpn: _Vpn) -> None:
+        """Drop a VPN that was left and has nothing at the gateway any more."""
+        if vpn.wanted or vpn.subscribed:
+            return
+        if all(item.wanted is None and not item.in_flight and not item.due for item in vpn.items.values()):
+            self._vpns.pop(name, None)
+
+    # -- reading
+
+    def _is_subscribed(self, name: str) -> bool:
+        vpn = self._vpns.get(name)
+        return vpn is not None and vpn.subscribed
+
+    def announced(self, name: str, prefix: Prefix) -> tuple[Announced, Refusal | None]:
+        """Whether the gateway has a prefix as wanted; with the refusal if that was its answer."""
+        vpn = self._vpns.get(name)
+        item = vpn.items.get(prefix) if vpn is not None else None
+        if item is None or item.wanted is None:
+            return Announced.NO, None
+        if item.refusal is not None:
+            return Announced.REFUSED, item.refusal
+        return (Announced.YES if item.told == item.wanted else Announced.NO), None
+
+    def withdrawn(self, name: str, prefix: Prefix) -> bool:
+        """Whether the gateway, as far as this session can know, no longer has a prefix."""
+        vpn = self._vpns.get(name)
+        return vpn is None or prefix not in vpn.items
+
+    def vpn_refusal(self, name: str) -> Refusal | None:
+        """Why the gateway refused the subscription, or None."""
+        vpn = self._vpns.get(name)
+        return None if vpn is None else vpn.refusal
+
+    def synchronised(self, name: str) -> bool:
+        """Whether the table of a VPN has been complete once in this session."""
+        vpn = self._vpns.get(name)
+        return vpn is not None and vpn.synchronised
+
+    @property
+    def joined(self) -> tuple[str, ...]:
+        """VPNs wanted here."""
+        return tuple(name for name, vpn in self._vpns.items() if vpn.wanted)
+
+    @property
+    def refusals(self) -> list[tuple[str, Prefix | None, Refusal]]:
+        """Everything refused: (VPN, prefix or None for the subscription, refusal)."""
+        found: list[tuple[str, Prefix | None, Refusal]] = []
+        for name, vpn in self._vpns.items():
+            if vpn.refusal is not None:
+                found.append((name, None, vpn.refusal))
+            found.extend((name, prefix, item.refusal) for prefix, item in vpn.items.items() if item.refusal is not None)
+        return found
