@@ -1,11 +1,12 @@
 """Routes as the gateways announce them: one table for each VPN with the gateways as sources, and recovery.
 
-Forwarding outlives signaling. When a session is lost, what it brought stays, marked stale and less preferred. It goes when
-the gateway announces the prefix anew or retracts it, or with the sweep. The sweep of a gateway's stale paths in a VPN comes
+Forwarding outlives signaling. When a session is lost, what it brought stays, marked stale and less preferred. It goes
+when the gateway announces the prefix anew or retracts it, or with the sweep. The sweep of a gateway's stale paths in a
+VPN comes
 
 - when it is back: `stale_time` after its end of table. Its table may be complete and yet poor: a gateway that restarted
-  knows only the hosts that have found it again. A stale path that is gone in truth costs little meanwhile: its label rests
-  at the other host, longer than this;
+  knows only the hosts that have found it again. A stale path that is gone in truth costs little meanwhile: its label
+  rests at the other host, longer than this;
 - when it stays away: after the same time, but only if another gateway has been complete in the VPN for as long;
 - never while a gateway that is connected still owes its end of table and its deadline isn't reached;
 - never while all gateways are away.
@@ -149,7 +150,7 @@ class RouteTables:
             feed.sweep_at = now + self._stale_time
 
     def update(self, gateway: GatewayId, name: str, changes: Iterable[tuple[Prefix, Path | None]]) -> None:
-        """A gateway announced (path) or retracted (None) prefixes; events of a VPN that was left are late, not wrong."""
+        """A gateway announced (path) or retracted (None) prefixes. Events of a VPN that was left come late: ignored."""
         vpn = self._vpns.get(name)
         if vpn is None:
             return
