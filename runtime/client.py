@@ -78,9 +78,14 @@ class ControlClient:
         except TimeoutError:
             self.close()
             raise self._unreachable(f"no answer within {timeout:g} s", "see its log; it may be overloaded") from None
-        except BaseException as exception:
-            if not isinstance(exception, OperatorError):
-                self.close()
+        except ValueError:
+            self.close()
+            raise self._unreachable("answered something that is not the control protocol", "is it vrfwire?") from None
+        except OperatorError:
+            raise
+        except BaseException:
+            # Left in the middle: the rest of this call's answers must not meet the next call.
+            self.close()
             raise
 
     def _send(self, data: bytes, timeout: float) -> None:
@@ -139,11 +144,7 @@ class ControlClient:
             self._buffer += data
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
-        try:
-            return _mapping(json.loads(line))
-        except ValueError:
-            self.close()
-            raise self._unreachable("answered something that is not the control protocol", "is it vrfwire?") from None
+        return _mapping(json.loads(line))
 
     def _unreachable(self, why: str, hint: str) -> OperatorError:
         return OperatorError(f"{self.program} at {self.path}", why, hint, ExitCode.UNREACHABLE)

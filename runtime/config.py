@@ -258,8 +258,10 @@ def _merge(into: _Table, other: _Table) -> None:
 
 
 def _nearest(name: str, names: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(name, names, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else "known here: " + ", ".join(names)
+    # "password" is a likely slip for "password_file".
+    stems = {known.removesuffix("_file"): known for known in names}
+    close = difflib.get_close_matches(name, stems, 1, 0.5)
+    return f"did you mean {stems[close[0]]}?" if close else "known here: " + ", ".join(names)
 
 
 class _Builder:

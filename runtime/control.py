@@ -62,7 +62,7 @@ class Call:
 
     @property
     def connected(self) -> bool:
-        """Whether anybody still waits for the answer."""
+        """Whether anybody may still wait for the answer; known for certain after the next progress()."""
         return self._connection.open
 
     def progress(self, report: Mapping[str, object]) -> None:
@@ -237,6 +237,7 @@ class _Connection(asyncio.Protocol):
         self._calls = 0
         self._paused = False
         self._refused = False
+        self._ended_input = False
         self._transport: asyncio.Transport | None = None
         self.peer = Peer(-1, -1, -1)
 
@@ -275,6 +276,16 @@ class _Connection(asyncio.Protocol):
             return
         self._buffer += data
         self._take_lines()
+
+    def eof_received(self) -> bool:
+        """A client may close its sending half at once; it still gets its answers."""
+        self._ended_input = True
+        self._close_when_done()
+        return True
+
+    def _close_when_done(self) -> None:
+        if self._ended_input and self._calls == 0:
+            self.close()
 
     # -- requests
 
@@ -353,6 +364,7 @@ class _Connection(asyncio.Protocol):
         self._calls -= 1
         if self._paused:
             self._take_lines()
+        self._close_when_done()
 
     # -- replies
 

@@ -184,7 +184,10 @@ def _convert(hint: Any, raw: Any, base: Path, expects: str) -> Any:
         inner = typing.get_args(hint)[0]
         if not isinstance(raw, list):
             raise ValueError(f"must be {expects or expected(hint)}")
-        return origin(_convert(inner, element, base, expects) for element in raw)
+        try:
+            return origin(_convert(inner, element, base, "") for element in raw)
+        except ValueError:
+            raise ValueError(f"must be {expects or expected(hint)}") from None
     try:
         return _scalar(hint, raw, base)
     except (TypeError, ValueError):
