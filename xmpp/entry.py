@@ -8,27 +8,32 @@ ignored, the address with or without a mask, everything optional that has a natu
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterator
 from importlib import resources
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from xml.etree import ElementTree
 
 from vpn.label import LABEL_MAX, LABEL_MIN
 from vpn.path import DEFAULT_LOCAL_PREFERENCE, Encapsulation, NextHop, Path
-from vpn.prefix import AFI_IPV4, AFI_IPV6, Prefix, PrefixError, format_address, parse_address
-from xmpp.namespaces import ENTRY
+from vpn.prefix import AFI_IPV4, AFI_IPV6, Prefix, PrefixError, format_address
+from xmpp.namespaces import ENTRY, split_tag
 
 MAX_NEXT_HOPS = 64
 """Next hops of one entry; more is refused (a multipath route of that width can't be programmed)."""
 MAX_BYTES = 64 * 1024
 """Size of an entry read from bytes."""
 
-_UINT32_MAX = 0xFFFFFFFF
-_SAFI_UNICAST = 1
-_NUMBER_DIGITS = 10
-_TEXT_MAX = 64
 TAG = f"{{{ENTRY}}}entry"
 """ElementTree tag of the entry element."""
+
+_UINT32_MAX = 0xFFFFFFFF
+_NUMBER_DIGITS = 10
+_ADDRESS_MAX = 64
+_TAG_MAX = 128
+_AFI_OF_SIZE = {4: AFI_IPV4, 16: AFI_IPV6}
+_ENCAPSULATIONS: dict[str, Encapsulation] = {e.value: e for e in Encapsulation}
+_ENCAPSULATION_XML = {e: f"<tunnel-encapsulation>{e.value}</tunnel-encapsulation>" for e in Encapsulation}
 
 
 class Entry(NamedTuple):
@@ -64,17 +69,43 @@ class XmlElement(Protocol):
     """What is read of an element, whoever parsed it (ElementTree or lxml)."""
 
     @property
-    def tag(self) -> object: ...
+    def tag(self) -> Any: ...
 
     @property
     def text(self) -> str | None: ...
 
-    def __iter__(self) -> Iterable[XmlElement]: ...
+    def __iter__(self) -> Iterator[Any]: ...
 
 
 def encode(entry: Entry) -> bytes:
     """The <entry/> element in UTF-8, with its namespace declared; raises EntryError."""
-    raise NotImplementedError
+    (packed, length), path = entry
+    if not path.next_hops:
+        raise EntryError(EntryReason.NO_NEXT_HOP, "the entry has no next hop")
+    if len(path.next_hops) > MAX_NEXT_HOPS:
+        raise EntryError(EntryReason.TOO_LARGE, f"the entry has more than {MAX_NEXT_HOPS} next hops")
+    sequence, preference = path.sequence_number, path.local_preference
+    if not (0 <= sequence <= _UINT32_MAX and 0 <= preference <= _UINT32_MAX):
+        raise EntryError(EntryReason.BAD_NUMBER, "a sequence number or local preference has more than 32 bits")
+    hops = "".join([_encode_next_hop(next_hop) for next_hop in path.next_hops])
+    return (
+        f"<entry xmlns='{ENTRY}'><nlri><af>{_AFI_OF_SIZE[len(packed)]}</af><safi>1</safi>"
+        f"<address>{format_address(packed)}/{length}</address></nlri><next-hops>{hops}</next-hops>"
+        f"<sequence-number>{sequence}</sequence-number><local-preference>{preference}</local-preference></entry>"
+    ).encode()
+
+
+def _encode_next_hop(next_hop: NextHop) -> str:
+    address, label, encapsulations = next_hop
+    if not LABEL_MIN <= label <= LABEL_MAX:
+        raise EntryError(EntryReason.BAD_LABEL, f"label {label} is outside {LABEL_MIN}..{LABEL_MAX}")
+    if not encapsulations:
+        raise EntryError(EntryReason.NO_NEXT_HOP, "a next hop has no tunnel encapsulation")
+    tunnels = "".join([_ENCAPSULATION_XML[e] for e in encapsulations])
+    return (
+        f"<next-hop><af>{_AFI_OF_SIZE[len(address)]}</af><address>{format_address(address)}</address>"
+        f"<label>{label}</label><tunnel-encapsulation-list>{tunnels}</tunnel-encapsulation-list></next-hop>"
+    )
 
 
 def to_element(entry: Entry) -> ElementTree.Element:
@@ -83,13 +114,179 @@ def to_element(entry: Entry) -> ElementTree.Element:
 
 
 def decode(element: XmlElement) -> Entry:
-    """Read an <entry/> element of ElementTree or lxml; raises EntryError."""
-    raise NotImplementedError
+    """Read an <entry/> element of ElementTree or lxml; raises EntryError.
+
+    Missing: local-preference means 100, sequence-number 0, safi unicast, af that of the address, the encapsulation
+    list gre. A next hop with only unknown encapsulations is left out.
+    """
+    if _local(element) != "entry":
+        raise EntryError(EntryReason.MALFORMED, "the payload is not an entry")
+    prefix: Prefix | None = None
+    next_hops: tuple[NextHop, ...] | None = None
+    sequence, preference = 0, DEFAULT_LOCAL_PREFERENCE
+    seen = set()
+    for child in element:
+        name = _local(child)
+        if name not in _ENTRY_CHILDREN:
+            continue
+        if name in seen:
+            raise EntryError(EntryReason.MALFORMED, f"the entry has {name} twice")
+        seen.add(name)
+        if name == "nlri":
+            prefix = _decode_nlri(child)
+        elif name == "next-hops":
+            next_hops = _decode_next_hops(child)
+        elif name == "sequence-number":
+            sequence = _number(child, name, _UINT32_MAX)
+        else:
+            preference = _number(child, name, _UINT32_MAX)
+    if prefix is None:
+        raise EntryError(EntryReason.NO_NLRI, "the entry has no nlri")
+    if not next_hops:
+        raise EntryError(EntryReason.NO_NEXT_HOP, "the entry has no usable next hop")
+    return Entry(prefix, Path(next_hops, preference, sequence))
+
+
+_ENTRY_CHILDREN = frozenset({"nlri", "next-hops", "sequence-number", "local-preference"})
+
+
+@functools.lru_cache(maxsize=256)
+def _local_of_tag(tag: str) -> str:
+    namespace, local = split_tag(tag)
+    return local if namespace in ("", ENTRY) else ""
+
+
+def _local(element: XmlElement) -> str:
+    """Local name of an element of the schema; "" of a foreign one and of a comment or processing instruction."""
+    tag = element.tag
+    return _local_of_tag(tag) if isinstance(tag, str) and len(tag) <= _TAG_MAX else ""
+
+
+def _decode_nlri(element: XmlElement) -> Prefix:
+    family: int | None = None
+    prefix: Prefix | None = None
+    for child in element:
+        name = _local(child)
+        if name == "address":
+            prefix = _prefix(child)
+        elif name == "af":
+            family = _number(child, name, 0xFFFF)
+        elif name == "safi" and _number(child, name, 0xFF) != 1:
+            raise EntryError(EntryReason.BAD_FAMILY, "the nlri is not of safi 1 (unicast)")
+    if prefix is None:
+        raise EntryError(EntryReason.NO_NLRI, "the nlri has no address")
+    _check_family(family, prefix.packed, "nlri")
+    return prefix
+
+
+def _prefix(element: XmlElement) -> Prefix:
+    try:
+        return Prefix.parse(_text(element))
+    except PrefixError as error:
+        raise EntryError(EntryReason.BAD_PREFIX, str(error)) from None
+
+
+def _check_family(family: int | None, packed: bytes, what: str) -> None:
+    if family is not None and family != _AFI_OF_SIZE[len(packed)]:
+        raise EntryError(EntryReason.BAD_FAMILY, f"af {family} of the {what} is not the family of its address")
+
+
+def _decode_next_hops(element: XmlElement) -> tuple[NextHop, ...]:
+    hops: list[NextHop] = []
+    total = 0
+    for child in element:
+        if _local(child) != "next-hop":
+            continue
+        total += 1
+        if total > MAX_NEXT_HOPS:
+            raise EntryError(EntryReason.TOO_LARGE, f"the entry has more than {MAX_NEXT_HOPS} next hops")
+        hop = _decode_next_hop(child)
+        if hop.encapsulations and hop not in hops:
+            hops.append(hop)
+    return tuple(hops)
+
+
+def _decode_next_hop(element: XmlElement) -> NextHop:
+    family: int | None = None
+    address: bytes | None = None
+    label: int | None = None
+    encapsulations: tuple[Encapsulation, ...] = (Encapsulation.GRE,)
+    for child in element:
+        name = _local(child)
+        if name == "address":
+            address = _host_address(child)
+        elif name == "label":
+            label = _number(child, name, _UINT32_MAX, EntryReason.BAD_LABEL)
+        elif name == "tunnel-encapsulation-list":
+            encapsulations = _decode_encapsulations(child)
+        elif name == "af":
+            family = _number(child, name, 0xFFFF)
+    if address is None:
+        raise EntryError(EntryReason.NO_NEXT_HOP, "a next hop has no address")
+    if label is None:
+        raise EntryError(EntryReason.BAD_LABEL, "a next hop has no label")
+    if not LABEL_MIN <= label <= LABEL_MAX:
+        raise EntryError(EntryReason.BAD_LABEL, f"label {label} is outside {LABEL_MIN}..{LABEL_MAX}")
+    _check_family(family, address, "next hop")
+    return NextHop(address, label, encapsulations)
+
+
+def _host_address(element: XmlElement) -> bytes:
+    try:
+        prefix = Prefix.parse(_text(element))
+    except PrefixError as error:
+        raise EntryError(EntryReason.BAD_ADDRESS, f"next hop: {error}") from None
+    if not prefix.is_host:
+        raise EntryError(EntryReason.BAD_ADDRESS, f"next hop {prefix} is not a single address")
+    return prefix.packed
+
+
+def _decode_encapsulations(element: XmlElement) -> tuple[Encapsulation, ...]:
+    """The known encapsulations, each once; unknown ones are left out, as RFC 9012, section 3.1 does in BGP."""
+    known: list[Encapsulation] = []
+    for child in element:
+        if _local(child) == "tunnel-encapsulation":
+            encapsulation = _ENCAPSULATIONS.get((child.text or "").strip())
+            if encapsulation is not None and encapsulation not in known:
+                known.append(encapsulation)
+    return tuple(known)
+
+
+def _text(element: XmlElement) -> str:
+    text = (element.text or "").strip()
+    return text if len(text) <= _ADDRESS_MAX else text[:_ADDRESS_MAX] + "..."
+
+
+def _number(element: XmlElement, name: str, most: int, reason: EntryReason = EntryReason.BAD_NUMBER) -> int:
+    text = (element.text or "").strip()
+    if text.isascii() and text.isdigit():
+        digits = text.lstrip("0")
+        if len(digits) <= _NUMBER_DIGITS and (value := int(digits or "0")) <= most:
+            return value
+    raise EntryError(reason, f"{name} {_text(element)!r} is not a number in 0..{most}")
 
 
 def decode_bytes(data: bytes) -> Entry:
-    """Read an <entry/> document of at most MAX_BYTES through a parser that takes no DTD or entity; raises EntryError."""
-    raise NotImplementedError
+    """Read an <entry/> document through a parser that takes no DTD and no entity; raises EntryError.
+
+    data: at most MAX_BYTES of UTF-8.
+    """
+    # Only a daemon that reads entries from bytes pays for the import.
+    from lxml import etree
+
+    if len(data) > MAX_BYTES:
+        raise EntryError(EntryReason.TOO_LARGE, f"the entry is larger than {MAX_BYTES} bytes")
+    # lxml would take a DTD and, with recover off, still undeclared prefixes and other encodings: none is ever ours.
+    if b"<!" in data or b"<?" in data or b"\0" in data:
+        raise EntryError(EntryReason.MALFORMED, "the entry has a declaration, comment, DTD or NUL")
+    parser = etree.XMLParser(
+        encoding="utf-8", resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, recover=False
+    )
+    try:
+        element = etree.fromstring(data, parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise EntryError(EntryReason.MALFORMED, f"the entry is not well-formed: {error}") from None
+    return decode(element)
 
 
 def schema() -> bytes:
