@@ -22,7 +22,10 @@ PUBSUB_EVENT = "http://jabber.org/protocol/pubsub#event"
 PUBSUB_OWNER = "http://jabber.org/protocol/pubsub#owner"
 PUBSUB_OPTIONS = "http://jabber.org/protocol/pubsub#subscribe_options"
 ENTRY = "urn:ietf:params:xml:ns:bgp:l3vpn:unicast"
-"""The route entry of draft-ietf-l3vpn-end-system-06, section 9."""
+"""The route entry of draft-ietf-l3vpn-end-system-06, section 11."""
+
+VLAN_FIELD = "vpn#vlan_id"
+"""Data form field (XEP-0004) with which the draft's external forwarders give an instance id."""
 
 
 def split_tag(tag: str) -> tuple[str, str]:

@@ -12,8 +12,44 @@ from xml.etree.ElementTree import Element
 
 from xmpp import namespaces as ns
 from xmpp.jid import Jid, JidError
-from xmpp.namespaces import split_tag
+from xmpp.namespaces import VLAN_FIELD, split_tag
+from xmpp.results import (
+    Page,
+    affiliations_result,
+    items_result,
+    options_result,
+    publish_result,
+    subscription_result,
+    subscriptions_result,
+)
 from xmpp.stanza import Condition, Stanza, StanzaError
+
+__all__ = [
+    "INSTANCE_ID_MAX",
+    "ITEM_ID_MAX",
+    "NODE_MAX",
+    "Affiliations",
+    "Items",
+    "OptionsGet",
+    "OptionsSet",
+    "Page",
+    "Publish",
+    "PublishItem",
+    "Request",
+    "ResultSet",
+    "Retract",
+    "Subscribe",
+    "Subscriptions",
+    "Unsubscribe",
+    "affiliations_result",
+    "is_request",
+    "items_result",
+    "options_result",
+    "parse_request",
+    "publish_result",
+    "subscription_result",
+    "subscriptions_result",
+]
 
 NODE_MAX = 128
 """Greatest size of a node id (VPN identifier) in octets (draft-ietf-l3vpn-end-system-06, section 6)."""
@@ -21,9 +57,6 @@ INSTANCE_ID_MAX = 0xFFFF
 """An instance id has 16 bits: it is the assigned number of a type 1 route distinguisher."""
 ITEM_ID_MAX = 256
 """Longest item id taken, in characters; ours have at most 66 (two addresses, an instance id and a length)."""
-VLAN_FIELD = "vpn#vlan_id"
-"""Data form field (XEP-0004) with which the draft's external forwarders give the same number."""
-
 _PUBSUB = f"{{{ns.PUBSUB}}}pubsub"
 _OWNER = f"{{{ns.PUBSUB_OWNER}}}pubsub"
 

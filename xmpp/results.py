@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from xmpp import namespaces as ns
 from xmpp.jid import Jid
-from xmpp.pubsub import VLAN_FIELD
+from xmpp.namespaces import VLAN_FIELD
 from xmpp.stanza import escape
 
 
