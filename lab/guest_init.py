@@ -18,7 +18,8 @@ and receives `status`, the exit status, written last, and in user-mode Linux wit
 `out` and `err`. Natively the command has our own stdout and stderr.
 """
 
-# ruff: noqa: PTH -- pathlib is one more import
+# pathlib would be one more import.
+# ruff: noqa: PTH101, PTH103, PTH104, PTH110, PTH123, PTH211
 
 from __future__ import annotations
 
