@@ -167,9 +167,13 @@ class AntiSpoofing:
     device: str
     mac: bytes
     prefixes: tuple[Prefix, ...]
-    """Source addresses allowed; ARP and ND only for the host prefixes among them."""
+    """Source addresses allowed; ARP and ND only for the host prefixes among them. Kept sorted and without doubles: the
+    kernel has them in no order."""
 
     kind = Kind.ANTI_SPOOFING
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefixes", tuple(sorted(set(self.prefixes))))
 
     @property
     def key(self) -> str:

@@ -1,0 +1,117 @@
+"""Host-wide settings that the datapath needs: raised when they are too low, never lowered, never put back on stop.
+
+Putting them back would cut off whoever came to rely on them meanwhile; what was changed is recorded and told.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+_ROOT = Path("/proc/sys")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A number that must be at least `least`."""
+
+    name: str
+    """Path below /proc/sys, with slashes (device names contain dots)."""
+    least: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What we changed."""
+
+    name: str
+    before: int
+    after: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A setting of somebody else that the datapath can't live with, and that isn't ours to change."""
+
+    name: str
+    value: int
+    why: str
+    hint: str
+
+
+def host_settings(labels: int) -> tuple[Setting, ...]:
+    """Settings for a host that uses MPLS labels below `labels`."""
+    return (
+        Setting("net/ipv4/ip_forward", 1, "VMs are reached by routing"),
+        Setting("net/ipv6/conf/all/forwarding", 1, "VMs are reached by routing"),
+        Setting("net/ipv4/fib_multipath_hash_policy", 1, "flows of one VM spread over equal paths"),
+        Setting("net/ipv6/fib_multipath_hash_policy", 1, "flows of one VM spread over equal paths"),
+        Setting("net/mpls/platform_labels", labels, "size of the label table"),
+    )
+
+
+def tunnel_settings(device: str) -> tuple[Setting, ...]:
+    """Settings of a tunnel device."""
+    return (Setting(f"net/mpls/conf/{device}/input", 1, "MPLS packets are accepted from the tunnel"),)
+
+
+class Sysctls:
+    """Reads and raises settings, and remembers what it changed."""
+
+    def __init__(self, root: Path = _ROOT) -> None:
+        self._root = root
+        self.changes: list[Change] = []
+        """Every change since the start, oldest first."""
+
+    def read(self, name: str) -> int | None:
+        """The value; None if the kernel has no such setting (or it is no number)."""
+        try:
+            return int((self._root / name).read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def satisfied(self, settings: tuple[Setting, ...]) -> bool:
+        """Whether every setting is high enough."""
+        return all((value := self.read(setting.name)) is not None and value >= setting.least for setting in settings)
+
+    def ensure(self, settings: tuple[Setting, ...]) -> list[Change]:
+        """Raise what is too low; what was changed. Raises OSError, with the name of the setting."""
+        changes = []
+        for setting in settings:
+            before = self.read(setting.name)
+            if before is not None and before >= setting.least:
+                continue
+            path = self._root / setting.name
+            # Opened for writing alone: "x" modes and truncation have no meaning here, a missing file must stay missing.
+            with path.open("r+") as file:
+                file.write(str(setting.least))
+            changes.append(Change(setting.name.replace("/", "."), before or 0, setting.least, setting.why))
+        self.changes += changes
+        return changes
+
+    def conflicts(self) -> list[Conflict]:
+        """Settings of others that stop traffic of VMs."""
+        found = []
+        value = self.read("net/ipv4/conf/all/rp_filter")
+        if value:
+            found.append(
+                Conflict(
+                    "net.ipv4.conf.all.rp_filter",
+                    value,
+                    "the kernel takes the greater of this and the VRF's own 0, and drops what VMs send",
+                    "set net.ipv4.conf.all.rp_filter=0, and net.ipv4.conf.DEVICE.rp_filter on the devices meant",
+                )
+            )
+        for name in ("all", "default"):
+            if self.read(f"net/ipv6/conf/{name}/disable_ipv6"):
+                found.append(
+                    Conflict(
+                        f"net.ipv6.conf.{name}.disable_ipv6",
+                        1,
+                        "new ports and VRF devices would have no IPv6",
+                        f"set net.ipv6.conf.{name}.disable_ipv6=0",
+                    )
+                )
+        return found
