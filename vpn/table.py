@@ -15,7 +15,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vpn.path import NextHop, Path
@@ -177,6 +178,30 @@ class VrfTable(Generic[S]):
     def stale_size(self, source: S) -> int:
         """Number of stale paths of a source."""
         return len(self._stale.get(source, ()))
+
+    def page(self, after: Prefix | None, limit: int) -> list[tuple[Prefix, Path]]:
+        """At most `limit` routes, least recently changed first, those behind the prefix `after` when it is given.
+
+        Going on from the last prefix of a page visits every route once; one that changes meanwhile is seen again.
+        Raises KeyError when `after` has no path.
+        """
+        start = 0
+        if after is not None:
+            node = self._nodes[after]
+            if node.path is None:
+                raise KeyError(after)
+            start = node.revision
+        return list(islice(self._live(range(bisect_right(self._revisions, start), len(self._log))), limit))
+
+    def newest(self, limit: int) -> list[tuple[Prefix, Path]]:
+        """At most `limit` routes, the most recently changed first."""
+        return list(islice(self._live(range(len(self._log) - 1, -1, -1)), limit))
+
+    def _live(self, indices: Iterable[int]) -> Iterator[tuple[Prefix, Path]]:
+        for index in indices:
+            node = self._log[index]
+            if node.path is not None and node.revision == self._revisions[index]:
+                yield node.prefix, node.path
 
     # -- changing
 
@@ -352,6 +377,11 @@ class Cursor(Generic[S]):
             self.revision = table._revision
         table._passed(start, self.revision)
         return changes
+
+    def advance(self, revision: int) -> None:
+        """Move on without reading, to where another cursor of the table got by the same read from the same position."""
+        start, self.revision = self.revision, revision
+        self._table._passed(start, revision)
 
     def close(self) -> None:
         """Stop reading; closing again does nothing."""

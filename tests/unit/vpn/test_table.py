@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -177,6 +178,31 @@ def test_memory_is_bounded_whatever_a_stuck_reader_does() -> None:
     assert len(drain(live, 50_000)) == 1000
     assert set(drain(stuck, 50_000)) >= {Prefix(n.to_bytes(4, "big"), 32) for n in range(1000)}
     assert _size(table) <= 2 * 256, "tombstones go when the last reader has been told"
+
+
+def test_pages_visit_every_route_once() -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    prefixes = [Prefix(bytes([10, 0, 0, n]), 32) for n in range(5)]
+    for prefix in prefixes:
+        table.update("a", prefix, A)
+    assert table.page(None, 3) == [(prefix, A) for prefix in prefixes[:3]]
+    table.update("a", prefixes[0], B)
+    assert table.page(prefixes[2], 3) == [(prefixes[3], A), (prefixes[4], A), (prefixes[0], B)]
+    assert table.newest(2) == [(prefixes[0], B), (prefixes[4], A)]
+    table.withdraw("a", prefixes[2])
+    with pytest.raises(KeyError):
+        table.page(prefixes[2], 3)
+    with pytest.raises(KeyError):
+        table.page(P2, 3)
+
+
+def test_a_reader_can_follow_another() -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    one, other = table.cursor(), table.cursor()
+    table.update("a", P1, A)
+    one.read(10)
+    other.advance(one.revision)
+    assert not other.pending
 
 
 def test_a_closed_reader_holds_nothing_back() -> None:

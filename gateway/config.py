@@ -1,0 +1,191 @@
+"""Schema of gateway.toml, and the values made of it. Times are in seconds."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from gateway.hosts import Host, Hosts
+from gateway.policy import Policy, Vpn
+from runtime.config import between, one_of, option
+from runtime.log import LEVELS
+from vpn.community import RouteTarget
+from xmpp.jid import JidError, prepare_domain, prepare_localpart
+from xmpp.pubsub import NODE_MAX
+
+DEFAULT_SOCKET = Path("/run/vrfwire/gateway.sock")
+
+_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[\d.]+)):(?P<port>\d{1,5})", re.ASCII)
+_VPN_NAME = re.compile(rf"[!-~]{{1,{NODE_MAX}}}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to listen at. port 0: any free one."""
+
+    address: IPv4Address | IPv6Address
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Listen:
+        """Read "0.0.0.0:5222" or "[::]:5222"; raises ValueError."""
+        match = _LISTEN.fullmatch(text)
+        if match is None or int(match["port"]) > 65535:
+            raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets")
+        try:
+            return cls(ipaddress.ip_address(match["v4"] or match["v6"]), int(match["port"]))
+        except ValueError:
+            raise ValueError("must be ADDRESS:PORT, and this is no IP address") from None
+
+    def __str__(self) -> str:
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+def _domain(value: str) -> str:
+    try:
+        return prepare_domain(value)
+    except JidError as error:
+        raise ValueError(f"must be a domain name: {error}") from None
+
+
+def _host_name(value: str) -> str:
+    try:
+        return prepare_localpart(value)
+    except JidError as error:
+        raise ValueError(f"must be a host name: {error}") from None
+
+
+def _vpn_name(value: str) -> str:
+    if not _VPN_NAME.fullmatch(value):
+        raise ValueError(f"must be 1 to {NODE_MAX} printable ASCII characters without spaces")
+    return value
+
+
+def _positive(value: float) -> float:
+    if not value > 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+def _not_negative(value: float) -> float:
+    if not value >= 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySection:
+    """[gateway]"""
+
+    domain: str = option(check=_domain, help="XMPP domain served; the certificate must have this name")
+    listen: tuple[Listen, ...] = option(
+        (Listen(IPv4Address("0.0.0.0"), 5222),),
+        parse=Listen.parse,
+        expects='a list of "ADDRESS:PORT"',
+        help="where hosts connect, by direct TLS or STARTTLS",
+    )
+    router_id: IPv4Address | None = option(None, help="BGP identifier of this gateway")
+    autonomous_system: int | None = option(
+        None, key="as", check=between(1, 0xFFFFFFFE), help="autonomous system of this gateway"
+    )
+    hold_time: float = option(90.0, check=_not_negative, help="silence after which a host is taken for gone; 0: never")
+    stale_time: float = option(60.0, check=_positive, help="how long the routes of a host outlive its session")
+    login_timeout: float = option(10.0, check=_positive, help="time for a host to log in")
+    max_items: int = option(10_000, check=between(1, 10_000_000), help="routes that one host may publish")
+    max_sessions: int = option(10_000, check=between(1, 1_000_000), help="connections at a time")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSection:
+    """[tls]"""
+
+    ca: Path = option(help="certificates of the authorities that hosts are checked against")
+    certificate: Path = option(help="certificate of this gateway, with its chain")
+    key: Path = option(help="private key of the certificate")
+
+
+@dataclass(frozen=True, slots=True)
+class VpnSection:
+    """[[vpn]]"""
+
+    name: str = option(check=_vpn_name, help="VPN identifier")
+    imports: tuple[RouteTarget, ...] = option(
+        key="import", parse=RouteTarget.parse, expects="a list of route targets", help="route targets to import"
+    )
+    exports: tuple[RouteTarget, ...] = option(
+        key="export", parse=RouteTarget.parse, expects="a list of route targets", help="route targets to export"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HostSection:
+    """[[host]]"""
+
+    name: str = option(check=_host_name, help="name of the host, as in its certificate")
+    addresses: tuple[IPv4Address | IPv6Address, ...] = option(
+        (), help="next hops it may publish; default: those of its certificate, else the address it connects from"
+    )
+    vpns: tuple[str, ...] | None = option(None, help="VPNs it may join; default: all")
+    password_file: Path | None = option(None, help="file with a SCRAM password, instead of a certificate (labs)")
+
+
+@dataclass(frozen=True, slots=True)
+class ControlSection:
+    """[control]"""
+
+    socket: Path = option(DEFAULT_SOCKET, help="control socket")
+    group: str | None = option(None, help="group whose members may use the control socket")
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    """[log]"""
+
+    level: str = option("info", check=one_of(*LEVELS), help="least severity that is logged")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """gateway.toml"""
+
+    gateway: GatewaySection
+    tls: TlsSection
+    vpn: tuple[VpnSection, ...] = ()
+    host: tuple[HostSection, ...] = ()
+    control: ControlSection = ControlSection()
+    log: LogSection = LogSection()
+
+    def __post_init__(self) -> None:
+        _unique("[[vpn]]", [vpn.name for vpn in self.vpn])
+        _unique("[[host]]", [host.name for host in self.host])
+        known = {vpn.name for vpn in self.vpn}
+        for host in self.host:
+            for name in host.vpns or ():
+                if name not in known:
+                    raise ValueError(f"host {host.name!r} names the VPN {name!r}, which has no [[vpn]]")
+        if not self.gateway.listen:
+            raise ValueError("gateway.listen is empty")
+
+    def policy(self) -> Policy:
+        """The VPNs and their route targets."""
+        return Policy(Vpn(vpn.name, frozenset(vpn.imports), frozenset(vpn.exports)) for vpn in self.vpn)
+
+    def hosts(self) -> Hosts:
+        """What the configured hosts may do."""
+        return Hosts.of(
+            Host(
+                host.name,
+                frozenset(address.packed for address in host.addresses),
+                None if host.vpns is None else frozenset(host.vpns),
+            )
+            for host in self.host
+        )
+
+
+def _unique(what: str, names: list[str]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"there are two {what} of the name {name!r}")

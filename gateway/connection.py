@@ -1,0 +1,329 @@
+"""One connection of a host: bytes between the transport and the stream core, events of the core to the service.
+
+    transport --data_received--> ServerStream --events--> Connection --stanzas--> Service
+    transport <-----write------- ServerStream <--pieces-- Session.next_output <-----+
+
+Back-pressure: while the transport takes no more, nothing is pulled, no event is handled and nothing is read, so a host
+that stopped reading costs its write buffer and one piece; the hold time of the stream ends it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING, cast
+
+from gateway.identity import Identity, identity_of
+from gateway.session import Session
+from runtime.log import fields
+from vpn.prefix import parse_address
+from xmpp.errors import StreamCondition
+from xmpp.events import (
+    Authenticated,
+    BindRequested,
+    Event,
+    SessionStarted,
+    StanzaReceived,
+    StreamClosed,
+    TlsRequested,
+)
+from xmpp.stanza import Condition, StanzaError
+from xmpp.stream import ServerStream
+
+if TYPE_CHECKING:
+    from gateway.server import Server
+
+log = logging.getLogger("vrfwire.gateway.session")
+
+WRITE_HIGH = 128 * 1024
+"""Bytes unsent in a transport above which nothing more is written to it."""
+WRITE_CHUNK = 64 * 1024
+"""Pieces are put together up to about this size for one write."""
+CHUNKS_A_TURN = 4
+"""Writes to one session before the others have their turn."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection from accept to its end. peer: the host's address and port as text."""
+
+    def __init__(self, server: Server, peer: tuple[str, int]) -> None:
+        self.server = server
+        self.peer = peer
+        self.session: Session | None = None
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._stream: ServerStream | None = None
+        self._identity = Identity()
+        self._mechanism = ""
+        self._paused = False
+        self._running = False
+        self._ended = False
+        self._unsent = 0
+        self._early: list[bytes] | None = None
+        """Decrypted bytes that came before start_tls() returned; None when no TLS handshake is under way."""
+        self._tls_task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._lost = self._loop.create_future()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=WRITE_HIGH)
+        secure = self._read_identity()
+        now = self._loop.time()
+        self._stream = ServerStream(self.server.stream_config, now, secure=secure, identities=self._identity.jids)
+        self.server.connections.add(self)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early.append(data)
+        elif self._stream is not None:
+            self._stream.receive_data(data, self._loop.time())
+            self.run()
+
+    def eof_received(self) -> None:
+        self._end_of_input()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._end_of_input()
+        self._end("the connection was lost")
+        if self._tls_task is not None:
+            self._tls_task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.server.connections.discard(self)
+        if not self._lost.done():
+            self._lost.set_result(None)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        if self._transport is not None and not self._transport.is_closing() and self._early is None:
+            self._transport.resume_reading()
+        self.run()
+
+    # -- for the server
+
+    def close(self, condition: StreamCondition, text: str) -> None:
+        """End the stream with a stream error."""
+        if self._stream is not None and not self._ended:
+            self._stream.close(self._loop.time(), condition, text)
+            self._paused = False
+            self.run()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_lost(self) -> None:
+        """Until the transport is gone."""
+        await asyncio.shield(self._lost)
+
+    def run(self) -> None:
+        """Handle what the stream core has, send what is owed, and set the timer."""
+        if self._running or self._early is not None:
+            return
+        self._running = True
+        try:
+            self._drain_events()
+            self._write()
+        finally:
+            self._running = False
+        self._arm()
+        if self.session is not None and self.session.pending:
+            self.server.wake(self)
+        self.server.changed()
+
+    def pull(self) -> None:
+        """Send what the session is owed, while the transport takes it."""
+        for _ in range(CHUNKS_A_TURN):
+            if self.session is None or self._stream is None or self._paused or self._early is not None:
+                return
+            size = 0
+            while size < WRITE_CHUNK and (piece := self.session.next_output()):
+                self._stream.send_stanza(piece)
+                size += len(piece)
+            if not size:
+                return
+            self._write()
+        self.server.wake(self)
+
+    # -- events of the stream core
+
+    def _drain_events(self) -> None:
+        while self._stream is not None and not self._paused and self._early is None:
+            event = self._stream.next_event()
+            if event is None:
+                return
+            self._handle(self._stream, event)
+            if self._unsent >= WRITE_CHUNK:
+                self._write()
+
+    def _handle(self, stream: ServerStream, event: Event) -> None:
+        now = self._loop.time()
+        match event:
+            case StanzaReceived(stanza):
+                assert self.session is not None
+                try:
+                    self.server.service.handle(self.session, stanza, now)
+                except Exception:
+                    log.exception("host %s: error of this server; the session is closed", self.session.host)
+                    stream.close(now, StreamCondition.INTERNAL_SERVER_ERROR, "error of this server")
+                else:
+                    self._pull_replies()
+            case TlsRequested():
+                self._begin_tls()
+            case Authenticated(jid, mechanism):
+                self._mechanism = mechanism
+                log.debug("%s authenticated by %s", jid, mechanism, extra=fields(peer=self.peer[0]))
+                stream.accept_auth(now)
+            case BindRequested(jid):
+                self.server.supersede(jid)
+                others = self.server.sessions_of(jid.localpart)
+                if others >= self.server.sessions_per_host:
+                    text = f"host {jid.localpart} has {others} sessions, which is the most allowed"
+                    stream.reject_bind(now, StanzaError(Condition.RESOURCE_CONSTRAINT, text))
+                else:
+                    stream.accept_bind(now)
+            case SessionStarted(jid):
+                certified = self._identity.addresses if self._mechanism == "EXTERNAL" else frozenset()
+                permit = self.server.hosts.permit(jid.localpart, certified, parse_address(self.peer[0]))
+                self.session = self.server.service.open(jid, permit, now)
+                self.server.started(self, self.session)
+                log.info(
+                    "host %s connected as %s by %s from %s",
+                    *(jid.localpart, jid, self._mechanism, self.peer[0]),
+                    extra=fields(peer=self.peer[0], host=jid.localpart),
+                )
+            case StreamClosed(condition, text, by_peer):
+                reason = ": ".join(part for part in (condition, text) if part) or "closed"
+                self._end(f"{reason} by the host" if by_peer else reason)
+
+    def _end_of_input(self) -> None:
+        if self._stream is not None and not self._stream.closed:
+            self._stream.receive_eof(self._loop.time())
+        # What it still sent counts, even when it reads no more.
+        self._paused = False
+        self.run()
+
+    def _end(self, reason: str) -> None:
+        """The stream is over: give up the session, send the rest, and then close."""
+        if self._ended:
+            return
+        self._ended = True
+        session, self.session = self.session, None
+        if session is not None:
+            stale = self.server.service.close(session, self._loop.time())
+            self.server.ended(self, session)
+            log.info(
+                "host %s disconnected (%s); %d of its routes are stale",
+                *(session.host, reason, stale),
+                extra=fields(peer=self.peer[0], host=session.host),
+            )
+        else:
+            log.info("connection from %s ended: %s", self.peer[0], reason, extra=fields(peer=self.peer[0]))
+        self._write()
+        if self._transport is not None:
+            self._transport.close()
+            # A peer that doesn't take the rest must not keep the connection.
+            self._loop.call_later(self.server.stream_config.close_timeout, self.abort)
+
+    # -- output
+
+    def _write(self) -> None:
+        if self._stream is not None and self._transport is not None and self._early is None:
+            data = self._stream.data_to_send()
+            self._unsent = 0
+            if data:
+                self._transport.write(data)
+
+    def _pull_replies(self) -> None:
+        """Answers leave before the next stanza is handled, so what a host asks for is bounded by what it reads."""
+        assert self._stream is not None
+        while self.session is not None and (reply := self.session.next_reply()):
+            self._stream.send_stanza(reply)
+            self._unsent += len(reply)
+
+    # -- TLS
+
+    def _read_identity(self) -> bool:
+        """Whether the transport is TLS; its certificate's identity is kept."""
+        assert self._transport is not None
+        tls = self._transport.get_extra_info("ssl_object")
+        if not isinstance(tls, ssl.SSLObject):
+            return False
+        self._identity = identity_of(tls.getpeercert(binary_form=True), self.server.stream_config.domain)
+        return True
+
+    def _begin_tls(self) -> None:
+        """Stop reading before <proceed/> leaves, so that the first TLS bytes are read by TLS."""
+        assert self._transport is not None
+        self._transport.pause_reading()
+        self._write()
+        self._early = []
+        self._tls_task = self._loop.create_task(self._start_tls(self._transport))
+
+    async def _start_tls(self, plain: asyncio.Transport) -> None:
+        assert self._stream is not None and self._early is not None
+        try:
+            transport = await self._loop.start_tls(
+                plain,
+                self,
+                self.server.tls,
+                server_side=True,
+                ssl_handshake_timeout=self.server.stream_config.login_timeout,
+            )
+        except OSError as error:
+            log.info("TLS with %s failed: %s", self.peer[0], error, extra=fields(peer=self.peer[0]))
+            transport = None
+        finally:
+            self._tls_task = None
+        if transport is None or transport.is_closing():
+            # asyncio tells the protocol nothing of a connection that ends in its handshake.
+            self._early = None
+            plain.abort()
+            self.connection_lost(None)
+            return
+        self._transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH)
+        self._read_identity()
+        now = self._loop.time()
+        self._stream.tls_started(now, self._identity.jids)
+        # With TLS 1.3 the client's new stream header may have come along with the end of its handshake, before
+        # start_tls() returned.
+        early, self._early = self._early, None
+        for data in early:
+            self._stream.receive_data(data, now)
+        self.run()
+
+    # -- timer
+
+    def _arm(self) -> None:
+        """Have _tick called when the stream core wants. A timer that is too early is left: it only looks."""
+        due = self._stream.get_timer() if self._stream is not None and not self._ended else None
+        if due is None:
+            return
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        if self._stream is not None and self._transport is not None:
+            self._stream.handle_timer(self._loop.time())
+            if self._paused and self._stream.closed:
+                self._paused = False  # nobody reads: what is left to do is to end it
+            self.run()
+            self._arm()

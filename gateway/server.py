@@ -1,0 +1,286 @@
+"""The listening side of the gateway: accepts hosts, keeps their connections, has pending output pulled.
+
+Direct TLS and STARTTLS share a port: the first byte of a TLS connection is 0x16 (a handshake record; RFC 8446, section
+5.1), which no XML begins with. It is peeked at, so that asyncio starts with an untouched socket either way.
+
+Output is pulled at most once in COALESCE seconds: what changed meanwhile in a VPN is one batch, serialised once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import asyncio.sslproto
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+
+from gateway.config import Listen
+from gateway.connection import Connection
+from gateway.hosts import Hosts
+from gateway.refusals import RefusalLog
+from gateway.service import Service
+from gateway.session import Session
+from runtime.errors import OperatorError
+from runtime.log import fields
+from xmpp.errors import StreamCondition
+from xmpp.events import StreamConfig
+from xmpp.jid import Jid
+
+log = logging.getLogger("vrfwire.gateway.server")
+
+COALESCE = 0.001
+"""Seconds from a change to its delivery, in which more may come."""
+PULLS_A_TURN = 200
+"""Sessions written to before the loop looks at its sockets again."""
+ACCEPTS_A_TURN = 64
+SESSIONS_PER_HOST = 8
+TLS_BUFFER = 16 * 1024
+TLS_HANDSHAKE = b"\x16"
+SHUTDOWN_TIME = 3.0
+"""Seconds that hosts have to take the end of their streams."""
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Server:
+    """Connections of hosts around one service core. Use it within one event loop."""
+
+    sessions_per_host = SESSIONS_PER_HOST
+
+    def __init__(
+        self,
+        service: Service,
+        hosts: Hosts,
+        stream_config: StreamConfig,
+        tls: ssl.SSLContext,
+        *,
+        max_sessions: int = 10000,
+    ) -> None:
+        self.service = service
+        self.hosts = hosts
+        self.stream_config = stream_config
+        self.tls = tls
+        self.max_sessions = max_sessions
+        self.connections: set[Connection] = set()
+        self._by_session: dict[Session, Connection] = {}
+        self._listeners: list[socket.socket] = []
+        self._greetings: set[asyncio.Task[None]] = set()
+        self._ready: dict[Connection, None] = {}
+        self._flush_handle: asyncio.Handle | None = None
+        self._stale_handle: asyncio.TimerHandle | None = None
+        self._refusals = RefusalLog()
+        self._loop = asyncio.get_running_loop()
+        # asyncio gives every TLS connection a read buffer of 256 KiB, which is most of the memory of an idle session.
+        # (The attribute is asyncio's own business: without it sessions only cost more.)
+        if hasattr(asyncio.sslproto.SSLProtocol, "max_size"):
+            asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER
+
+    # -- life
+
+    def listen(self, addresses: Sequence[Listen]) -> list[Listen]:
+        """Start to listen; returns the addresses with the ports that were chosen for port 0. Raises OperatorError."""
+        bound = []
+        for address in addresses:
+            try:
+                listener = _listener(address)
+            except OSError as error:
+                self.stop_listening()
+                hint = "another program listens there, or the address is not of this machine"
+                raise OperatorError(f"listen {address}", error.strerror or str(error), hint) from error
+            self._listeners.append(listener)
+            self._loop.add_reader(listener, self._accept, listener)
+            bound.append(Listen(address.address, listener.getsockname()[1]))
+        return bound
+
+    def stop_listening(self) -> None:
+        """Accept nothing more."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+
+    async def stop(self) -> None:
+        """End every stream with system-shutdown, give hosts SHUTDOWN_TIME to take it, and close what is left.
+
+        Hosts keep forwarding by what they know.
+        """
+        self.stop_listening()
+        for task in self._greetings:
+            task.cancel()
+        connections = list(self.connections)
+        for connection in connections:
+            connection.close(StreamCondition.SYSTEM_SHUTDOWN, "the gateway stops")
+        if connections:
+            await asyncio.wait(
+                [asyncio.ensure_future(connection.wait_lost()) for connection in connections], timeout=SHUTDOWN_TIME
+            )
+        for connection in list(self.connections):
+            connection.abort()
+        if self._greetings:
+            await asyncio.wait(self._greetings)
+        # An aborted transport says so in the next turn of the loop.
+        await asyncio.gather(*(connection.wait_lost() for connection in list(self.connections)))
+        for handle in (self._flush_handle, self._stale_handle):
+            if handle is not None:
+                handle.cancel()
+        self._flush_handle = self._stale_handle = None
+
+    # -- accepting
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                connection, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_FILES:
+                    raise
+                log.error("cannot accept connections: %s; trying again in a second", error.strerror)
+                self._loop.remove_reader(listener)
+                self._loop.call_later(1.0, self._accept_again, listener)
+                return
+            connection.setblocking(False)
+            if len(self.connections) + len(self._greetings) >= self.max_sessions:
+                log.warning("connection from %s refused: %d connections are the most", address[0], self.max_sessions)
+                connection.close()
+                continue
+            task = self._loop.create_task(self._greet(connection, _peer(address)))
+            self._greetings.add(task)
+            task.add_done_callback(self._greetings.discard)
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    async def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
+        """Find out whether the peer speaks TLS at once, and give the socket to asyncio."""
+        timeout = self.stream_config.login_timeout
+        try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            async with asyncio.timeout(timeout):
+                first = await self._peek(connection)
+            tls = self.tls if first == TLS_HANDSHAKE else None
+            await self._loop.connect_accepted_socket(
+                lambda: Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout if tls else None
+            )
+        except (OSError, TimeoutError) as error:
+            why = str(error) or f"nothing was sent in {timeout:g} s"
+            log.info("connection from %s failed: %s", peer[0], why, extra=fields(peer=peer[0]))
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+
+    async def _peek(self, connection: socket.socket) -> bytes:
+        """The first byte, left in the socket; b"" at its end."""
+        readable = self._loop.create_future()
+        self._loop.add_reader(connection, lambda: readable.done() or readable.set_result(None))
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(connection)
+        return connection.recv(1, socket.MSG_PEEK)
+
+    # -- sessions
+
+    def sessions_of(self, host: str) -> int:
+        """Number of sessions of a host."""
+        return sum(session.host == host for session in self._by_session)
+
+    def supersede(self, jid: Jid) -> None:
+        """A new session of this JID begins: the older one ends with `conflict`."""
+        session = self.service.session_of(jid)
+        if session is not None:
+            self._by_session[session].close(StreamCondition.CONFLICT, "replaced by a newer session")
+
+    def started(self, connection: Connection, session: Session) -> None:
+        """A connection has become a session."""
+        self._by_session[session] = connection
+
+    def ended(self, connection: Connection, session: Session) -> None:
+        """A session is over."""
+        self._by_session.pop(session, None)
+        self._ready.pop(connection, None)
+        self.changed()
+
+    def disconnect(self, sessions: Sequence[Session], text: str) -> None:
+        """Have hosts come again, since what they subscribed to is no more."""
+        for session in sessions:
+            self._by_session[session].close(StreamCondition.RESET, text)
+
+    # -- output and timers
+
+    def changed(self) -> None:
+        """Something was handled: deliver what it changed, soon."""
+        if self._flush_handle is None:
+            self._flush_handle = self._loop.call_later(COALESCE, self._flush)
+
+    def wake(self, connection: Connection) -> None:
+        """A session has something to pull."""
+        self._ready[connection] = None
+        self.changed()
+
+    def _flush(self) -> None:
+        self._flush_handle = None
+        self._refusals.write(self.service.take_refusals(), self._loop.time())
+        for session in self.service.take_pending():
+            self._ready[self._by_session[session]] = None
+        turn = list(self._ready)[:PULLS_A_TURN]
+        for connection in turn:
+            del self._ready[connection]
+        for connection in turn:
+            connection.pull()
+        if self._ready:
+            if self._flush_handle is not None:
+                self._flush_handle.cancel()
+            self._flush_handle = self._loop.call_soon(self._flush)
+        else:
+            self.service.forget_serialised()
+        self._arm_stale()
+
+    def _arm_stale(self) -> None:
+        due = self.service.timer()
+        if self._stale_handle is not None:
+            if due is not None and self._stale_handle.when() == due:
+                return
+            self._stale_handle.cancel()
+            self._stale_handle = None
+        if due is not None:
+            self._stale_handle = self._loop.call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        self._stale_handle = None
+        for host, count in self.service.expire(self._loop.time()):
+            if count:
+                log.warning(
+                    "host %s did not come back in time; %d of its routes are withdrawn",
+                    *(host, count),
+                    extra=fields(host=host),
+                )
+        self.changed()
+        self._arm_stale()
+
+
+def _listener(address: Listen) -> socket.socket:
+    family = socket.AF_INET6 if address.address.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Beside 0.0.0.0 on the same port.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((str(address.address), address.port))
+        listener.listen(1024)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _peer(address: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, int]:
+    """Address and port as text, without a zone."""
+    return str(ipaddress.ip_address(address[0].partition("%")[0])), address[1]

@@ -1,0 +1,333 @@
+"""The publish-subscribe service of a gateway: stanzas of sessions in, answers and events out; no I/O.
+
+Sessions are opened and closed, stanzas handled, timers expired; each call may change tables, after which
+take_pending() names the sessions that have something to pull (Session.next_output). Whatever one session does, others
+see only routes. Every refusal is answered, counted and noted for the log.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, assert_never
+
+from gateway.hosts import Permit
+from gateway.policy import Policy
+from gateway.publishing import check_publish, check_retract
+from gateway.rib import Rib
+from gateway.session import Feed, Session, Subscription
+from vpn.path import Path
+from vpn.prefix import Prefix, PrefixError
+from xmpp import pubsub
+from xmpp.disco import Disco, is_ping
+from xmpp.entry import Entry, encode
+from xmpp.jid import Jid
+from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_result, stanza_error
+
+PAGE_ITEMS = 1000
+"""Items in one answer to a retrieval; the rest by result set management (XEP-0059)."""
+PAGE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Quotas of a host."""
+
+    items: int = 10_000
+    """Published items, all VPNs together, stale ones included."""
+    subscriptions: int = 4096
+    """VPNs a session may be subscribed to."""
+
+
+class Refusal(NamedTuple):
+    """A stanza was refused: for the log. request: what it asked ("publish"); vpn: "" when it named none."""
+
+    host: str
+    vpn: str
+    request: str
+    reason: str
+
+
+class Service:
+    """The service core. domain: the gateway's address; times are seconds of any monotonic clock."""
+
+    def __init__(self, domain: str, rib: Rib, limits: Limits | None = None) -> None:
+        self.domain = Jid.of("", domain)
+        self.rib = rib
+        self.limits = limits or Limits()
+        self.sessions: dict[int, Session] = {}
+        self.counters: Counter[str] = Counter()
+        """"publish", "retract", "item", "refused/CONDITION", ... since the start."""
+        self._by_jid: dict[Jid, Session] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._refusals: list[Refusal] = []
+        self._next_number = 1
+        self._disco = Disco(self.domain, self._visible, self._sees)
+
+    # -- sessions
+
+    def session_of(self, jid: Jid) -> Session | None:
+        """The session with this full JID."""
+        return self._by_jid.get(jid)
+
+    def open(self, jid: Jid, permit: Permit, now: float) -> Session:
+        """A session was bound. The caller has closed any other of the same JID: the newest wins."""
+        session = Session(self._next_number, jid, permit, now)
+        self._next_number += 1
+        self.sessions[session.number] = session
+        self._by_jid[jid] = session
+        self.rib.session_started(session.host, now)
+        return session
+
+    def close(self, session: Session, now: float) -> int:
+        """A session has ended; how many of the host's items are stale by that."""
+        if self.sessions.pop(session.number, None) is None:
+            return 0
+        if self._by_jid.get(session.jid) is session:
+            del self._by_jid[session.jid]
+        for vpn in list(session.subscriptions):
+            self._unsubscribe(session, vpn)
+        return self.rib.session_ended(session.host, session.number, now)
+
+    def take_pending(self) -> list[Session]:
+        """Sessions with something to pull because of changes since the last call."""
+        sessions: dict[Session, None] = {}
+        for feed in self._feeds.values():
+            if feed.announced != feed.table.revision:
+                feed.announced = feed.table.revision
+                for session, subscription in feed.subscribers.items():
+                    session.fell_behind(subscription)
+                    sessions[session] = None
+        return list(sessions)
+
+    def forget_serialised(self) -> None:
+        """All who were pending have pulled: drop the messages kept for sharing."""
+        for feed in self._feeds.values():
+            feed.forget()
+
+    def take_refusals(self) -> list[Refusal]:
+        """What was refused since the last call."""
+        refusals, self._refusals = self._refusals, []
+        return refusals
+
+    # -- timers and policy
+
+    def timer(self) -> float | None:
+        """When expire() is to be called next."""
+        return self.rib.timer()
+
+    def expire(self, now: float) -> list[tuple[str, int]]:
+        """Delete what is stale for too long: (host, number of items)."""
+        return self.rib.expire(now)
+
+    def reload(self, policy: Policy) -> list[Session]:
+        """Take new VPNs and route targets. Returns the sessions subscribed to a VPN that is gone: to be closed, for
+        XMPP has no way to say that a subscription of a node that vanished would come back with it."""
+        gone = [name for name in self._feeds if name not in policy.vpns]
+        orphans = dict.fromkeys(session for name in gone for session in self._feeds[name].subscribers)
+        self.rib.reload(policy)
+        return list(orphans)
+
+    # -- stanzas
+
+    def handle(self, session: Session, stanza: Stanza, now: float) -> None:
+        """Do what a stanza asks, and queue the answer."""
+        if not stanza.is_request:
+            if stanza.kind is Kind.MESSAGE and stanza.type != "error":
+                error = StanzaError(Condition.SERVICE_UNAVAILABLE, "this server takes no messages")
+                session.reply(stanza_error(stanza, error))
+            return
+        try:
+            self._request(session, stanza)
+        except StanzaError as error:
+            self._refuse(session, stanza, error)
+
+    def _refuse(self, session: Session, stanza: Stanza, error: StanzaError) -> None:
+        self.counters[f"refused/{error.condition}"] += 1
+        name, node = "iq", ""
+        payload = stanza.payload
+        if payload is not None:
+            action = next(iter(payload), payload)
+            name, node = action.tag.rpartition("}")[2][:32], action.get("node", "")[: pubsub.NODE_MAX]
+        self._refusals.append(Refusal(session.host, node, name, str(error)))
+        session.reply(iq_error(stanza, error))
+
+    def _request(self, session: Session, stanza: Stanza) -> None:
+        if stanza.to is not None and stanza.to != self.domain and stanza.to != session.jid.bare:
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE, f"{stanza.to} is not served here, but {self.domain} is")
+        if is_ping(stanza):
+            session.reply_after_events(iq_result(stanza))
+            return
+        if (answer := self._disco.answer(stanza)) is not None:
+            session.reply(answer)
+            return
+        if not pubsub.is_request(stanza):
+            raise StanzaError(Condition.SERVICE_UNAVAILABLE, "this kind of request is not served here")
+        request = pubsub.parse_request(stanza)
+        match request:
+            case pubsub.Subscribe():
+                payload = self._subscribe(session, request)
+            case pubsub.Unsubscribe():
+                payload = self._unsubscribe_request(session, request)
+            case pubsub.Publish():
+                payload = self._publish(session, request)
+            case pubsub.Retract():
+                payload = self._retract(session, request)
+            case pubsub.Items():
+                payload = self._items(session, request)
+            case pubsub.Subscriptions():
+                payload = self._subscriptions(session, request)
+            case pubsub.Affiliations():
+                payload = self._affiliations(session, request)
+            case pubsub.OptionsGet():
+                subscription = self._subscribed(session, request.node, request.jid)
+                payload = pubsub.options_result(request.node, request.jid, subscription.instance_id)
+            case pubsub.OptionsSet():
+                self._subscribed(session, request.node, request.jid).instance_id = request.instance_id
+                payload = b""
+            case _:
+                assert_never(request)
+        session.reply(iq_result(stanza, payload))
+
+    def _check_vpn(self, session: Session, vpn: str) -> None:
+        if vpn not in self.rib.tables:
+            raise StanzaError(Condition.ITEM_NOT_FOUND, f"there is no VPN {vpn!r} at this gateway")
+        if not session.permit.allows_vpn(vpn):
+            raise StanzaError(Condition.FORBIDDEN, f"host {session.host} may not join VPN {vpn!r}")
+
+    def _check_jid(self, session: Session, jid: Jid) -> None:
+        if jid not in (session.jid, session.jid.bare):
+            text = f"{jid} is not the address of this session, {session.jid}"
+            raise StanzaError(Condition.BAD_REQUEST, text, app="invalid-jid")
+
+    def _visible(self, jid: Jid) -> Iterator[str]:
+        session = self._by_jid.get(jid)
+        return (name for name in sorted(self.rib.tables) if session is not None and session.permit.allows_vpn(name))
+
+    def _sees(self, jid: Jid, vpn: str) -> bool:
+        session = self._by_jid.get(jid)
+        return vpn in self.rib.tables and session is not None and session.permit.allows_vpn(vpn)
+
+    # -- subscriptions
+
+    def _subscribe(self, session: Session, request: pubsub.Subscribe) -> bytes:
+        self._check_vpn(session, request.node)
+        self._check_jid(session, request.jid)
+        subscription = session.subscriptions.get(request.node)
+        if subscription is not None:
+            subscription.instance_id = request.instance_id
+        elif len(session.subscriptions) >= self.limits.subscriptions:
+            text = f"host {session.host} has {self.limits.subscriptions} subscriptions, which is the most allowed"
+            raise StanzaError(Condition.POLICY_VIOLATION, text, app="too-many-subscriptions")
+        else:
+            feed = self._feeds.get(request.node)
+            if feed is None:
+                table = self.rib.tables[request.node]
+                feed = self._feeds[request.node] = Feed(self.domain, request.node, table)
+                feed.announced = table.revision
+            subscription = Subscription(feed, request.jid, request.instance_id)
+            session.subscriptions[request.node] = feed.subscribers[session] = subscription
+            session.fell_behind(subscription)
+            self.counters["subscribe"] += 1
+        return pubsub.subscription_result(request.node, request.jid)
+
+    def _subscribed(self, session: Session, vpn: str, jid: Jid) -> Subscription:
+        self._check_vpn(session, vpn)
+        self._check_jid(session, jid)
+        subscription = session.subscriptions.get(vpn)
+        if subscription is None:
+            text = f"this session is not subscribed to {vpn!r}"
+            raise StanzaError(Condition.UNEXPECTED_REQUEST, text, app="not-subscribed")
+        return subscription
+
+    def _unsubscribe_request(self, session: Session, request: pubsub.Unsubscribe) -> bytes:
+        self._subscribed(session, request.node, request.jid)
+        self._unsubscribe(session, request.node)
+        self.counters["unsubscribe"] += 1
+        return b""
+
+    def _unsubscribe(self, session: Session, vpn: str) -> None:
+        subscription = session.subscriptions.pop(vpn)
+        subscription.cursor.close()
+        del subscription.feed.subscribers[session]
+        if not subscription.feed.subscribers:
+            del self._feeds[vpn]
+
+    def _subscriptions(self, session: Session, request: pubsub.Subscriptions) -> bytes:
+        if request.node is not None:
+            self._check_vpn(session, request.node)
+        wanted = [s for s in session.subscriptions.values() if request.node in (None, s.feed.vpn)]
+        return pubsub.subscriptions_result(((s.feed.vpn, s.jid) for s in wanted), request.node)
+
+    def _affiliations(self, session: Session, request: pubsub.Affiliations) -> bytes:
+        if request.node is not None:
+            self._check_vpn(session, request.node)
+            return pubsub.affiliations_result([request.node], request.node)
+        return pubsub.affiliations_result(self._visible(session.jid))
+
+    # -- items
+
+    def _publish(self, session: Session, request: pubsub.Publish) -> bytes:
+        self._check_vpn(session, request.node)
+        checked = check_publish(self.rib, session, request, self.limits.items)
+        for item_id, entry in checked.items():
+            self.rib.publish(request.node, session.host, item_id, entry.prefix, entry.path, session.number)
+        self.counters["publish"] += 1
+        self.counters["item"] += len(checked)
+        return pubsub.publish_result(request.node, checked)
+
+    def _retract(self, session: Session, request: pubsub.Retract) -> bytes:
+        self._check_vpn(session, request.node)
+        check_retract(self.rib, session, request)
+        for item_id in request.ids:
+            self.rib.retract(request.node, item_id)
+        self.counters["retract"] += len(request.ids)
+        return b""
+
+    def _items(self, session: Session, request: pubsub.Items) -> bytes:
+        """Routes of the VPN as selected; least recently changed first, in pages."""
+        self._check_vpn(session, request.node)
+        table = self.rib.tables[request.node]
+        if request.ids:
+            named = ((prefix, table.get(prefix)) for prefix in map(_prefix, request.ids[:PAGE_ITEMS]) if prefix)
+            found = [(prefix, path) for prefix, path in named if path is not None]
+            return pubsub.items_result(request.node, _fitting(found))
+        result_set = request.result_set
+        if result_set is not None and result_set.before is not None:
+            raise StanzaError(Condition.FEATURE_NOT_IMPLEMENTED, "pages can be had forwards only (after)")
+        if request.max_items is not None and result_set is None:
+            routes = table.newest(min(request.max_items, PAGE_ITEMS))
+        else:
+            limit = PAGE_ITEMS if result_set is None or result_set.max is None else min(result_set.max, PAGE_ITEMS)
+            after = result_set.after if result_set is not None else None
+            try:
+                routes = table.page(None if after is None else Prefix.parse(after), limit)
+            except (KeyError, PrefixError):
+                text = f"there is no item {after!r} to go on from; start again"
+                raise StanzaError(Condition.ITEM_NOT_FOUND, text) from None
+        items = _fitting(routes)
+        if result_set is None and len(items) == len(table):
+            return pubsub.items_result(request.node, items)
+        page = pubsub.Page(len(table), *((items[0][0], items[-1][0]) if items else ()))
+        return pubsub.items_result(request.node, items, page)
+
+
+def _prefix(text: str) -> Prefix | None:
+    try:
+        return Prefix.parse(text)
+    except PrefixError:
+        return None
+
+
+def _fitting(routes: list[tuple[Prefix, Path]]) -> list[tuple[str, bytes]]:
+    """As many of the routes, encoded, as fit one answer; at least one."""
+    items: list[tuple[str, bytes]] = []
+    size = 0
+    for prefix, path in routes:
+        encoded = encode(Entry(prefix, path))
+        size += len(encoded) + 80
+        if size > PAGE_BYTES and items:
+            break
+        items.append((str(prefix), encoded))
+    return items
