@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
+from click.shell_completion import CompletionItem, get_completion_class, shell_complete
 
 from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
@@ -178,10 +178,18 @@ class Group(click.Group):
 def run(command: click.Group, options: Options, arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit code. Errors are one line and a hint on stderr, never a traceback."""
     program = options.program
+    variable = _completion_variable(program)
     try:
-        code = command.main(arguments, prog_name=program, standalone_mode=False, obj=options)
+        if instruction := os.environ.get(variable):
+            return shell_complete(command, {"obj": options}, program, variable, instruction)
+        with command.make_context(
+            program, list(sys.argv[1:] if arguments is None else arguments), obj=options
+        ) as context:
+            code = command.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except OperatorError as error:
         return report(error, program)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -231,13 +239,17 @@ def names(method: str, field: str = "name") -> Callable[[click.Context, click.Pa
     return complete
 
 
+def _completion_variable(program: str) -> str:
+    """What the shell sets when it asks the program itself for completions."""
+    return f"_{program.replace('-', '_').upper()}_COMPLETE"
+
+
 def completion_script(command: click.Group, program: str, shell: str) -> str:
     """What a shell has to read to complete the program's arguments."""
     kind = get_completion_class(shell)
     if kind is None:
         raise OperatorError(f"shell {shell}", "not supported", f"one of {', '.join(SHELLS)}", ExitCode.USAGE)
-    variable = f"_{program.replace('-', '_').upper()}_COMPLETE"
-    completer = kind(command, {}, program, variable)
+    completer = kind(command, {}, program, _completion_variable(program))
     return str(completer.source_template % completer.source_vars())
 
 

@@ -229,8 +229,7 @@ def _from_overrides(schema: type, overrides: Mapping[str, object]) -> _Table:
         if dotted not in known:
             raise KeyError(dotted)
         if value is not None:
-            raw = [plain(element) for element in value] if isinstance(value, list | tuple) else plain(value)
-            _set(root, tuple(dotted.split(".")), _Leaf(raw, _Origin("command line", None, Path.cwd())))
+            _set(root, tuple(dotted.split(".")), _Leaf(plain(value), _Origin("command line", None, Path.cwd())))
     return root
 
 

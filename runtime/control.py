@@ -11,14 +11,11 @@ is dropped. Garbage is answered with an error and hurts only the connection that
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
-import fcntl
+import grp
 import json
 import logging
 import os
 import socket
-import stat
 import struct
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -26,6 +23,7 @@ from typing import NamedTuple, cast
 
 from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
+from runtime.socket_file import SocketFile
 
 __all__ = ["Call", "ControlClient", "ControlServer", "Handler", "Peer"]
 
@@ -77,8 +75,9 @@ Handler = Callable[[dict[str, object], Call], Awaitable[object]]
 class ControlServer:
     """Serves methods (name -> Handler) on a unix socket at path.
 
-    group: numeric id of the group whose members may use it, beside root and the daemon's own user; the socket belongs
-    to it. mode: of the socket. authorise: replaces the check of a peer (for tests).
+    group: name or number of the group whose members may use it, beside root and the daemon's own user; the socket
+    belongs to it. mode: of the socket. authorise: replaces the check of a peer (for tests). Raises OperatorError when
+    there is no such group.
     """
 
     def __init__(
@@ -86,36 +85,24 @@ class ControlServer:
         path: str | Path,
         methods: Mapping[str, Handler],
         *,
-        group: int | None = None,
+        group: int | str | None = None,
         mode: int = 0o660,
         authorise: Callable[[Peer], bool] | None = None,
     ) -> None:
         self.path = Path(path)
         self.methods = dict(methods)
-        self._group = group
-        self._mode = mode
+        self._group = _group_id(group) if isinstance(group, str) else group
+        self._file = SocketFile(self.path, self._group, mode)
         self._authorise = authorise or self._permitted
         self._server: asyncio.Server | None = None
-        self._lock: int | None = None
-        self._inode: tuple[int, int] | None = None
         self._connections: set[_Connection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Bind and listen. Raises OperatorError: another daemon has the socket, or it can't be made there."""
-        try:
-            self._take_lock()
-            self._remove_stale()
-            listener = self._bind()
-        except OSError as error:
-            self._release_lock()
-            raise OperatorError(
-                f"control socket {self.path}", error.strerror or str(error), "see [control] socket"
-            ) from error
-        except OperatorError:
-            self._release_lock()
-            raise
-        self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Connection(self), sock=listener)
+        self._server = await asyncio.get_running_loop().create_unix_server(
+            lambda: _Connection(self), sock=self._file.listen()
+        )
 
     async def stop(self, grace: float = 1.0) -> None:
         """Stop listening, give running calls grace seconds to answer, close every connection, remove the socket."""
@@ -130,90 +117,12 @@ class ControlServer:
                 await asyncio.wait(late)
         for connection in tuple(self._connections):
             connection.close()
-        if self._inode is not None:
-            with contextlib.suppress(FileNotFoundError):
-                status = self.path.lstat()
-                if (status.st_dev, status.st_ino) == self._inode:
-                    self.path.unlink()
-            self._inode = None
-        self._release_lock()
+        self._file.remove()
 
     def _permitted(self, peer: Peer) -> bool:
         if peer.uid in (0, os.geteuid()):
             return True
         return self._group is not None and (peer.gid == self._group or self._group in peer.groups)
-
-    # -- making the socket
-
-    def _take_lock(self) -> None:
-        """One daemon a socket: held for life, released by the kernel however the daemon ends."""
-        self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise self._taken() from None
-
-    def _release_lock(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-    def _remove_stale(self) -> None:
-        """Remove what a daemon that died left behind; anything alive, or not a socket, is somebody else's."""
-        try:
-            status = self.path.lstat()
-        except FileNotFoundError:
-            return
-        if not stat.S_ISSOCK(status.st_mode):
-            raise OperatorError(
-                f"control socket {self.path}",
-                "there is something else of this name",
-                "remove it, or choose another [control] socket",
-                ExitCode.CONFLICT,
-            )
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            try:
-                probe.connect(str(self.path))
-            except ConnectionRefusedError:
-                self.path.unlink()
-                return
-        raise self._taken()
-
-    def _taken(self) -> OperatorError:
-        return OperatorError(
-            f"control socket {self.path}",
-            "another daemon is using it",
-            "stop that one first, or choose another [control] socket",
-            ExitCode.CONFLICT,
-        )
-
-    def _bind(self) -> socket.socket:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Nobody gets in between bind and chmod: the mask leaves the owner alone.
-        mask = os.umask(0o177)
-        try:
-            listener.bind(str(self.path))
-        except OSError as error:
-            listener.close()
-            if error.errno is None:  # too long for sun_path: Python refuses before the kernel does
-                raise OSError(
-                    errno.ENAMETOOLONG, "the path is longer than the 107 bytes of a socket address"
-                ) from error
-            raise
-        finally:
-            os.umask(mask)
-        try:
-            status = self.path.lstat()
-            self._inode = (status.st_dev, status.st_ino)
-            if self._group is not None:
-                os.chown(self.path, -1, self._group)
-            self.path.chmod(self._mode)
-            listener.listen(128)
-            listener.setblocking(False)
-        except OSError:
-            listener.close()
-            raise
-        return listener
 
     # -- connections
 
@@ -401,6 +310,15 @@ class _Connection(asyncio.Protocol):
 
 def _bad_request(why: str) -> OperatorError:
     return OperatorError("request", why, "docs/design/runtime.md describes the control protocol", ExitCode.USAGE)
+
+
+def _group_id(name: str) -> int:
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OperatorError(
+            "control socket", f"there is no group {name!r}", "make it, or change [control] group", ExitCode.NOT_FOUND
+        ) from None
 
 
 def _internal(what: str) -> OperatorError:

@@ -270,7 +270,7 @@ def expected(hint: Any) -> str:
 
 def plain(value: Any) -> object:
     """A value as JSON has it."""
-    if isinstance(value, list | tuple):
+    if type(value) in (list, tuple):  # not a NamedTuple: that is one value, with a text form of its own
         return [plain(element) for element in value]
     if isinstance(value, bool | int | float | str) or value is None:
         return value.value if isinstance(value, enum.Enum) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import json
 import logging
 import os
@@ -331,6 +332,13 @@ class TestPermission:
     )
     def test_who_may(self, tmp_path: Path, peer: Peer, group: int | None, permitted: bool) -> None:
         assert ControlServer(tmp_path / "s", {}, group=group).permits(peer) is permitted
+
+    def test_group_by_name(self, tmp_path: Path) -> None:
+        name = grp.getgrgid(os.getegid()).gr_name
+        assert ControlServer(tmp_path / "s", {}, group=name).permits(Peer(54321, os.getegid(), 1))
+        with pytest.raises(OperatorError, match="there is no group") as caught:
+            ControlServer(tmp_path / "s", {}, group="no-such-group")
+        assert caught.value.code is ExitCode.NOT_FOUND
 
 
 class TestSocketFile:

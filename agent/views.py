@@ -1,0 +1,159 @@
+"""What the `vrfwire` command shows of each reply: columns and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from runtime.command import Options, Reply, items
+from runtime.output import Column, Row, cell, details
+
+PORT_LIST = (
+    Column("NAME", "name"),
+    Column("VPN", "vpn"),
+    Column("STATE", "state"),
+    Column("ANNOUNCED", "announced"),
+    Column("LABEL", "label", right=True),
+    Column("INTERFACE", "interface"),
+    Column("MAC", "mac"),
+    Column("ADDRESSES", lambda row: _joined(row, "addresses", "prefixes")),
+    Column("ERROR", "error"),
+)
+PORT = (
+    Column("name", "name"),
+    Column("vpn", "vpn"),
+    Column("state", "state"),
+    Column("announced", "announced"),
+    Column("error", "error"),
+    Column("addresses", "addresses"),
+    Column("prefixes", "prefixes"),
+    Column("mac", "mac"),
+    Column("label", "label"),
+    Column("mtu", "mtu"),
+    Column("kind", "kind"),
+    Column("interface", "interface"),
+    Column("namespace", "netns"),
+    Column("guest interface", "guest_interface"),
+)
+VPN_LIST = (
+    Column("NAME", "name"),
+    Column("DEVICE", "device"),
+    Column("TABLE", "table", right=True),
+    Column("INSTANCE", "instance_id", right=True),
+    Column("PORTS", lambda row: _count(row.get("ports")), right=True),
+    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("GATEWAYS", lambda row: _count(row.get("gateways")), right=True),
+)
+VPN = (
+    Column("name", "name"),
+    Column("device", "device"),
+    Column("table", "table"),
+    Column("instance id", "instance_id"),
+    Column("ports", "ports"),
+    Column("routes", "routes"),
+    Column("gateways", "gateways"),
+)
+ROUTE_LIST = (
+    Column("VPN", "vpn"),
+    Column("PREFIX", "prefix"),
+    Column("NEXT HOPS", lambda row: next_hops(row.get("next_hops"))),
+    Column("STATE", "state"),
+    Column("GATEWAY", "gateway"),
+    Column("ERROR", "error"),
+)
+GATEWAY_LIST = (
+    Column("ADDRESS", "address"),
+    Column("PORT", "port", right=True),
+    Column("DOMAIN", "domain"),
+    Column("STATE", "state"),
+    Column("SINCE", "since"),
+    Column("VPNS", lambda row: _count(row.get("vpns")), right=True),
+    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("SYNCHRONISED", "synchronised"),
+    Column("LAST ERROR", "last_error"),
+)
+DOCTOR = (Column("CHECK", "check"), Column("STATE", "state"), Column("DETAIL", "detail"))
+
+
+def _joined(row: Row, *fields: str) -> list[object]:
+    found: list[object] = []
+    for field in fields:
+        value = row.get(field)
+        found += value if isinstance(value, list) else []
+    return found
+
+
+def _count(value: object) -> object:
+    return len(value) if isinstance(value, list) else value
+
+
+def next_hops(value: object) -> str:
+    """Next hops in a table: "192.0.2.12/100001" (underlay address and label), or the port's device for a local one."""
+    if not isinstance(value, list):
+        return cell(value)
+    texts = []
+    for hop in value:
+        if isinstance(hop, dict) and hop.get("local"):
+            texts.append(f"local {cell(hop.get('interface') or hop.get('label'))}")
+        elif isinstance(hop, dict):
+            texts.append(f"{cell(hop.get('address'))} label {cell(hop.get('label'))}")
+        else:
+            texts.append(cell(hop))
+    return ", ".join(texts) or "-"
+
+
+def attached(reply: Reply) -> str:
+    """One line for people, with what the VM's configuration needs."""
+    done = "unchanged" if reply.get("unchanged") else cell(reply.get("state"))
+    elapsed = reply.get("elapsed_ms")
+    time = f" in {elapsed:.1f} ms" if isinstance(elapsed, int | float) else ""
+    return (
+        f"port {cell(reply.get('name'))}: {done}{time}, "
+        f"vpn {cell(reply.get('vpn'))}, label {cell(reply.get('label'))}, "
+        f"mac {cell(reply.get('mac'))}, mtu {cell(reply.get('mtu'))}, interface {cell(reply.get('interface'))}, "
+        f"announced: {cell(reply.get('announced'))}\n"
+    )
+
+
+EXPLAINED = (
+    Column("address", "address"),
+    Column("vpn", "vpn"),
+    Column("route", "prefix"),
+    Column("wanted", lambda row: _target(row.get("desired"))),
+    Column("kernel", lambda row: _target(row.get("kernel"))),
+    Column("state", "state"),
+)
+PER_GATEWAY = (
+    Column("GATEWAY", "gateway"),
+    Column("NEXT HOPS", lambda row: _target(row)),
+    Column("PREFERENCE", "local_preference", right=True),
+    Column("SEQUENCE", "sequence_number", right=True),
+    Column("SELECTED", "selected"),
+    Column("REASON", "reason"),
+)
+
+
+def _target(value: object) -> str:
+    if isinstance(value, dict) and "next_hops" in value:
+        return next_hops(value["next_hops"])
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {cell(element)}" for key, element in value.items()) or "-"
+    return next_hops(value)
+
+
+def explained(reply: Reply, options: Options, colour: bool) -> str:
+    text = details(reply, EXPLAINED, colour=colour)
+    if gateways := items(reply, "per_gateway"):
+        text += "gateways:\n"
+        text += "".join(f"  {line}\n" for line in options.table(gateways, PER_GATEWAY, colour).splitlines())
+    why = reply.get("why")
+    if isinstance(why, list) and why:
+        text += "why:\n" + "".join(f"  - {cell(reason)}\n" for reason in why)
+    return text
+
+
+def findings(options: Options, rows: Sequence[Row], colour: bool) -> str:
+    text = options.table(rows, DOCTOR, colour)
+    for row in rows:
+        if row.get("hint") and row.get("state") != "ok":
+            text += f"hint: {row.get('check')}: {row['hint']}\n"
+    return text

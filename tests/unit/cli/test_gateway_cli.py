@@ -1,0 +1,105 @@
+"""`vrfwire-gateway-ctl` against a fake daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from runtime.errors import ExitCode, OperatorError
+from tests.unit.cli.conftest import Commands, FakeDaemon
+
+HOST = {
+    "name": "hv1",
+    "jid": "hv1@vpn.example.net/vrfwire",
+    "address": "192.0.2.11",
+    "addresses": ["192.0.2.11"],
+    "state": "connected",
+    "since": "2026-01-31T12:00:00Z",
+    "vpns": ["blue", "red"],
+    "routes": 4,
+}
+VPN = {"name": "blue", "import": ["64512:1"], "export": ["64512:1"], "hosts": ["hv1", "hv2"], "routes": 6}
+ROUTE = {
+    "vpn": "blue",
+    "prefix": "10.1.1.1/32",
+    "next_hops": [{"address": "192.0.2.11", "label": 100000}, {"address": "192.0.2.12", "label": 100003}],
+    "local_preference": 100,
+    "sequence_number": 0,
+    "source": "hv1",
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "method", "params", "reply", "row"),
+    [
+        (
+            ("host", "list"),
+            "host.list",
+            {},
+            {"items": [HOST]},
+            "hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4  hv1@vpn.example.net/vrfwire",
+        ),
+        (("vpn", "list"), "vpn.list", {}, {"items": [VPN]}, "blue  64512:1  64512:1      2       6"),
+        (
+            ("route", "list", "--vpn", "blue"),
+            "route.list",
+            {"vpn": "blue"},
+            {"items": [ROUTE]},
+            "blue  10.1.1.1/32  192.0.2.11 label 100000, 192.0.2.12 label 100003         100         0  hv1",
+        ),
+        (("vpn", "show", "blue"), "vpn.show", {"name": "blue"}, VPN, "hosts:  hv1,hv2"),
+    ],
+)
+def test_tables_and_json(
+    commands: Commands,
+    daemon: FakeDaemon,
+    arguments: tuple[str, ...],
+    method: str,
+    params: dict[str, object],
+    reply: dict[str, object],
+    row: str,
+) -> None:
+    daemon.answers[method] = reply
+    outcome = commands.gateway_ctl(*arguments)
+    assert outcome.code == 0
+    assert row in outcome.out.splitlines()
+    assert commands.gateway_ctl(*arguments, "-j").json == reply
+    assert daemon.asked == [(method, params)] * 2
+
+
+def test_status(commands: Commands, daemon: FakeDaemon) -> None:
+    daemon.answers["status"] = {"state": "degraded", "hosts": 0, "problems": []}
+    outcome = commands.gateway_ctl("status")
+    assert (outcome.code, outcome.out) == (ExitCode.DEGRADED, "state: degraded\nhosts: 0\n")
+
+
+def test_errors(commands: Commands, daemon: FakeDaemon) -> None:
+    daemon.answers["vpn.show"] = OperatorError("VPN green", "not here", "vpn list", ExitCode.NOT_FOUND)
+    outcome = commands.gateway_ctl("vpn", "show", "green")
+    assert (outcome.code, outcome.err) == (4, "vrfwire-gateway-ctl: VPN green: not here\nhint: vpn list\n")
+
+
+def test_no_daemon(commands: Commands) -> None:
+    outcome = commands.gateway_ctl("host", "list")
+    assert outcome.code == ExitCode.UNREACHABLE
+    assert outcome.err.startswith("vrfwire-gateway-ctl: vrfwire-gateway at ")
+
+
+def test_version_and_completion(commands: Commands, daemon: FakeDaemon) -> None:
+    daemon.answers["version"] = {"version": "9.9.9"}
+    assert commands.gateway_ctl("version").out.splitlines()[1] == "vrfwire-gateway 9.9.9"
+    assert "_VRFWIRE_GATEWAY_CTL_COMPLETE" in commands.gateway_ctl("completion", "bash").out
+
+
+def test_config_of_a_file(commands: Commands, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.toml"
+    path.write_text(
+        '[gateway]\ndomain = "vpn.example.net"\n[tls]\nca = "ca"\ncertificate = "c"\nkey = "k"\n'
+        '[[vpn]]\nname = "blue"\nimport = ["64512:1"]\nexport = ["64512:1"]\n'
+    )
+    out = commands.gateway_ctl("config", "show", "--effective", "--config", str(path)).out
+    assert "gateway.stale_time" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["vpn[0].import", "64512:1", f"{path}:9"] in lines
+    assert ["gateway.listen", "0.0.0.0:5222", "default"] in lines
