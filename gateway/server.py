@@ -15,6 +15,7 @@ import ipaddress
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Sequence
 
 from gateway.config import Listen
@@ -23,8 +24,10 @@ from gateway.hosts import Hosts
 from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.session import Session
+from gateway.status import HostRecord
 from runtime.errors import OperatorError
 from runtime.log import fields
+from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
 from xmpp.jid import Jid
@@ -64,6 +67,8 @@ class Server:
         self.tls = tls
         self.max_sessions = max_sessions
         self.connections: set[Connection] = set()
+        self.records: dict[str, HostRecord] = {}
+        """Hosts with a session or stale routes."""
         self._by_session: dict[Session, Connection] = {}
         self._listeners: list[socket.socket] = []
         self._greetings: set[asyncio.Task[None]] = set()
@@ -162,24 +167,32 @@ class Server:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             async with asyncio.timeout(timeout):
                 first = await self._peek(connection)
-            tls = self.tls if first == TLS_HANDSHAKE else None
-            await self._loop.connect_accepted_socket(
-                lambda: Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout if tls else None
-            )
-        except (OSError, TimeoutError) as error:
-            why = str(error) or f"nothing was sent in {timeout:g} s"
-            log.info("connection from %s failed: %s", peer[0], why, extra=fields(peer=peer[0]))
+        except TimeoutError:
             connection.close()
+            log.info("connection from %s: nothing was sent in %g s", peer[0], timeout, extra=fields(peer=peer[0]))
+            return
+        except OSError as error:
+            connection.close()
+            log.debug("connection from %s: %s", peer[0], error, extra=fields(peer=peer[0]))
+            return
         except asyncio.CancelledError:
             connection.close()
             raise
+        tls = self.tls if first == TLS_HANDSHAKE else None
+        try:
+            # From here on the socket is asyncio's to close.
+            await self._loop.connect_accepted_socket(
+                lambda: Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout if tls else None
+            )
+        except OSError as error:
+            log.info("TLS with %s failed: %s", peer[0], error, extra=fields(peer=peer[0]))
 
     async def _peek(self, connection: socket.socket) -> bytes:
         """The first byte, left in the socket; b"" at its end."""
-        readable = self._loop.create_future()
-        self._loop.add_reader(connection, lambda: readable.done() or readable.set_result(None))
+        readable = asyncio.Event()
+        self._loop.add_reader(connection, readable.set)
         try:
-            await readable
+            await readable.wait()
         finally:
             self._loop.remove_reader(connection)
         return connection.recv(1, socket.MSG_PEEK)
@@ -199,11 +212,18 @@ class Server:
     def started(self, connection: Connection, session: Session) -> None:
         """A connection has become a session."""
         self._by_session[session] = connection
+        addresses = sorted(map(format_address, session.permit.addresses))
+        self.records[session.host] = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
 
     def ended(self, connection: Connection, session: Session) -> None:
         """A session is over."""
         self._by_session.pop(session, None)
         self._ready.pop(connection, None)
+        if not self.sessions_of(session.host):
+            if self.service.rib.count(session.host):
+                self.records[session.host].since = time.time()
+            else:
+                del self.records[session.host]
         self.changed()
 
     def disconnect(self, sessions: Sequence[Session], text: str) -> None:
@@ -254,6 +274,8 @@ class Server:
     def _expire(self) -> None:
         self._stale_handle = None
         for host, count in self.service.expire(self._loop.time()):
+            if not self.sessions_of(host):
+                self.records.pop(host, None)
             if count:
                 log.warning(
                     "host %s did not come back in time; %d of its routes are withdrawn",

@@ -1,0 +1,246 @@
+"""The `vrfwire-gateway` daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import grp
+import logging
+import os
+import resource
+import secrets
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateway.config import DEFAULT_SOCKET, GatewayConfig
+from gateway.identity import server_context
+from gateway.rib import Rib
+from gateway.server import Server
+from gateway.service import Limits, Service
+from gateway.status import Document, Problem, Status
+from runtime import log as logs
+from runtime.config import Loaded, load, read_secret
+from runtime.control import Call, ControlServer
+from runtime.errors import ExitCode, OperatorError
+from runtime.service import Notifier, stop_event
+from runtime.version import VERSION
+from xmpp.events import StreamConfig
+from xmpp.scram import SALT_OCTETS, ScramKeys
+
+log = logging.getLogger("vrfwire.gateway")
+
+STATUS_INTERVAL = 1.0
+"""Seconds between updates of the service manager's status line."""
+
+
+class Daemon:
+    """The gateway: configuration, server and control socket. Use it within one event loop."""
+
+    def __init__(self, loaded: Loaded[GatewayConfig], path: Path | None) -> None:
+        self._loaded = loaded
+        self._path = path
+        self._reload_problem: Problem | None = None
+        config = loaded.value
+        self._keys = _scram_keys(config)
+        self._scram_secret = secrets.token_bytes(32)
+        self.service = Service(
+            config.gateway.domain,
+            Rib(config.policy(), stale_time=config.gateway.stale_time),
+            Limits(items=config.gateway.max_items),
+        )
+        self.server = Server(
+            self.service,
+            config.hosts(),
+            self._stream_config(),
+            server_context(config.tls.certificate, config.tls.key, config.tls.ca),
+            max_sessions=config.gateway.max_sessions,
+        )
+        self._status = Status(self.service, self.server.records)
+        self._control = ControlServer(
+            config.control.socket,
+            {
+                "host.list": self._host_list,
+                "vpn.list": self._vpn_list,
+                "vpn.show": self._vpn_show,
+                "route.list": self._route_list,
+                "status": self._show_status,
+                "config.show": self._config_show,
+                "version": self._version,
+            },
+            group=_group(config.control.group),
+        )
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises OperatorError."""
+        config = self._loaded.value
+        stop = stop_event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        notifier = Notifier()
+        await self._control.start()
+        try:
+            bound = self.server.listen(config.gateway.listen)
+            log.info(
+                "vrfwire-gateway %s serves %s with %d VPNs at %s",
+                *(VERSION, config.gateway.domain, len(config.vpn), ", ".join(map(str, bound))),
+            )
+            notifier.ready()
+            await self._watch(stop, notifier)
+            notifier.stopping()
+            await self.server.stop()
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
+            await self._control.stop()
+            notifier.close()
+        log.info("stopped")
+
+    async def _watch(self, stop: asyncio.Event, notifier: Notifier) -> None:
+        """Tell the service manager how it goes, until the end."""
+        interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
+        while not stop.is_set():
+            rib = self.service.rib
+            routes = sum(len(table) for table in rib.tables.values())
+            notifier.status(f"{len(self.service.sessions)} sessions, {len(rib.tables)} VPNs, {routes} routes")
+            notifier.watchdog()
+            try:
+                async with asyncio.timeout(interval):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+    def reload(self) -> None:
+        """Read the configuration again and take its [[vpn]] and [[host]]; the old one stays when it is bad."""
+        try:
+            loaded = load(GatewayConfig, program="gateway", path=self._path)
+            keys = _scram_keys(loaded.value)
+        except OperatorError as error:
+            log.error("configuration not reloaded: %s", error)
+            self._reload_problem = Problem(error.what, error.why, error.hint or "the former configuration is in use")
+            return
+        self._reload_problem = None
+        old, new = self._loaded.value, loaded.value
+        for section in ("gateway", "tls", "control", "log"):
+            if getattr(old, section) != getattr(new, section):
+                log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
+        self._loaded = loaded
+        self._keys = keys
+        self.server.stream_config = self._stream_config()
+        self.server.hosts = new.hosts()
+        self.server.disconnect(self.service.reload(new.policy()), "a VPN of this host was removed")
+        self.server.changed()
+        log.info("configuration reloaded: %d VPNs, %d hosts", len(new.vpn), len(new.host))
+
+    def _stream_config(self) -> StreamConfig:
+        gateway = self._loaded.value.gateway
+        return StreamConfig(
+            domain=gateway.domain,
+            random=secrets.token_bytes,
+            scram_keys=self._lookup if self._keys else None,
+            scram_secret=self._scram_secret,
+            login_timeout=gateway.login_timeout,
+            hold_time=gateway.hold_time,
+        )
+
+    def _lookup(self, user: str) -> ScramKeys | None:
+        return self._keys.get(user)
+
+    # -- control methods
+
+    async def _host_list(self, params: Document, call: Call) -> Document:
+        return self._status.hosts()
+
+    async def _vpn_list(self, params: Document, call: Call) -> Document:
+        return self._status.vpns()
+
+    async def _vpn_show(self, params: Document, call: Call) -> Document:
+        return self._status.vpn(_text(params, "name"))
+
+    async def _route_list(self, params: Document, call: Call) -> Document:
+        return self._status.routes(_text(params, "vpn") if params.get("vpn") is not None else None)
+
+    async def _show_status(self, params: Document, call: Call) -> Document:
+        problems = [] if self._reload_problem is None else [self._reload_problem]
+        return self._status.summary(problems)
+
+    async def _config_show(self, params: Document, call: Call) -> Document:
+        return self._loaded.document()
+
+    async def _version(self, params: Document, call: Call) -> Document:
+        return {"program": "vrfwire-gateway", "version": VERSION, "pid": os.getpid()}
+
+
+def _text(params: Document, key: str) -> str:
+    value = params.get(key)
+    if not isinstance(value, str):
+        raise OperatorError("request", f'"{key}" is missing', code=ExitCode.USAGE)
+    return value
+
+
+def _scram_keys(config: GatewayConfig) -> dict[str, ScramKeys]:
+    """Keys of the hosts that have a password. The passwords themselves are not kept."""
+    keys = {}
+    for host in config.host:
+        if host.password_file is not None:
+            try:
+                keys[host.name] = ScramKeys.derive(read_secret(host.password_file), secrets.token_bytes(SALT_OCTETS))
+            except ValueError as error:
+                raise OperatorError(f"secret {host.password_file}", str(error)) from None
+    return keys
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OperatorError(f"control.group {name}", "there is no such group", "groupadd --system") from None
+
+
+def _raise_file_limit() -> None:
+    """A session is a file: take as many as the service manager allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def check(config: GatewayConfig) -> None:
+    """Everything that can be found wrong without serving; raises OperatorError."""
+    server_context(config.tls.certificate, config.tls.key, config.tls.ca)
+    _scram_keys(config)
+    _group(config.control.group)
+
+
+async def _serve(loaded: Loaded[GatewayConfig], path: Path | None) -> None:
+    await Daemon(loaded, path).run()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="vrfwire-gateway", description="Signaling gateway of vrfwire.")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="default: /etc/vrfwire/gateway.toml")
+    parser.add_argument("--socket", metavar="PATH", type=Path, help=f"control socket, default: {DEFAULT_SOCKET}")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    options = parser.parse_args(arguments)
+    try:
+        overrides = {"control.socket": options.socket}
+        loaded = load(GatewayConfig, program="gateway", path=options.config, overrides=overrides)
+        if options.check:
+            check(loaded.value)
+            print("configuration ok")
+            return ExitCode.OK
+        logs.configure(loaded.value.log.level)
+        _raise_file_limit()
+        asyncio.run(_serve(loaded, options.config))
+    except OperatorError as error:
+        print(f"vrfwire-gateway: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.code
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""What the gateway shows of itself on its control socket, as documents; no I/O."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gateway.rib import Publisher
+from gateway.service import Service
+from runtime.errors import ExitCode, OperatorError
+from vpn.community import RouteTarget
+from vpn.path import Path
+from vpn.prefix import Prefix, format_address
+from vpn.table import Candidate, preference
+
+Document = dict[str, object]
+
+
+@dataclass(slots=True)
+class Problem:
+    """Something an operator should look at."""
+
+    what: str
+    why: str
+    hint: str = ""
+
+    def document(self) -> Document:
+        """As in the status."""
+        return {"what": self.what, "why": self.why, "hint": self.hint}
+
+
+@dataclass(slots=True)
+class HostRecord:
+    """What is remembered of a host beside its session. address: where it last came from; since: Unix time, seconds."""
+
+    address: str
+    jid: str
+    since: float
+    addresses: list[str] = field(default_factory=list)
+
+
+class Status:
+    """Documents about a service. records: by host name, kept by the server."""
+
+    def __init__(self, service: Service, records: Mapping[str, HostRecord]) -> None:
+        self._service = service
+        self._rib = service.rib
+        self._records = records
+
+    def hosts(self) -> Document:
+        """host.list: hosts with a session, and those whose routes are stale."""
+        sessions = {session.host: session for session in self._service.sessions.values()}
+        rows = []
+        for name in sorted({*sessions, *self._rib.hosts()}):
+            record = self._records.get(name, HostRecord("", "", 0.0))
+            session = sessions.get(name)
+            joined = set(session.subscriptions) if session is not None else set()
+            rows.append(
+                {
+                    "name": name,
+                    "jid": record.jid,
+                    "address": record.address,
+                    "addresses": record.addresses,
+                    "state": "connected" if session is not None else "stale",
+                    "since": timestamp(record.since),
+                    "vpns": sorted({*joined, *self._rib.vpns(name)}),
+                    "routes": self._rib.count(name),
+                    "stale_routes": self._rib.stale(name),
+                }
+            )
+        return {"items": rows}
+
+    def vpns(self) -> Document:
+        """vpn.list."""
+        return {"items": [self.vpn(name) for name in sorted(self._rib.tables)]}
+
+    def vpn(self, name: str) -> Document:
+        """vpn.show; raises OperatorError for an unknown one."""
+        vpn = self._rib.policy.vpns.get(name)
+        if vpn is None:
+            raise OperatorError(f"vpn {name}", "no such VPN here", "`vrfwire-gateway-ctl vpn list`", ExitCode.NOT_FOUND)
+        joined = {s.host for s in self._service.sessions.values() if name in s.subscriptions}
+        return {
+            "name": name,
+            "import": _targets(vpn.imports),
+            "export": _targets(vpn.exports),
+            "hosts": sorted({*joined, *self._rib.publishing(name)}),
+            "routes": len(self._rib.tables[name]),
+        }
+
+    def routes(self, vpn: str | None) -> Document:
+        """route.list: the selected routes, of one VPN or all; raises OperatorError for an unknown one."""
+        if vpn is not None:
+            self.vpn(vpn)
+        names = sorted(self._rib.tables) if vpn is None else [vpn]
+        tables = [(name, self._rib.tables[name]) for name in names]
+        return {
+            "items": [
+                self._route(name, prefix, path)
+                for name, table in tables
+                for prefix, path in sorted(table.routes(), key=_by_prefix)
+            ]
+        }
+
+    def _route(self, vpn: str, prefix: Prefix, path: Path) -> Document:
+        candidates = self._rib.tables[vpn].candidates(prefix)
+        best = max(map(preference, candidates))
+        return {
+            "vpn": vpn,
+            "prefix": str(prefix),
+            "next_hops": [
+                {
+                    "address": format_address(hop.address),
+                    "label": hop.label,
+                    "encapsulations": [str(encapsulation) for encapsulation in hop.encapsulations],
+                }
+                for hop in path.next_hops
+            ],
+            "local_preference": path.local_preference,
+            "sequence_number": path.sequence_number,
+            "source": sorted(_source(vpn, c) for c in candidates if preference(c) == best),
+            "stale": best[0] is False,
+        }
+
+    def summary(self, problems: list[Problem]) -> Document:
+        """status."""
+        connected = {session.host for session in self._service.sessions.values()}
+        return {
+            "state": "degraded" if problems else "ok",
+            "sessions": len(self._service.sessions),
+            "hosts": len(connected),
+            "stale_hosts": len(set(self._rib.hosts()) - connected),
+            "vpns": len(self._rib.tables),
+            "routes": sum(len(table) for table in self._rib.tables.values()),
+            "counters": dict(sorted(self._service.counters.items())),
+            "problems": [problem.document() for problem in problems],
+        }
+
+
+def timestamp(seconds: float) -> str:
+    """Unix time in ISO 8601, UTC; "" for 0."""
+    if not seconds:
+        return ""
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _by_prefix(route: tuple[Prefix, Path]) -> tuple[int, Prefix]:
+    return route[0].afi, route[0]
+
+
+def _targets(targets: frozenset[RouteTarget]) -> list[str]:
+    return sorted(map(str, targets))
+
+
+def _source(vpn: str, candidate: Candidate[Publisher]) -> str:
+    """The host, with the VPN it published in when that is another."""
+    publisher = candidate.source
+    return publisher.host if publisher.vpn == vpn else f"{publisher.host} ({publisher.vpn})"
