@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from lab import environment, uml
 from lab.environment import Job
 from lab.errors import EXIT_LAB, LabError
+from lab.probe import TRIALS, probe
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout."""
+
+PLACES = {"native": "the lab runs on it, in private namespaces", "uml": "the lab boots user-mode Linux"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,6 +38,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, help="seconds until it is ended")
     run.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     commands.add_parser("shell", parents=[common], help="a shell inside")
+    demo = commands.add_parser("demo", parents=[common], help="the main job, shown; the last line is JSON")
+    demo.add_argument("--timeout", type=float, default=300.0, help="seconds until it is ended (%(default)g)")
+    test = commands.add_parser("test", parents=[common], help="all tests; other arguments go to pytest")
+    test.add_argument("--timeout", type=float, default=1200.0, help="seconds for the tests inside (%(default)g)")
     commands.add_parser("probe", help="what this kernel has")
     return top
 
@@ -48,9 +61,38 @@ def command_shell(arguments: argparse.Namespace) -> int:
     return environment.run(job, environment.choose(arguments.where))
 
 
-def command_probe(_arguments: argparse.Namespace) -> int:
-    from lab.probe import TRIALS, probe
+def command_demo(arguments: argparse.Namespace) -> int:
+    start = time.time()
+    try:
+        where = arguments.where
+        if where is None:
+            found = probe()
+            where = "native" if found.capable else "uml"
+            print(f"[  0.0 s] {found}: {PLACES[where]}", flush=True)
+        job = Job(
+            [sys.executable, "-m", "lab.demo"],
+            timeout=arguments.timeout,
+            memory=arguments.memory,
+            environ={environment.STARTED: repr(start)},
+        )
+        return environment.run(job, where)
+    except LabError as error:
+        status = complain(error)
+        print(json.dumps({"ok": False, "problems": [str(error)], "seconds": round(time.time() - start, 1)}), flush=True)
+        return status
 
+
+def command_test(arguments: argparse.Namespace) -> int:
+    from lab import suites
+
+    def inside(command: Sequence[str]) -> int:
+        where = environment.choose(arguments.where)
+        return environment.run(Job(command, timeout=arguments.timeout, memory=arguments.memory), where)
+
+    return suites.run(arguments.rest, inside, ROOT)
+
+
+def command_probe(_arguments: argparse.Namespace) -> int:
     found = probe()
     for name in [*found.missing, *(n for n in TRIALS if found.capable)]:
         print(f"{name}: {found.missing.get(name, 'ok')}")
@@ -58,21 +100,36 @@ def command_probe(_arguments: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"run": command_run, "shell": command_shell, "probe": command_probe}
+COMMANDS = {
+    "run": command_run,
+    "shell": command_shell,
+    "test": command_test,
+    "demo": command_demo,
+    "probe": command_probe,
+}
+
+
+def complain(error: LabError) -> int:
+    """Show why the lab failed. Returns the exit status for it."""
+    if error.log:
+        print("--- last lines of the console ---", error.log, "---", sep="\n", file=sys.stderr)
+    print(f"lab: {error}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return EXIT_LAB
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of the lab. Returns its exit status: the inner command's own, or 70 when the lab failed."""
-    arguments = parser().parse_args(argv)
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    if rest and arguments.command != "test":
+        top.error(f"unrecognised arguments: {' '.join(rest)}")
+    arguments.rest = rest
     try:
         return COMMANDS[arguments.command](arguments)
     except LabError as error:
-        if error.log:
-            print("--- last lines of the console ---", error.log, "---", sep="\n", file=sys.stderr)
-        print(f"lab: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return EXIT_LAB
+        return complain(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return EXIT_LAB

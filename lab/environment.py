@@ -28,6 +28,9 @@ INIT = Path(__file__).with_name("guest_init.py")
 MARK = "VRFWIRE_LAB"
 """Set to the environment's name in the environment of everything that runs inside."""
 
+STARTED = "VRFWIRE_LAB_STARTED"
+"""Time when the user's command began, in seconds since the epoch: what runs inside counts from there."""
+
 POLL = 0.02
 """Seconds between looks at the guest's output."""
 GRACE = 3.0

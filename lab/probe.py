@@ -66,7 +66,7 @@ class Probe:
 
 def script(trials: dict[str, str]) -> str:
     """A shell script that runs every trial and prints `NAME ok` or `NAME failed: FIRST LINE OF ITS MESSAGE`."""
-    lines = ["ip link set lo up"]
+    lines = []
     for name, command in trials.items():
         lines.append(
             f'if said=$( ({command}) 2>&1 ); then echo "{name} ok"; '
@@ -104,7 +104,7 @@ def probe(run: Callable[[list[str]], str] = _run, uid: int | None = None) -> Pro
     try:
         if shutil.which("modprobe"):
             run(["modprobe", "-a", "-q", *MODULES])
-        output = run(["unshare", "--mount", "--net", "--", "sh", "-c", script(TRIALS)])
+        output = run(["unshare", "--mount", "--net", "--", "sh", "-c", f"ip link set lo up\n{script(TRIALS)}"])
     except (OSError, subprocess.SubprocessError) as error:
         return Probe({"namespaces": str(error)})
     return parse(output, TRIALS)
