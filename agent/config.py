@@ -11,9 +11,6 @@ from runtime.config import between, one_of, option
 from runtime.log import LEVELS
 from vpn.label import LABEL_MAX, LABEL_MIN
 
-GRE_OVERHEAD = 28
-"""Bytes around a VM's packet on the underlay: IPv4 20, GRE 4, one label 4 (RFC 4023)."""
-
 RESERVED_TABLES = 256
 """Tables 0 to 255 hold the host's own routing (main, local, default)."""
 
@@ -78,7 +75,6 @@ class DatapathSection:
     label_quarantine: float = option(
         300.0, check=_positive, help="rest of a freed label; more than stale_time here and at the gateways together"
     )
-    underlay_mtu: int = option(1500, check=between(576, 65535), help="largest packet that the underlay carries")
 
     def __post_init__(self) -> None:
         if not self.encapsulations:
@@ -142,8 +138,3 @@ class AgentConfig:
         for gateway in self.gateway:
             if gateway.password_file is None and self.tls.certificate is None:
                 raise ValueError("a gateway without password_file needs [tls] certificate and key")
-
-    @property
-    def guest_mtu(self) -> int:
-        """Largest packet of a VM that reaches other hosts, bytes."""
-        return self.datapath.underlay_mtu - GRE_OVERHEAD

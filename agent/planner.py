@@ -57,10 +57,11 @@ class Planner:
 
     # -- changes
 
-    def attach(self, attached: Attached, record: VpnRecord) -> None:
-        """Plan an attachment; again with the same name and content does nothing new."""
+    def attach(self, attached: Attached, record: VpnRecord) -> bool:
+        """Plan an attachment; again with the same name and content does nothing new. Returns whether the VPN is new."""
         name = attached.attachment.vpn
         vpn = self._vpns.get(name)
+        new = vpn is None
         if vpn is None:
             vpn = self._vpns[name] = _Vpn(record)
             for value in vpn_values(record):
@@ -71,12 +72,16 @@ class Planner:
         for value in attachment_values(attached, record):
             self._put(value)
         self._resolve_again(attached.label)
+        return new
 
-    def detach(self, name: str) -> None:
-        """Take an attachment out of the plan; with the last one of a VPN, the VPN and its routes go too."""
+    def detach(self, name: str) -> bool:
+        """Take an attachment out of the plan; with the last one of a VPN, the VPN and its routes go too.
+
+        Returns whether the VPN is gone.
+        """
         attached = self._attached.pop(name, None)
         if attached is None:
-            return
+            return False
         vpn = self._vpns[attached.attachment.vpn]
         vpn.attachments.discard(name)
         del self.by_label[attached.label]
@@ -85,6 +90,7 @@ class Planner:
         self._resolve_again(attached.label)
         for value in attachment_values(attached, vpn.record):
             self._remove(value)
+        return not vpn.attachments
 
     def route(self, name: str, prefix: Prefix, path: Path | None) -> None:
         """A VPN's selected path for a prefix changed; None: there is none. Without attachment in the VPN: ignored."""

@@ -98,7 +98,7 @@ class _Item:
 
 
 class _Vpn:
-    __slots__ = ("dirty", "instance_id", "items", "refusal", "subscribed", "synchronised", "wanted")
+    __slots__ = ("again", "dirty", "instance_id", "items", "refusal", "subscribed", "synchronised", "wanted")
 
     def __init__(self, instance_id: int) -> None:
         self.instance_id = instance_id
@@ -106,6 +106,8 @@ class _Vpn:
         self.subscribed = False
         """A subscription was sent in this session and not refused."""
         self.synchronised = False
+        self.again = False
+        """Left and joined in one turn: the gateway is to send the whole table once more."""
         self.refusal: Refusal | None = None
         self.items: dict[Prefix, _Item] = {}
         self.dirty: dict[Prefix, None] = {}
@@ -126,13 +128,24 @@ class Signaling:
         if vpn is None:
             vpn = self._vpns[name] = _Vpn(instance_id)
         vpn.instance_id = instance_id
-        vpn.wanted = True
+        if not vpn.wanted:
+            vpn.wanted = True
+            vpn.again = vpn.subscribed
+
+    def recall(self, name: str, instance_id: int, prefix: Prefix) -> None:
+        """Retract a prefix that an earlier run may have left at the gateway."""
+        vpn = self._vpns.get(name)
+        if vpn is None:
+            vpn = self._vpns[name] = _Vpn(instance_id)
+            vpn.wanted = False
+        vpn.items.setdefault(prefix, _Item()).maybe = True
+        vpn.dirty[prefix] = None
 
     def leave(self, name: str) -> None:
         """Want the routes of a VPN no longer, and nothing announced in it."""
         vpn = self._vpns.get(name)
         if vpn is not None:
-            vpn.wanted = False
+            vpn.wanted = vpn.again = False
             for prefix in vpn.items:
                 self.withdraw(name, prefix)
             self._forget(name, vpn)
@@ -171,7 +184,7 @@ class Signaling:
 
     def _start_over(self) -> None:
         for name, vpn in list(self._vpns.items()):
-            vpn.subscribed = vpn.synchronised = False
+            vpn.subscribed = vpn.synchronised = vpn.again = False
             vpn.refusal = None
             for prefix, item in vpn.items.items():
                 item.maybe = item.maybe or item.in_flight or item.told is not None
@@ -197,6 +210,9 @@ class Signaling:
         requests: list[Request] = []
         fresh = []
         for name, vpn in self._vpns.items():
+            if vpn.again:
+                vpn.again = vpn.subscribed = vpn.synchronised = False
+                requests.append(Request(Ask.UNSUBSCRIBE, name, vpn.instance_id))
             if vpn.wanted and not vpn.subscribed and vpn.refusal is None:
                 vpn.subscribed = True
                 fresh.append(name)

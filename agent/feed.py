@@ -1,0 +1,116 @@
+"""From the gateways' events to the datapath: tables, planner, and the timer of the recovery.
+
+Events that arrive in one turn of the loop are planned together at its end, so that a table of many messages costs one
+delta for what was read at once, and a route that flaps within it nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from agent.planner import Planner
+from agent.routes import GatewayId, RouteTables
+from datapath.plane import Datapath
+from vpn.path import Path
+from vpn.prefix import Prefix
+
+log = logging.getLogger("vrfwire.agent.routes")
+
+
+class RouteFeed:
+    """Keeps the plan's VRF routes as the gateways announce them. clock: monotonic seconds."""
+
+    def __init__(self, tables: RouteTables, planner: Planner, datapath: Datapath, clock: Callable[[], float]) -> None:
+        self.tables = tables
+        self.planner = planner
+        self._datapath = datapath
+        self._clock = clock
+        self._due = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._swept = False
+
+    def close(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def push(self) -> None:
+        """Hand the plan's changes to the datapath."""
+        delta = self.planner.take()
+        if delta.puts:
+            self._datapath.put(*delta.puts)
+        if delta.removes:
+            self._datapath.remove(*[(value.kind, value.key) for value in delta.removes])
+
+    # -- VPNs
+
+    def join(self, vpn: str, *, initial: bool = False) -> None:
+        """A VPN has its first attachment."""
+        self.tables.join(vpn, self._clock(), initial=initial)
+        self.rearm()
+
+    def leave(self, vpn: str) -> None:
+        """The last attachment of a VPN is gone."""
+        self.tables.leave(vpn)
+        self.rearm()
+
+    # -- gateways
+
+    def session_started(self, gateway: GatewayId) -> None:
+        """A gateway is connected."""
+        self.tables.session_started(gateway, self._clock())
+        self.rearm()
+
+    def session_ended(self, gateway: GatewayId) -> None:
+        """A session is lost."""
+        self.tables.session_ended(gateway, self._clock())
+        self._apply_soon()
+        self.rearm()
+
+    def end_of_table(self, gateway: GatewayId, vpn: str) -> None:
+        """A gateway has told everything it had in a VPN, or doesn't serve it."""
+        self.tables.end_of_table(gateway, vpn, self._clock())
+        self.rearm()
+
+    def received(
+        self, gateway: GatewayId, vpn: str, changes: list[tuple[Prefix, Path | None]], *, purged: bool = False
+    ) -> None:
+        """A gateway announced or retracted routes."""
+        if purged:
+            self.tables.purge(gateway, vpn)
+        self.tables.update(gateway, vpn, changes)
+        self._apply_soon()
+
+    # -- planning
+
+    def _apply_soon(self) -> None:
+        if not self._due:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._apply)
+
+    def _apply(self) -> None:
+        self._due = False
+        for vpn, prefix, path in self.tables.changes():
+            self.planner.route(vpn, prefix, path)
+        self.push()
+
+    # -- recovery
+
+    def rearm(self) -> None:
+        """Set the timer anew; the deadlines of the recovery may have changed."""
+        self.close()
+        at = self.tables.get_timer()
+        if at is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, at - self._clock()), self._on_timer)
+
+    def _on_timer(self) -> None:
+        self.tables.handle_timer(self._clock())
+        self._apply_soon()
+        if self.tables.complete and not self._swept:
+            self._swept = True
+            log.info("all routes are known: what else the kernel holds of ours is swept")
+            self._datapath.allow_sweep()
+        self.rearm()

@@ -1,0 +1,232 @@
+"""The `vrfwire-agent` daemon."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import grp
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from agent.config import AgentConfig, GatewaySection
+from agent.hostagent import DEFAULT_MTU, HostAgent
+from agent.methods import Methods
+from agent.peer import Peer
+from agent.session import Session, SessionSettings, tls_context
+from agent.store import State, Store
+from datapath.driver import Driver
+from datapath.events import Monitor
+from datapath.plane import Datapath
+from runtime import log as logs
+from runtime.config import Loaded, load, read_secret
+from runtime.control import ControlServer
+from runtime.errors import ExitCode, OperatorError
+from runtime.service import Notifier, stop_event
+from runtime.version import VERSION
+
+log = logging.getLogger("vrfwire.agent")
+
+STATUS_INTERVAL = 1.0
+"""Seconds between updates of the service manager's status line."""
+
+
+class Daemon:
+    """The agent with its control socket, on a datapath. Use it within one event loop.
+
+    drivers, monitor: of the kernel, or of a fake one. mtu: see HostAgent.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded[AgentConfig],
+        store: Store,
+        drivers: Sequence[Driver],
+        monitor: Monitor | None,
+        *,
+        mtu: int = DEFAULT_MTU,
+    ) -> None:
+        config = loaded.value
+        self.datapath = Datapath(drivers, monitor)
+        self.agent = HostAgent(config, store, self.datapath, self._make_session, mtu=mtu)
+        self._config = config
+        self._control = ControlServer(
+            config.control.socket, Methods(self.agent, loaded).handlers(), group=_group(config.control.group)
+        )
+
+    async def start(self) -> None:
+        """Plan what was kept, dump the kernel, open the socket, begin to connect. Waits for no gateway."""
+        self.agent.plan()
+        await self.datapath.start()
+        try:
+            while not await self.datapath.wait_in_sync(STATUS_INTERVAL):
+                self._check_dumps()
+            await self._control.start()
+        except BaseException:
+            await self.datapath.stop()
+            raise
+        self.agent.connect()
+
+    async def stop(self) -> None:
+        """Stop. Forwarding goes on, and what is announced stays announced until the gateways give it up."""
+        await self._control.stop()
+        await self.agent.stop()
+        await self.datapath.stop()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM or SIGINT. Raises OperatorError, and what ended the datapath."""
+        stop = stop_event()
+        notifier = Notifier()
+        began = time.monotonic()
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            starting = asyncio.ensure_future(self.start())
+            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.wait([starting])
+                return
+            starting.result()
+            notifier.ready()
+            log.info("vrfwire-agent %s serves after %.2f s", VERSION, time.monotonic() - began)
+            try:
+                await self._serve(stopped, notifier)
+            finally:
+                notifier.stopping()
+                await self.stop()
+            log.info("stopped; forwarding goes on")
+        finally:
+            stopped.cancel()
+            notifier.close()
+
+    async def _serve(self, stopped: asyncio.Future[bool], notifier: Notifier) -> None:
+        """Tell the service manager how it goes, until the end; the watchdog is fed only while the datapath works."""
+        interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
+        work = asyncio.ensure_future(self.datapath.run_forever())
+        outcomes: list[asyncio.Future[Any]] = [stopped, work]
+        try:
+            while not stopped.done() and not work.done():
+                notifier.status(self._summary())
+                notifier.watchdog()
+                await asyncio.wait(outcomes, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            work.cancel()
+
+    def _check_dumps(self) -> None:
+        """Say what keeps the kernel from being read: without its state nothing may be changed."""
+        for figures in self.datapath.reconciler.figures():
+            if figures.dump_error:
+                log.error("kernel: %s can't be read: %s", figures.kind.name.lower(), figures.dump_error)
+
+    def _summary(self) -> str:
+        agent = self.agent
+        connected = sum(peer.connected for peer in agent.peers.values())
+        ports = sum(1 for _ in agent.inventory.attachments())
+        return f"{ports} ports, {connected} of {len(agent.peers)} gateways"
+
+    def _make_session(self, peer: Peer, entry: GatewaySection) -> Session:
+        return Session(session_settings(self._config, entry), peer)
+
+
+def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSettings:
+    """How to reach a gateway of the configuration."""
+    signaling = config.signaling
+    return SessionSettings(
+        address=str(entry.address),
+        port=entry.port,
+        domain=entry.domain,
+        host=config.host.name,
+        underlay=str(config.host.address),
+        ca=config.tls.ca,
+        certificate=None if entry.password_file else config.tls.certificate,
+        key=None if entry.password_file else config.tls.key,
+        password_file=entry.password_file,
+        starttls=entry.starttls,
+        hold_time=signaling.hold_time,
+        login_time=signaling.login_time,
+        reconnect_min=signaling.reconnect_min,
+        reconnect_max=signaling.reconnect_max,
+    )
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise OperatorError(f"[control] group {name}", "there is no such group", "groupadd --system") from None
+
+
+def check(config: AgentConfig) -> None:
+    """Everything that can be found wrong without serving; raises OperatorError."""
+    tls_context(config.tls.ca, config.tls.certificate, config.tls.key)
+    for entry in config.gateway:
+        if entry.password_file is not None:
+            read_secret(entry.password_file)
+    _group(config.control.group)
+
+
+def _ranges(config: AgentConfig, state: State) -> tuple[range, range]:
+    """Tables and labels that are ours: of the configuration, and given out under an earlier one."""
+    section = config.datapath
+    tables = [section.table_base, section.table_base + 0xFFFF, *(record.table for record in state.vpns)]
+    labels = [section.label_base, section.label_base + section.label_count - 1]
+    labels += [attached.label for attached in state.attachments]
+    return range(min(tables), max(tables) + 1), range(min(labels), max(labels) + 1)
+
+
+async def _serve(loaded: Loaded[AgentConfig], store: Store) -> None:
+    # The slowest import, and --check and errors in the configuration don't need it.
+    from datapath.kernel import KernelConfig, open_kernel
+
+    config = loaded.value
+    tables, labels = _ranges(config, store.load())
+    try:
+        kernel = open_kernel(KernelConfig(config.host.address.packed, tables, labels))
+    except OSError as error:
+        raise OperatorError("kernel", error.strerror or str(error), "run `vrfwire doctor` as root") from error
+    try:
+        if kernel.responder_error:
+            log.warning("ARP and ND are answered for known destinations only: %s", kernel.responder_error)
+        mtu = kernel.overlay_mtu()
+        if mtu is None:
+            log.warning("no device has the underlay address %s", config.host.address)
+        await Daemon(loaded, store, kernel.drivers, kernel.monitor, mtu=mtu or DEFAULT_MTU).run()
+    finally:
+        kernel.close()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser(prog="vrfwire-agent", description="Host daemon of vrfwire.")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="default: /etc/vrfwire/agent.toml")
+    parser.add_argument("--socket", metavar="PATH", type=Path, help="control socket, in place of [control] socket")
+    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+    options = parser.parse_args(arguments)
+    try:
+        overrides = {"control.socket": options.socket}
+        loaded = load(AgentConfig, program="agent", path=options.config, overrides=overrides)
+        if options.check:
+            check(loaded.value)
+            print("configuration ok")
+            return ExitCode.OK
+        logs.configure(loaded.value.log.level)
+        store = Store(loaded.value.state.directory)
+        try:
+            asyncio.run(_serve(loaded, store))
+        finally:
+            store.close()
+    except OperatorError as error:
+        print(f"vrfwire-agent: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        return error.code
+    return ExitCode.OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""The methods of the agent's control socket (docs/design/agent.md lists them)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+
+from agent.attachment import parse_attach
+from agent.config import AgentConfig
+from agent.doctor import Finding, examine, finding
+from agent.hostagent import HostAgent
+from agent.session import SessionState
+from agent.views import Document, Views
+from runtime.config import Loaded
+from runtime.control import Call, Handler
+from runtime.errors import ExitCode, OperatorError
+from runtime.version import VERSION
+from vpn.prefix import PrefixError, parse_address
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds that a changing command waits."""
+MAX_TIMEOUT = 3600.0
+_WAITS = ("programmed", "announced", "no")
+_FLOW = ("wait", "timeout")
+
+
+class Methods:
+    """Handlers of one agent. loaded: the configuration that it runs with."""
+
+    def __init__(self, agent: HostAgent, loaded: Loaded[AgentConfig]) -> None:
+        self._agent = agent
+        self._loaded = loaded
+        self._views = Views(agent)
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """By method name."""
+        return {
+            "port.attach": self.port_attach,
+            "port.detach": self.port_detach,
+            "port.list": self.port_list,
+            "port.show": self.port_show,
+            "vpn.list": self.vpn_list,
+            "vpn.show": self.vpn_show,
+            "route.list": self.route_list,
+            "route.explain": self.route_explain,
+            "gateway.list": self.gateway_list,
+            "status": self.status,
+            "doctor": self.doctor,
+            "config.show": self.config_show,
+            "version": self.version,
+        }
+
+    async def port_attach(self, params: Document, call: Call) -> Document:
+        """The attachment asked for, with its numbers, and how long it took."""
+        began = time.perf_counter()
+        wait = params.get("wait", "programmed")
+        if wait not in _WAITS:
+            raise OperatorError("port attach", f"wait is not one of {', '.join(_WAITS)}", "", ExitCode.USAGE)
+        timeout = _timeout(params)
+        asked = {key: value for key, value in params.items() if key not in _FLOW}
+        attachment = parse_attach(asked, self._agent.config.host.name)
+        unchanged = await self._agent.ports.attach(attachment, str(wait), timeout, call.progress)
+        elapsed = round((time.perf_counter() - began) * 1000, 3)
+        return self._views.named_port(attachment.name) | {"unchanged": unchanged, "elapsed_ms": elapsed}
+
+    async def port_detach(self, params: Document, call: Call) -> Document:
+        """Ends when the port is withdrawn, out of the kernel and its label at rest."""
+        began = time.perf_counter()
+        name = _text(params, "name")
+        await self._agent.ports.detach(name, _timeout(params))
+        return {"name": name, "state": "detached", "elapsed_ms": round((time.perf_counter() - began) * 1000, 3)}
+
+    async def port_list(self, params: Document, call: Call) -> Document:
+        """All ports."""
+        return self._views.ports(_optional(params, "vpn"))
+
+    async def port_show(self, params: Document, call: Call) -> Document:
+        """One port."""
+        return self._views.named_port(_text(params, "name"))
+
+    async def vpn_list(self, params: Document, call: Call) -> Document:
+        """All VPNs with ports here."""
+        return self._views.vpns()
+
+    async def vpn_show(self, params: Document, call: Call) -> Document:
+        """One VPN."""
+        return self._views.vpn(self._views.joined(_text(params, "name")))
+
+    async def route_list(self, params: Document, call: Call) -> Document:
+        """Routes as announced, and whether the kernel has them."""
+        return self._views.routes(_optional(params, "vpn"))
+
+    async def route_explain(self, params: Document, call: Call) -> Document:
+        """Where packets to an address go, and why."""
+        text = _text(params, "address")
+        try:
+            address = parse_address(text)
+        except PrefixError as error:
+            raise OperatorError(f"address {text[:64]}", str(error), "give an address", ExitCode.USAGE) from None
+        return self._views.explain(_text(params, "vpn"), address)
+
+    async def gateway_list(self, params: Document, call: Call) -> Document:
+        """The gateways and their sessions."""
+        return self._views.gateways()
+
+    async def status(self, params: Document, call: Call) -> Document:
+        """The agent as a whole."""
+        return self._views.status()
+
+    async def doctor(self, params: Document, call: Call) -> Document:
+        """What is wrong, and what to do about it."""
+        items: list[Finding] = await asyncio.to_thread(examine, self._agent.config)
+        for peer in self._agent.peers.values():
+            check = f"gateway {peer.name}"
+            if peer.session.state is SessionState.CONNECTED:
+                items.append(finding(check, "ok", "connected"))
+            else:
+                detail = peer.session.last_error or "not connected yet"
+                items.append(finding(check, "failed", detail, "is it running, and reachable by the underlay?"))
+        return {"items": items}
+
+    async def config_show(self, params: Document, call: Call) -> Document:
+        """Every value of the configuration and where it was set."""
+        return self._loaded.document()
+
+    async def version(self, params: Document, call: Call) -> Document:
+        """Of the daemon."""
+        return {"program": "vrfwire-agent", "version": VERSION, "pid": os.getpid()}
+
+
+def _text(params: Document, key: str) -> str:
+    value = _optional(params, key)
+    if value is None:
+        raise OperatorError("request", f'"{key}" is missing', "", ExitCode.USAGE)
+    return value
+
+
+def _optional(params: Document, key: str) -> str | None:
+    value = params.get(key)
+    if value is not None and not isinstance(value, str):
+        raise OperatorError("request", f'"{key}" is not a text', "", ExitCode.USAGE)
+    return value
+
+
+def _timeout(params: Document) -> float:
+    value = params.get("timeout", DEFAULT_TIMEOUT)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TIMEOUT:
+        raise OperatorError("request", f"timeout is not a number from 0 to {MAX_TIMEOUT:.0f}", "", ExitCode.USAGE)
+    return float(value)

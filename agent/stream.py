@@ -1,0 +1,104 @@
+"""The XMPP stream to one gateway: slixmpp's client with a short way for what comes in bulk.
+
+Imported late, and off the loop: slixmpp is the slowest import of the daemon, and no start waits for gateways.
+
+Events and the answers to our own requests are taken out in `incoming_filter`, before slixmpp matches a stanza against
+its handlers or makes objects of it; the pub-sub plugin's own events are quadratic in the items of a message. slixmpp's
+reconnection is not used: it hasn't any jitter and waits up to five minutes (agent.session has its own).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable
+from xml.etree.ElementTree import Element
+
+import slixmpp
+
+from xmpp.namespaces import CLIENT
+
+_MESSAGE = f"{{{CLIENT}}}message"
+_IQ = f"{{{CLIENT}}}iq"
+SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")
+
+Answer = Callable[[Element], None]
+
+
+class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
+    """One client, used for one session after the other.
+
+    gateway: its JID, the sender of everything. password: "" for EXTERNAL. on_message is called with every message of
+    the gateway and returns whether that was one of ours; on_heard at every stanza; on_fault when a handler failed.
+    """
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        *,
+        gateway: str,
+        direct_tls: bool,
+        on_message: Callable[[Element], bool],
+        on_heard: Callable[[], None],
+        on_fault: Callable[[Exception], None],
+    ) -> None:
+        # A context of its own would load every authority of the system, to be replaced at once.
+        super().__init__(jid, password, ssl_context=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        self._gateway = gateway
+        self._on_message = on_message
+        self._on_heard = on_heard
+        self._on_fault = on_fault
+        self._answers: dict[str, Answer] = {}
+        self.enable_direct_tls = direct_tls
+        self.enable_starttls = not direct_tls
+        self.enable_plaintext = False
+        self.use_aiodns = False
+        # Pings do that.
+        self.whitespace_keepalive = False
+        self.plugin["feature_mechanisms"].use_mechs = set(SCRAM) if password else {"EXTERNAL"}
+        self.register_plugin("xep_0199")
+
+    def request(self, kind: str, payload: Element, on_answer: Answer) -> None:
+        """Send an IQ ("get" or "set") to the gateway; on_answer gets the result or error, never in this call.
+
+        Without connection nothing is sent: slixmpp would keep it for the next session, which starts from nothing.
+        """
+        if self.transport is None:
+            return
+        iq = self.Iq()
+        iq["type"] = kind
+        iq["to"] = self._gateway
+        iq["id"] = self.new_id()
+        iq.xml.append(payload)
+        self._answers[iq["id"]] = on_answer
+        self.send(iq)
+
+    def forget_requests(self) -> None:
+        """Expect no answers any more: the session is over."""
+        self._answers.clear()
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether there is TLS on the connection."""
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
+    def incoming_filter(self, xml: Element) -> Element:
+        """Take what is ours; slixmpp gets an empty message in its place."""
+        try:
+            return Element(_MESSAGE) if self._take(xml) else xml
+        except Exception as error:
+            # A defect in a handler must not leave a half-read stream behind: the session starts over.
+            self._on_fault(error)
+            return Element(_MESSAGE)
+
+    def _take(self, xml: Element) -> bool:
+        self._on_heard()
+        if xml.tag == _MESSAGE:
+            # Another client could have sent it through a server that relays messages.
+            return xml.get("from", self._gateway) == self._gateway and self._on_message(xml)
+        if xml.tag == _IQ and xml.get("type") in ("result", "error"):
+            on_answer = self._answers.pop(xml.get("id", ""), None)
+            if on_answer is not None:
+                on_answer(xml)
+                return True
+        return False
