@@ -159,8 +159,7 @@ def refusal(answer: Element) -> tuple[str, str, str]:
     error = answer.find(f"{{{ns.CLIENT}}}error")
     assert error is not None
     text = error.findtext(f"{ERRORS}text", "")
-    condition = next(
-        c.tag.removeprefix(ERRORS) for c in error if c.tag.startswith(ERRORS) and not c.tag.endswith("}text")
-    )
+    defined = [child.tag.removeprefix(ERRORS) for child in error if child.tag.startswith(ERRORS)]
+    condition = next(name for name in defined if name != "text")
     app = next((c.tag.rpartition("}")[2] for c in error if not c.tag.startswith(ERRORS)), "")
     return condition, app, text
