@@ -37,7 +37,7 @@ class AntiSpoofingDriver:
         found: dict[Key, Value] = {}
         for device in self._devices.dump():
             if read_alias(device, "port") is not None:
-                value = filters.read_filters(device.name, self._read(device.index))
+                value = filters.read_filters(device.name, self._read(device.ifindex))
                 if value is not None:
                     found[device.name] = value
         return found
@@ -45,7 +45,7 @@ class AntiSpoofingDriver:
     def drops(self, device: Device) -> dict[int, int]:
         """Packets that the filters of a port have matched, by priority (filters.PRIORITY_*)."""
         counted: dict[int, int] = {}
-        for body in self._netlink.dump(filters.RTM_GETTFILTER, filters.dump_request(device.index)):
+        for body in self._netlink.dump(filters.RTM_GETTFILTER, filters.dump_request(device.ifindex)):
             entry = filters.decode_drops(body)
             if entry is not None:
                 counted[entry[0]] = counted.get(entry[0], 0) + entry[1]

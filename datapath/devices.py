@@ -67,7 +67,7 @@ class Device(NamedTuple):
     """A network device. kind: of its link type ("vrf", "tun", ...), "" for hardware; master: index of the device it is
     enslaved to, 0 for none; data: attributes of its link type; inet: its IPv4 settings by number."""
 
-    index: int
+    ifindex: int
     name: str
     kind: str
     flags: int
@@ -197,7 +197,7 @@ class Devices:
             decode_device(body)
             for body in self.netlink.dump(RTM_GETLINK, ifinfo(), u32(IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS))
         ]
-        self._index = {device.name: device.index for device in devices}
+        self._index = {device.name: device.ifindex for device in devices}
         return devices
 
     def get(self, names: Iterable[str]) -> dict[str, Device]:
@@ -210,7 +210,7 @@ class Devices:
                 self.forget(name)
             else:
                 found[name] = decode_device(body)
-                self._index[name] = found[name].index
+                self._index[name] = found[name].ifindex
         return found
 
     def indices(self, names: Iterable[str]) -> dict[str, int]:
@@ -223,7 +223,7 @@ class Devices:
 
     def remember(self, device: Device) -> None:
         """A device that was just looked at."""
-        self._index[device.name] = device.index
+        self._index[device.name] = device.ifindex
 
     def forget(self, name: str) -> None:
         """The index of this device has turned out to be wrong, or soon will be."""

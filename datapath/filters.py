@@ -68,6 +68,15 @@ PRIORITY_IPV4: Final = 0x5604
 PRIORITY_IPV6: Final = 0x5605
 PRIORITY_DROP: Final = 0x560F
 OUR_PRIORITIES: Final = range(0x5600, 0x5610)
+EVERY_PRIORITY: Final = (
+    (PRIORITY_ARP, _ETH_P_ARP),
+    (PRIORITY_SOLICITATION, _ETH_P_IPV6),
+    (PRIORITY_OTHER_ND, _ETH_P_IPV6),
+    (PRIORITY_IPV4, _ETH_P_IP),
+    (PRIORITY_IPV6, _ETH_P_IPV6),
+    (PRIORITY_DROP, _ETH_P_ALL),
+)
+"""(priority, protocol) of every group of filters that a port can have."""
 
 TC_ACT_OK: Final = 0
 TC_ACT_SHOT: Final = 2
@@ -206,6 +215,11 @@ def encode_delete(one: Filter, index: int) -> bytes:
     """Request to delete one filter."""
     kind = "matchall" if one.keys is None else "flower"
     return message(RTM_DELTFILTER, 0, _header(one, index), text(TCA_KIND, kind))
+
+
+def encode_delete_priority(group: tuple[int, int], index: int) -> bytes:
+    """Request to delete all filters of a (priority, protocol)."""
+    return message(RTM_DELTFILTER, 0, _header(Filter(*group, 0, None, None), index))
 
 
 def dump_request(index: int) -> bytes:

@@ -47,7 +47,7 @@ class TunnelDriver:
         """Tunnels of ours; one that is down, has a remote address or lacks a setting is shown without local address."""
         found: dict[Key, Value] = {}
         for device in self._devices.dump():
-            if _owned(device):
+            if is_owned(device):
                 healthy = (
                     device.up
                     and not any(device.data.get(IFLA_GRE_REMOTE, b""))
@@ -65,7 +65,7 @@ class TunnelDriver:
     def _one(self, operation: Operation, device: Device | None) -> Outcome:
         value = _value(operation)
         self._devices.forget(value.name)
-        if device is not None and not _owned(device):
+        if device is not None and not is_owned(device):
             return not_ours(device) if operation.verb is Verb.PUT else None
         if operation.verb is Verb.REMOVE:
             failure = self._netlink.request([delete_device(value.name)])[0] if device is not None else None
@@ -109,7 +109,8 @@ def _settled(device: Device, value: Tunnel) -> bool:
     return device.data.get(IFLA_GRE_LOCAL) == value.local and not any(device.data.get(IFLA_GRE_REMOTE, b""))
 
 
-def _owned(device: Device) -> bool:
+def is_owned(device: Device) -> bool:
+    """Whether the device is a tunnel of ours."""
     return (device.kind == "gre" and read_alias(device, "tunnel") is not None) or half_made(device, "gre")
 
 

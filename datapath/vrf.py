@@ -62,10 +62,10 @@ class VrfDriver:
         complete = self._tables_with_defaults()
         found: dict[Key, Value] = {}
         for device in self._devices.dump():
-            owned = _owned(device)
+            owned = vpn_of(device)
             if owned is not None:
-                table = _table(device)
-                found[device.name] = Vrf(device.name, table if _healthy(device) and table in complete else 0, owned)
+                table = table_of(device)
+                found[device.name] = Vrf(device.name, table if is_healthy(device) and table in complete else 0, owned)
         return found
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -77,7 +77,7 @@ class VrfDriver:
         for i, operation in enumerate(operations):
             value = _value(operation)
             device = present.get(value.name)
-            if device is not None and _owned(device) is None:
+            if device is not None and vpn_of(device) is None:
                 outcomes[i] = not_ours(device) if operation.verb is Verb.PUT else None
                 continue
             self._devices.forget(value.name)
@@ -134,7 +134,7 @@ def delete_default(family: int, table: int) -> bytes:
 
 def _put(value: Vrf, device: Device | None) -> list[tuple[str, bytes]]:
     requests: list[tuple[str, bytes]] = []
-    if device is not None and _table(device) != value.table:
+    if device is not None and table_of(device) != value.table:
         # The table of a VRF device is fixed when it is made.
         requests += _remove(device)
         device = None
@@ -152,7 +152,7 @@ def _put(value: Vrf, device: Device | None) -> list[tuple[str, bytes]]:
 
 def _remove(device: Device) -> list[tuple[str, bytes]]:
     """The defaults go by no device, so they don't go with it."""
-    table = _table(device)
+    table = table_of(device)
     return [
         ("delete the IPv4 default", delete_default(AF_INET, table)),
         ("delete the IPv6 default", delete_default(AF_INET6, table)),
@@ -160,11 +160,17 @@ def _remove(device: Device) -> list[tuple[str, bytes]]:
     ]
 
 
-def _table(device: Device) -> int:
+def table_of(device: Device) -> int:
+    """Routing table of a VRF device."""
     return number(device.data.get(IFLA_VRF_TABLE))
 
 
-def _owned(device: Device) -> str | None:
+def is_owned(device: Device) -> bool:
+    """Whether the device is a VRF of ours."""
+    return vpn_of(device) is not None
+
+
+def vpn_of(device: Device) -> str | None:
     """The VPN of a VRF device of ours ("" if it was being made); None for any other device."""
     alias = read_alias(device, "vrf")
     if device.kind == "vrf" and alias is not None:
@@ -172,7 +178,8 @@ def _owned(device: Device) -> str | None:
     return "" if half_made(device, "vrf") else None
 
 
-def _healthy(device: Device) -> bool:
+def is_healthy(device: Device) -> bool:
+    """Whether a VRF device of ours is as it was made; its table aside."""
     return device.up and all(device.inet_setting(which) == value for which, value in _SETTINGS.items())
 
 

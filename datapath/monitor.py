@@ -1,0 +1,208 @@
+"""The event monitor: what others do to the kernel's objects, as values of datapath/events.py."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from datapath import port, tunnel, vrf
+from datapath.attributes import Truncated, messages, number, parse
+from datapath.channel import attach_filter
+from datapath.devices import AF_INET, Device, Devices, decode_device
+from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
+from datapath.notifications import Names, decode
+from datapath.socket_filter import RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
+from datapath.values import Kind, NextHop, NextHopGroup
+
+_SOL_NETLINK = 270
+_NETLINK_ADD_MEMBERSHIP = 1
+_SO_RCVBUFFORCE = 33
+_RECEIVE_BUFFER = 4 << 20
+_READ_SIZE = 1 << 16
+_NETCONFMSG_SIZE = 4
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
+_NETCONFA_IFINDEX_ALL = 0xFFFFFFFF
+
+GROUPS = (1, 3, 4, 7, 11, 24, 27, 32)
+"""RTNLGRP_LINK, NEIGH, TC, IPV4_ROUTE, IPV6_ROUTE, IPV4_NETCONF, MPLS_ROUTE, NEXTHOP."""
+
+
+class KernelMonitor:
+    """A socket of notifications. Links are compared with what was known of them; what is in order is not told.
+
+    tables and labels: the numbers that are ours. next_hops: known next hops by kernel id. own_ports: port ids of the
+    sockets that our own changes go through.
+    """
+
+    def __init__(
+        self,
+        devices: Devices,
+        tables: range,
+        labels: range,
+        next_hops: Mapping[int, NextHop | NextHopGroup],
+        own_ports: Sequence[int],
+    ) -> None:
+        self._reader = devices
+        self._devices: dict[int, Device] = {}
+        self._good: dict[int, tuple[Kind, _Look]] = {}
+        self._told: dict[int, _Look] = {}
+        self._names = Names(tables, labels, self._device_name, self._vrf_of_table, next_hops)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
+        )
+        try:
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        except PermissionError:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        attach_filter(self._socket, monitor_filter(own_ports))
+        self._socket.bind((0, 0))
+        for group in GROUPS:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        self._start_over()
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """See events.Monitor."""
+        return self._socket.fileno()
+
+    def drain(self) -> list[KernelEvent]:
+        """See events.Monitor."""
+        events: dict[KernelEvent, None] = {}
+        touched: set[int] = set()
+        while True:
+            try:
+                data = self._socket.recv(_READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                return self._overrun()
+            try:
+                for kind, _, _, _, body in messages(data):
+                    if kind in (RTM_NEWLINK, RTM_DELLINK):
+                        events.update(dict.fromkeys(self._link(kind, body, touched)))
+                    elif kind == RTM_NEWNETCONF:
+                        events.update(dict.fromkeys(self._settings(body)))
+                    else:
+                        events.update(dict.fromkeys(decode(kind, body, self._names)))
+            except Truncated:
+                return self._overrun()
+        # Only now: a driver changes a device by several messages, and what is between them concerns nobody.
+        for ifindex in touched:
+            event = self._judge(ifindex)
+            if event is not None:
+                events[event] = None
+        return list(events)
+
+    def _overrun(self) -> list[KernelEvent]:
+        """Drop what is waiting, know the links again, and say so."""
+        while True:
+            try:
+                self._socket.recv(_READ_SIZE)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+        self._start_over()
+        return [Overrun()]
+
+    def _start_over(self) -> None:
+        self._devices = {device.ifindex: device for device in self._reader.dump()}
+        self._good.clear()
+        self._told.clear()
+        for ifindex in self._devices:
+            self._judge(ifindex)
+
+    def _link(self, kind: int, body: bytes, touched: set[int]) -> list[KernelEvent]:
+        new = decode_device(body)
+        old = self._devices.get(new.ifindex)
+        if kind == RTM_DELLINK:
+            for table in (self._devices, self._good, self._told):
+                table.pop(new.ifindex, None)
+            touched.discard(new.ifindex)
+            self._reader.forget(new.name)
+            return [LinkGone(new.name)]
+        self._devices[new.ifindex] = new
+        touched.add(new.ifindex)
+        events: list[KernelEvent] = []
+        if old is not None and old.name != new.name:
+            self._reader.forget(old.name)
+            events.append(LinkGone(old.name))
+            old = None
+        if old is not None and old.carries and not new.carries:
+            events.append(LinkDown(new.name))
+        if old is None or (new.up and not old.up) or (new.carries and not old.carries):
+            events.append(LinkChanged(new.name))
+        return events
+
+    def _judge(self, ifindex: int) -> KernelEvent | None:
+        """Compare a device of ours with how it was when it was last in order."""
+        device = self._devices.get(ifindex)
+        if device is None:
+            return None
+        look = _Look.at(device)
+        good = self._good.get(ifindex)
+        kind = next((kind for kind, owned in _OWNED if owned(device)), None)
+        if kind is not None and self._in_order(kind, device):
+            self._good[ifindex] = kind, look
+            self._told.pop(ifindex, None)
+            changed = good is not None and good[1] != look
+        else:
+            changed = good is not None and self._told.get(ifindex) != look
+            self._told[ifindex] = look
+        return ObjectChanged(good[0], device.name) if good is not None and changed else None
+
+    def _settings(self, body: bytes) -> list[KernelEvent]:
+        """IPv4 settings of a device were changed; those that would stop traffic matter."""
+        found = parse(body, _NETCONFMSG_SIZE)
+        wrong = number(found.get(_NETCONFA_RP_FILTER)) != 0 or number(found.get(_NETCONFA_FORWARDING), 1) == 0
+        if not wrong or body[0] != AF_INET:
+            return []
+        ifindex = number(found.get(_NETCONFA_IFINDEX))
+        if ifindex == _NETCONFA_IFINDEX_ALL:
+            # Forwarding of the host: the tunnel driver keeps that.
+            return [ObjectChanged(Kind.TUNNEL, d.name) for d in self._devices.values() if tunnel.is_owned(d)]
+        device = self._devices.get(ifindex)
+        kind = None if device is None else next((kind for kind, owned in _OWNED[:2] if owned(device)), None)
+        return [ObjectChanged(kind, device.name)] if device is not None and kind is not None else []
+
+    def _in_order(self, kind: Kind, device: Device) -> bool:
+        if kind is Kind.PORT:
+            master = self._devices.get(device.master)
+            return port.is_healthy(device) and master is not None and vrf.is_owned(master)
+        return vrf.is_healthy(device) if kind is Kind.VRF else device.up
+
+    def _device_name(self, ifindex: int) -> str | None:
+        device = self._devices.get(ifindex)
+        return None if device is None else device.name
+
+    def _vrf_of_table(self, table: int) -> str | None:
+        return next((d.name for d in self._devices.values() if vrf.is_owned(d) and vrf.table_of(d) == table), None)
+
+
+class _Look(NamedTuple):
+    """What of a device its driver has made."""
+
+    name: str
+    up: bool
+    master: int
+    mac: bytes
+    alias: str
+
+    @classmethod
+    def at(cls, device: Device) -> _Look:
+        return cls(device.name, device.up, device.master, device.mac, device.alias)
+
+
+_OWNED: tuple[tuple[Kind, Callable[[Device], bool]], ...] = (
+    (Kind.PORT, port.is_owned),
+    (Kind.VRF, vrf.is_owned),
+    (Kind.TUNNEL, tunnel.is_owned),
+)

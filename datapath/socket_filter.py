@@ -1,0 +1,131 @@
+"""The classic BPF program on the event monitor's socket: what doesn't concern us never wakes us.
+
+A host with a full BGP table announces 30,000 routes to everyone who listens; our own batches are as large. A datagram
+of notifications holds one message, so its header and fixed part decide.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from datapath.filters import OUR_PRIORITIES, RTM_DELTFILTER, RTM_NEWTFILTER, TC_H_CLSACT
+from datapath.values import PROTOCOL
+
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
+RTM_DELQDISC: Final = 37
+RTM_NEWNETCONF: Final = 80
+RTM_NEWNEXTHOP: Final = 104
+RTM_DELNEXTHOP: Final = 105
+NLM_F_REPLACE: Final = 0x100
+AF_MPLS: Final = 28
+RT_TABLE_COMPAT: Final = 252
+"""rtm_table of every table above 255; the number itself is in an attribute."""
+
+_LOAD_WORD: Final = 0x20
+_LOAD_HALF: Final = 0x28
+_LOAD_BYTE: Final = 0x30
+_LOAD_BYTE_AT_X: Final = 0x50
+_LOAD_NUMBER: Final = 0x00
+_LOAD_X_NUMBER: Final = 0x01
+_A_TO_X: Final = 0x07
+_JUMP_EQUAL: Final = 0x15
+_JUMP_BITS: Final = 0x45
+_RETURN: Final = 0x06
+_FIND_ATTRIBUTE: Final = 0xFFFFF000 + 12
+"""SKF_AD_NLATTR: A = offset of the attribute of type X behind offset A, or 0."""
+
+_TYPE, _FLAGS, _PORT = 4, 6, 12
+_FAMILY = _IFI_FAMILY = 16
+_RTM_TABLE, _RTM_PROTOCOL = 20, 21
+_NH_PROTOCOL = 18
+_NEIGHBOUR_ATTRIBUTES = 28
+_NDA_PROTOCOL = 12
+_TCM_PARENT = 28
+_TCM_PRIORITY_HIGH = 35 if sys.byteorder == "little" else 32
+
+Instruction = tuple[int, int, str | None, str | None]
+"""Code, number, label to go to when true, when false; None is the next instruction."""
+
+
+def monitor_filter(own_ports: Sequence[int]) -> bytes:
+    """The program, 8 octets an instruction (struct sock_filter). own_ports: port ids of the sockets whose changes are
+    our own."""
+    return _assemble(
+        {
+            "start": [
+                (_LOAD_HALF, _TYPE, None, None),
+                *((_JUMP_EQUAL, _h(kind), "link", None) for kind in (RTM_NEWLINK, RTM_DELLINK)),
+                (_JUMP_EQUAL, _h(RTM_NEWNETCONF), "accept", None),
+                (_LOAD_WORD, _PORT, None, None),
+                *((_JUMP_EQUAL, _w(port), "drop", None) for port in own_ports),
+                (_LOAD_HALF, _TYPE, None, None),
+                *((_JUMP_EQUAL, _h(kind), "route", None) for kind in (RTM_NEWROUTE, RTM_DELROUTE)),
+                *((_JUMP_EQUAL, _h(kind), "next hop", None) for kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP)),
+                *((_JUMP_EQUAL, _h(kind), "neighbour", None) for kind in (RTM_NEWNEIGH, RTM_DELNEIGH)),
+                *((_JUMP_EQUAL, _h(kind), "filter", None) for kind in (RTM_NEWTFILTER, RTM_DELTFILTER)),
+                (_JUMP_EQUAL, _h(RTM_DELQDISC), "qdisc", "drop"),
+            ],
+            # Bridges send RTM_NEWLINK of their own family.
+            "link": [(_LOAD_BYTE, _IFI_FAMILY, None, None), (_JUMP_EQUAL, 0, "accept", "drop")],
+            # A route of ours, or one that has replaced another: it may have been ours.
+            "route": [
+                (_LOAD_BYTE, _RTM_PROTOCOL, None, None),
+                (_JUMP_EQUAL, PROTOCOL, "accept", None),
+                (_LOAD_HALF, _FLAGS, None, None),
+                (_JUMP_BITS, _h(NLM_F_REPLACE), None, "drop"),
+                (_LOAD_BYTE, _FAMILY, None, None),
+                (_JUMP_EQUAL, AF_MPLS, "accept", None),
+                (_LOAD_BYTE, _RTM_TABLE, None, None),
+                (_JUMP_EQUAL, RT_TABLE_COMPAT, "accept", "drop"),
+            ],
+            "next hop": [(_LOAD_BYTE, _NH_PROTOCOL, None, None), (_JUMP_EQUAL, PROTOCOL, "accept", "drop")],
+            "neighbour": [
+                (_LOAD_NUMBER, _NEIGHBOUR_ATTRIBUTES, None, None),
+                (_LOAD_X_NUMBER, _NDA_PROTOCOL, None, None),
+                (_LOAD_WORD, _FIND_ATTRIBUTE, None, None),
+                (_JUMP_EQUAL, 0, "drop", None),
+                (_A_TO_X, 0, None, None),
+                (_LOAD_BYTE_AT_X, 4, None, None),
+                (_JUMP_EQUAL, PROTOCOL, "accept", "drop"),
+            ],
+            "filter": [
+                (_LOAD_BYTE, _TCM_PRIORITY_HIGH, None, None),
+                (_JUMP_EQUAL, OUR_PRIORITIES.start >> 8, "accept", "drop"),
+            ],
+            "qdisc": [(_LOAD_WORD, _TCM_PARENT, None, None), (_JUMP_EQUAL, _w(TC_H_CLSACT), "accept", "drop")],
+            "accept": [(_RETURN, 0xFFFFFFFF, None, None)],
+            "drop": [(_RETURN, 0, None, None)],
+        }
+    )
+
+
+def _h(value: int) -> int:
+    """A 16-bit number in host order, as the program's network-order load sees it."""
+    return int.from_bytes(value.to_bytes(2, sys.byteorder), "big")
+
+
+def _w(value: int) -> int:
+    """The same for 32 bits."""
+    return int.from_bytes(value.to_bytes(4, sys.byteorder), "big")
+
+
+def _assemble(blocks: dict[str, list[Instruction]]) -> bytes:
+    starts: dict[str, int] = {}
+    place = 0
+    for name, block in blocks.items():
+        starts[name] = place
+        place += len(block)
+    out: list[bytes] = []
+    for code, value, if_true, if_false in (one for block in blocks.values() for one in block):
+        following = len(out) + 1
+        jumps = [0 if label is None else starts[label] - following for label in (if_true, if_false)]
+        out.append(struct.pack("=HBBI", code, *jumps, value))
+    return b"".join(out)
