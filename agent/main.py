@@ -102,7 +102,7 @@ class Daemon:
             stopped.cancel()
             notifier.close()
 
-    async def _serve(self, stopped: asyncio.Future[bool], notifier: Notifier) -> None:
+    async def _serve(self, stopped: asyncio.Future[Any], notifier: Notifier) -> None:
         """Tell the service manager how it goes, until the end; the watchdog is fed only while the datapath works."""
         interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
         work = asyncio.ensure_future(self.datapath.run_forever())

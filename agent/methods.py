@@ -12,7 +12,7 @@ from agent.config import AgentConfig
 from agent.doctor import Finding, examine, finding
 from agent.hostagent import HostAgent
 from agent.session import SessionState
-from agent.views import Document, Views
+from agent.documents import Document, Documents
 from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
@@ -32,7 +32,7 @@ class Methods:
     def __init__(self, agent: HostAgent, loaded: Loaded[AgentConfig]) -> None:
         self._agent = agent
         self._loaded = loaded
-        self._views = Views(agent)
+        self._documents = Documents(agent)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By method name."""
@@ -63,7 +63,7 @@ class Methods:
         attachment = parse_attach(asked, self._agent.config.host.name)
         unchanged = await self._agent.ports.attach(attachment, str(wait), timeout, call.progress)
         elapsed = round((time.perf_counter() - began) * 1000, 3)
-        return self._views.named_port(attachment.name) | {"unchanged": unchanged, "elapsed_ms": elapsed}
+        return self._documents.named_port(attachment.name) | {"unchanged": unchanged, "elapsed_ms": elapsed}
 
     async def port_detach(self, params: Document, call: Call) -> Document:
         """Ends when the port is withdrawn, out of the kernel and its label at rest."""
@@ -74,23 +74,23 @@ class Methods:
 
     async def port_list(self, params: Document, call: Call) -> Document:
         """All ports."""
-        return self._views.ports(_optional(params, "vpn"))
+        return self._documents.ports(_optional(params, "vpn"))
 
     async def port_show(self, params: Document, call: Call) -> Document:
         """One port."""
-        return self._views.named_port(_text(params, "name"))
+        return self._documents.named_port(_text(params, "name"))
 
     async def vpn_list(self, params: Document, call: Call) -> Document:
         """All VPNs with ports here."""
-        return self._views.vpns()
+        return self._documents.vpns()
 
     async def vpn_show(self, params: Document, call: Call) -> Document:
         """One VPN."""
-        return self._views.vpn(self._views.joined(_text(params, "name")))
+        return self._documents.vpn(self._documents.joined(_text(params, "name")))
 
     async def route_list(self, params: Document, call: Call) -> Document:
         """Routes as announced, and whether the kernel has them."""
-        return self._views.routes(_optional(params, "vpn"))
+        return self._documents.routes(_optional(params, "vpn"))
 
     async def route_explain(self, params: Document, call: Call) -> Document:
         """Where packets to an address go, and why."""
@@ -99,15 +99,15 @@ class Methods:
             address = parse_address(text)
         except PrefixError as error:
             raise OperatorError(f"address {text[:64]}", str(error), "give an address", ExitCode.USAGE) from None
-        return self._views.explain(_text(params, "vpn"), address)
+        return self._documents.explain(_text(params, "vpn"), address)
 
     async def gateway_list(self, params: Document, call: Call) -> Document:
         """The gateways and their sessions."""
-        return self._views.gateways()
+        return self._documents.gateways()
 
     async def status(self, params: Document, call: Call) -> Document:
         """The agent as a whole."""
-        return self._views.status()
+        return self._documents.status()
 
     async def doctor(self, params: Document, call: Call) -> Document:
         """What is wrong, and what to do about it."""

@@ -1,0 +1,385 @@
+"""What the control socket shows: documents with stable field names, made from the agent's state without changing it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from agent.attachment import Attached, address_texts, format_mac
+from agent.hostagent import HostAgent
+from agent.peer import Peer
+from agent.plan import resolve
+from agent.ports import refusal_hint
+from agent.routes import GatewayId
+from agent.session import SessionState
+from agent.signaling import Refusal
+from agent.store import VpnRecord
+from datapath.status import State, Status
+from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
+from runtime.errors import ExitCode, OperatorError
+from vpn import path as signalled
+from vpn.path import Path
+from vpn.prefix import Prefix, format_address
+from vpn.table import Candidate, preference
+
+Document = dict[str, object]
+_SHOWN_PROBLEMS = 50
+
+
+def timestamp(seconds: float) -> str:
+    """Wall clock as ISO 8601 in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+class Documents:
+    """Documents about one agent."""
+
+    def __init__(self, agent: HostAgent) -> None:
+        self._agent = agent
+
+    # -- ports
+
+    def port(self, attached: Attached) -> Document:
+        """One port."""
+        agent, attachment = self._agent, attached.attachment
+        state, error = agent.ports.state(attached)
+        announced, refusals = agent.ports.announced(attached.name)
+        if not error and refusals:
+            peer, refusal = refusals[0]
+            error = f"gateway {peer.name} refused: {refusal}"
+        return {
+            "name": attached.name,
+            "vpn": attachment.vpn,
+            "kind": attachment.kind.value,
+            "interface": attachment.interface,
+            "netns": attachment.netns,
+            "guest_interface": attachment.guest_interface or None,
+            "addresses": address_texts(attachment),
+            "prefixes": [str(prefix) for prefix in attachment.prefixes],
+            "mac": format_mac(attachment.mac),
+            "label": attached.label,
+            "mtu": agent.mtu,
+            "state": state,
+            "announced": announced,
+            "error": error,
+        }
+
+    def ports(self, vpn: str | None) -> Document:
+        """All ports, or those of one VPN."""
+        found = self._agent.inventory.attachments()
+        return {"items": [self.port(entry) for entry in found if vpn is None or entry.attachment.vpn == vpn]}
+
+    def named_port(self, name: str) -> Document:
+        """One port by name; raises OperatorError (NOT_FOUND)."""
+        attached = self._agent.inventory.get(name)
+        if attached is None:
+            raise OperatorError(f"port {name}", "no such port", "see `vrfwire port list`", ExitCode.NOT_FOUND)
+        return self.port(attached)
+
+    # -- VPNs
+
+    def joined(self, name: str) -> VpnRecord:
+        """A VPN with ports here, by name; raises OperatorError (NOT_FOUND)."""
+        record = self._agent.inventory.vpn(name)
+        if record is None or not self._agent.inventory.members(name):
+            raise OperatorError(f"VPN {name}", "no port here is in it", "see `vrfwire vpn list`", ExitCode.NOT_FOUND)
+        return record
+
+    def vpn(self, record: VpnRecord) -> Document:
+        """One VPN."""
+        agent = self._agent
+        table = agent.tables.table(record.name)
+        gateways = []
+        for peer in agent.peers.values():
+            refusal = peer.signaling.vpn_refusal(record.name)
+            gateways.append(
+                {
+                    "address": peer.name,
+                    "state": "refused" if refusal is not None else peer.session.state.value,
+                    "synchronised": peer.signaling.synchronised(record.name),
+                    "routes": 0 if table is None else table.source_size(peer.gateway),
+                    "error": "" if refusal is None else str(refusal),
+                }
+            )
+        return {
+            "name": record.name,
+            "table": record.table,
+            "instance_id": record.instance_id,
+            "device": record.device,
+            "ports": [attached.name for attached in agent.inventory.members(record.name)],
+            "routes": 0 if table is None else len(table),
+            "gateways": gateways,
+        }
+
+    def vpns(self) -> Document:
+        """All VPNs with ports here."""
+        return {"items": [self.vpn(record) for record in sorted(self._agent.inventory.joined(), key=lambda r: r.name)]}
+
+    # -- routes
+
+    def routes(self, vpn: str | None) -> Document:
+        """Routes of all VPNs, or of one."""
+        records = self._agent.inventory.joined() if vpn is None else [self.joined(vpn)]
+        items: list[Document] = []
+        for record in sorted(records, key=lambda record: record.name):
+            table = self._agent.tables.table(record.name)
+            if table is not None:
+                found = sorted(table.routes(), key=lambda route: (len(route[0].packed), route[0]))
+                items.extend(self._route(record, prefix, path) for prefix, path in found)
+        return {"items": items}
+
+    def _route(self, record: VpnRecord, prefix: Prefix, path: Path) -> Document:
+        agent = self._agent
+        table = agent.tables.table(record.name)
+        candidates = () if table is None else table.candidates(prefix)
+        state, error = self._route_state(record, prefix, path)
+        return {
+            "vpn": record.name,
+            "prefix": str(prefix),
+            "next_hops": [self._next_hop(next_hop, prefix) for next_hop in path.next_hops],
+            "state": state,
+            "error": error,
+            "gateway": self._name(selected(candidates)) if candidates else None,
+        }
+
+    def _route_state(self, record: VpnRecord, prefix: Prefix, path: Path) -> tuple[str, str]:
+        planned = self._agent.planner.vrf_route(record.name, prefix)
+        if planned is None:
+            ignored = resolve(self._agent.host, prefix, path, self._agent.planner.by_label).ignored
+            return "unusable", "; ".join(entry.reason for entry in ignored)
+        return _shown(self._agent.datapath.status(Kind.VRF_ROUTE, planned.key))
+
+    def _next_hop(self, next_hop: signalled.NextHop, prefix: Prefix) -> Document:
+        local = next_hop.address == self._agent.host.address
+        document: Document = {
+            "address": format_address(next_hop.address),
+            "label": next_hop.label,
+            "encapsulations": [encapsulation.value for encapsulation in next_hop.encapsulations],
+            "local": local,
+        }
+        attached = self._agent.planner.by_label.get(next_hop.label) if local else None
+        if attached is not None:
+            document["interface"] = attached.attachment.interface
+        return document
+
+    def _name(self, gateway: GatewayId) -> str:
+        return self._agent.peers[gateway].name
+
+    def explain(self, vpn: str, address: bytes) -> Document:
+        """Where packets of a VPN's VMs to an address go, and why."""
+        agent = self._agent
+        record = self.joined(vpn)
+        table = agent.tables.table(vpn)
+        prefix = None if table is None else next((p for p in covering(address) if p in table), None)
+        document: Document = {"vpn": vpn, "address": format_address(address)}
+        if table is None or prefix is None:
+            why = ["no gateway has announced a prefix that covers the address", *self._why_nothing(vpn, address)]
+            return document | {
+                "prefix": None,
+                "desired": None,
+                "per_gateway": [],
+                "kernel": None,
+                "state": "absent",
+                "why": why,
+            }
+        path = table.get(prefix)
+        assert path is not None
+        resolution = resolve(agent.host, prefix, path, agent.planner.by_label)
+        kernel = agent.datapath.reconciler.kernel(Kind.VRF_ROUTE).get((record.table, prefix))
+        state, error = self._route_state(record, prefix, path)
+        why = [f"{prefix} is the longest prefix that covers the address"]
+        why += [f"next hop {_shown_hop(entry.next_hop)} is not used: {entry.reason}" for entry in resolution.ignored]
+        if resolution.via is None:
+            why.append("no usable next hop: packets are answered with ICMP unreachable")
+        elif state != "programmed":
+            why.append(f"the kernel's route is {state}{': ' + error if error else ''}")
+        return document | {
+            "prefix": str(prefix),
+            "desired": None if resolution.via is None else _via(resolution.via, agent.host.tunnel),
+            "per_gateway": self._per_gateway(table.candidates(prefix), prefix),
+            "kernel": _via(kernel.via, agent.host.tunnel) if isinstance(kernel, VrfRoute) else None,
+            "state": state,
+            "why": why,
+        }
+
+    def _why_nothing(self, vpn: str, address: bytes) -> list[str]:
+        agent = self._agent
+        why = []
+        for attached in agent.inventory.members(vpn):
+            if any(prefix.contains(address) for prefix in attached.attachment.announced()):
+                why.append(
+                    f"port {attached.name} here has it, but a local prefix is forwarded locally only when a gateway "
+                    "announces it back with this host's own label"
+                )
+        for peer in agent.peers.values():
+            refusal = peer.signaling.vpn_refusal(vpn)
+            if refusal is not None:
+                why.append(f"gateway {peer.name} refuses the VPN: {refusal}")
+            elif not peer.connected:
+                why.append(f"gateway {peer.name} is {peer.session.state.value}")
+            elif not peer.signaling.synchronised(vpn):
+                why.append(f"gateway {peer.name} hasn't sent its whole table yet")
+        return why
+
+    def _per_gateway(self, candidates: tuple[Candidate[GatewayId], ...], prefix: Prefix) -> list[Document]:
+        chosen = selected(candidates)
+        rows = []
+        for candidate in sorted(candidates, key=lambda c: (c.source != chosen, self._name(c.source))):
+            best = next(c for c in candidates if c.source == chosen)
+            rows.append(
+                {
+                    "gateway": self._name(candidate.source),
+                    "next_hops": [self._next_hop(next_hop, prefix) for next_hop in candidate.path.next_hops],
+                    "local_preference": candidate.path.local_preference,
+                    "sequence_number": candidate.path.sequence_number,
+                    "stale": candidate.stale,
+                    "selected": candidate.source == chosen,
+                    "reason": reason(candidate, best, len(candidates)),
+                }
+            )
+        return rows
+
+    # -- gateways
+
+    def gateways(self) -> Document:
+        """All gateways."""
+        return {"items": [self._gateway(peer) for peer in self._agent.peers.values()]}
+
+    def _gateway(self, peer: Peer) -> Document:
+        config = self._agent.config
+        entry = next(g for g in config.gateway if (g.address.packed, g.port) == peer.gateway)
+        joined = peer.signaling.joined
+        return {
+            "address": peer.name,
+            "port": entry.port,
+            "domain": entry.domain,
+            "jid": f"{config.host.name}@{entry.domain}",
+            "state": peer.session.state.value,
+            "since": timestamp(peer.session.since),
+            "last_error": peer.session.last_error,
+            "vpns": list(joined),
+            "routes": self._agent.tables.routes(peer.gateway),
+            "bad_items": peer.bad_items,
+            "synchronised": peer.connected and all(peer.signaling.synchronised(vpn) for vpn in joined),
+        }
+
+    # -- status
+
+    def status(self) -> Document:
+        """The agent as a whole: "ok", or "degraded" and its problems."""
+        agent = self._agent
+        attached = list(agent.inventory.attachments())
+        states = [agent.ports.state(entry)[0] for entry in attached]
+        problems = list(self._problems())
+        figures = agent.datapath.reconciler.figures()
+        return {
+            "state": "degraded" if problems else "ok",
+            "host": agent.config.host.name,
+            "ports": len(attached),
+            "ports_programmed": states.count("programmed"),
+            "vpns": len(agent.inventory.joined()),
+            "routes": sum(len(table) for r in agent.inventory.joined() if (table := agent.tables.table(r.name))),
+            "gateways": len(agent.peers),
+            "gateways_connected": sum(peer.connected for peer in agent.peers.values()),
+            "labels_used": agent.inventory.labels.used,
+            "labels_resting": agent.inventory.labels.resting,
+            "recovered": agent.tables.complete,
+            "objects": {f.kind.name.lower(): f"{f.kernel}/{f.wanted}" for f in figures},
+            "pending": sum(f.pending for f in figures),
+            "failed": sum(f.failed for f in figures),
+            "repaired": sum(f.repaired for f in figures),
+            "problems": problems[:_SHOWN_PROBLEMS],
+        }
+
+    def _problems(self) -> Iterable[Document]:
+        agent = self._agent
+        if not agent.peers:
+            yield _problem("gateways", "none is configured", "add a [[gateway]]")
+        for peer in agent.peers.values():
+            if peer.session.state is not SessionState.CONNECTED:
+                why = peer.session.last_error or "not connected yet"
+                yield _problem(f"gateway {peer.name}", why, "see `vrfwire gateway list` and `vrfwire doctor`")
+            seen: set[tuple[str, Refusal]] = set()
+            for vpn, prefix, refusal in peer.signaling.refusals:
+                if prefix is None or (vpn, refusal) not in seen:
+                    seen.add((vpn, refusal))
+                    what = f"VPN {vpn}" if prefix is None else f"{prefix} in VPN {vpn}"
+                    yield _problem(f"gateway {peer.name}: {what}", str(refusal), refusal_hint(refusal))
+        for figure in agent.datapath.reconciler.figures():
+            if figure.dump_error:
+                yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")
+        for failure in agent.datapath.reconciler.failures():
+            what = f"kernel: {failure.kind.name.lower()} {_key(failure.key)}"
+            yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
+
+
+def covering(address: bytes) -> Iterable[Prefix]:
+    """Every prefix that covers an address, the longest first."""
+    bits = len(address) * 8
+    number = int.from_bytes(address, "big")
+    for length in range(bits, -1, -1):
+        yield Prefix((number >> (bits - length) << (bits - length)).to_bytes(len(address), "big"), length)
+
+
+def selected(candidates: tuple[Candidate[GatewayId], ...]) -> GatewayId:
+    """The source that the agent's policy chooses (vpn.table.first)."""
+    best = max(map(preference, candidates))
+    return min(candidate.source for candidate in candidates if preference(candidate) == best)
+
+
+def reason(candidate: Candidate[GatewayId], best: Candidate[GatewayId], total: int) -> str:
+    """Why a gateway's path is selected, or not."""
+    path, other = candidate.path, best.path
+    if candidate.source == best.source:
+        text = "the only one" if total == 1 else "preferred"
+        return f"{text}; stale: its gateway is away" if candidate.stale else text
+    if candidate.stale and not best.stale:
+        return "stale: its gateway was lost and hasn't announced it again"
+    if path.local_preference != other.local_preference:
+        return f"local preference {path.local_preference} is lower than {other.local_preference}"
+    if path.sequence_number != other.sequence_number:
+        return f"sequence number {path.sequence_number} is lower than {other.sequence_number}"
+    return "as good, but the gateway's address is higher"
+
+
+def _shown(status: Status) -> tuple[str, str]:
+    return ("error", status.error) if status.state is State.FAILED else (status.state.value, "")
+
+
+def _shown_hop(next_hop: signalled.NextHop) -> str:
+    return f"{format_address(next_hop.address)} label {next_hop.label}"
+
+
+def _via(via: NextHop | NextHopGroup, tunnel: str) -> Document:
+    members = via.members if isinstance(via, NextHopGroup) else (via,)
+    hops: list[Document] = []
+    for member in members:
+        remote = member.device == tunnel
+        gateway = member.gateway[-4:] if remote else member.gateway
+        hops.append(
+            {
+                "address": format_address(gateway),
+                "label": member.labels[0] if member.labels else None,
+                "local": not remote,
+                "interface": member.device,
+            }
+        )
+    return {"next_hops": hops}
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str | int):
+        return str(key)
+    if isinstance(key, NextHop):
+        return f"{format_address(key.gateway)} dev {key.device} labels {'/'.join(map(str, key.labels)) or 'none'}"
+    if isinstance(key, NextHopGroup):
+        return ", ".join(map(_key, key.members))
+    if isinstance(key, tuple) and isinstance(key[1], Prefix):
+        return f"{key[1]} in table {key[0]}"
+    if isinstance(key, tuple) and isinstance(key[1], bytes):
+        return f"{format_address(key[1])} dev {key[0]}"
+    return str(key)
+
+
+def _problem(what: str, why: str, hint: str) -> Document:
+    return {"what": what, "why": why, "hint": hint}
