@@ -1,0 +1,60 @@
+"""Fixed pieces of XML that a server stream sends (RFC 6120)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from xmpp import namespaces as ns
+from xmpp.errors import StreamCondition
+from xmpp.stanza import escape
+
+FOOTER = b"</stream:stream>"
+PROCEED = f"<proceed xmlns='{ns.TLS}'/>".encode()
+TLS_FAILURE = f"<failure xmlns='{ns.TLS}'/>".encode()
+FEATURES_STARTTLS = f"<stream:features><starttls xmlns='{ns.TLS}'><required/></starttls></stream:features>".encode()
+# Clients of RFC 3921 wait for the session feature; to those of RFC 6120 it is optional.
+FEATURES_BIND = (
+    f"<stream:features><bind xmlns='{ns.BIND}'/><session xmlns='{ns.SESSION}'><optional/></session></stream:features>"
+).encode()
+
+
+def header(stream_id: str, domain: str, to: str, language: str) -> bytes:
+    """The response header (section 4.7); to: address that the client gave as its own, or ""."""
+    recipient = f" to='{escape(to)}'" if to else ""
+    return (
+        f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' id='{escape(stream_id)}'"
+        f" from='{escape(domain)}'{recipient} version='1.0' xml:lang='{escape(language)}'>"
+    ).encode()
+
+
+def features_sasl(mechanisms: Iterable[str]) -> bytes:
+    """Features with the SASL mechanisms on offer (section 6.4.1)."""
+    names = "".join([f"<mechanism>{name}</mechanism>" for name in mechanisms])
+    return f"<stream:features><mechanisms xmlns='{ns.SASL}'>{names}</mechanisms></stream:features>".encode()
+
+
+def challenge(data: str) -> bytes:
+    """A SASL challenge with base64 data."""
+    return f"<challenge xmlns='{ns.SASL}'>{data}</challenge>".encode()
+
+
+def success(data: str) -> bytes:
+    """SASL success with base64 data, "" for none."""
+    return f"<success xmlns='{ns.SASL}'>{data}</success>".encode() if data else f"<success xmlns='{ns.SASL}'/>".encode()
+
+
+def sasl_failure(condition: str, text: str) -> bytes:
+    """SASL failure (section 6.4.5)."""
+    detail = f"<text xml:lang='en'>{escape(text)}</text>" if text else ""
+    return f"<failure xmlns='{ns.SASL}'><{condition}/>{detail}</failure>".encode()
+
+
+def stream_error(condition: StreamCondition, text: str) -> bytes:
+    """A stream error (section 4.9.2)."""
+    detail = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ""
+    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{detail}</stream:error>".encode()
+
+
+def bind_result(request_id: str, jid: str) -> bytes:
+    """The answer to a bind request (section 7.6.1), without addresses: before it the client has none."""
+    return f"<iq type='result' id='{escape(request_id)}'><bind xmlns='{ns.BIND}'><jid>{escape(jid)}</jid></bind></iq>".encode()
