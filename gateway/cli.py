@@ -36,6 +36,7 @@ HOST_LIST = (
     Column("SINCE", "since"),
     Column("VPNS", "vpns"),
     Column("ROUTES", "routes", right=True),
+    Column("STALE", "stale_routes", right=True),
     Column("JID", "jid"),
 )
 VPN_LIST = (
@@ -58,6 +59,7 @@ ROUTE_LIST = (
     Column("NEXT HOPS", lambda row: _next_hops(row.get("next_hops"))),
     Column("PREFERENCE", "local_preference", right=True),
     Column("SEQUENCE", "sequence_number", right=True),
+    Column("STALE", "stale"),
     Column("SOURCE", "source"),
 )
 

@@ -123,7 +123,9 @@ def tracked() -> list[Path]:
 
 
 # Put together here, so that this file does not hold them itself.
-_INDEX_HOSTS = "|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org", "index" + "-url", r"artifactory", "devpi"))
+_INDEX_HOSTS = "|".join(
+    ("pypi" + r"\.org", "pythonhosted" + r"\.org", "index" + "-url", "arti" + "factory", "dev" + "pi")
+)
 _MACHINE_PATHS = "|".join((r"/" + r"work/", r"/" + r"home/\w", r"/" + r"Users/", r"/" + r"root/\w"))
 _NAMES = re.compile(f"{_INDEX_HOSTS}|{_MACHINE_PATHS}")
 

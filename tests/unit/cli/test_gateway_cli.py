@@ -18,6 +18,7 @@ HOST = {
     "since": "2026-01-31T12:00:00Z",
     "vpns": ["blue", "red"],
     "routes": 4,
+    "stale_routes": 0,
 }
 VPN = {"name": "blue", "import": ["64512:1"], "export": ["64512:1"], "hosts": ["hv1", "hv2"], "routes": 6}
 ROUTE = {
@@ -26,7 +27,8 @@ ROUTE = {
     "next_hops": [{"address": "192.0.2.11", "label": 100000}, {"address": "192.0.2.12", "label": 100003}],
     "local_preference": 100,
     "sequence_number": 0,
-    "source": "hv1",
+    "source": ["hv1"],
+    "stale": False,
 }
 
 
@@ -38,7 +40,7 @@ ROUTE = {
             "host.list",
             {},
             {"items": [HOST]},
-            "hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4  hv1@vpn.example.net/vrfwire",
+            "hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4      0  hv1@vpn.example.net/vrfwire",
         ),
         (("vpn", "list"), "vpn.list", {}, {"items": [VPN]}, "blue  64512:1  64512:1      2       6"),
         (
@@ -46,7 +48,7 @@ ROUTE = {
             "route.list",
             {"vpn": "blue"},
             {"items": [ROUTE]},
-            "blue  10.1.1.1/32  192.0.2.11 label 100000, 192.0.2.12 label 100003         100         0  hv1",
+            "blue  10.1.1.1/32  192.0.2.11 label 100000, 192.0.2.12 label 100003         100         0  no     hv1",
         ),
         (("vpn", "show", "blue"), "vpn.show", {"name": "blue"}, VPN, "hosts:  hv1,hv2"),
     ],
