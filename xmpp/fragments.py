@@ -57,4 +57,5 @@ def stream_error(condition: StreamCondition, text: str) -> bytes:
 
 def bind_result(request_id: str, jid: str) -> bytes:
     """The answer to a bind request (section 7.6.1), without addresses: before it the client has none."""
-    return f"<iq type='result' id='{escape(request_id)}'><bind xmlns='{ns.BIND}'><jid>{escape(jid)}</jid></bind></iq>".encode()
+    bind = f"<bind xmlns='{ns.BIND}'><jid>{escape(jid)}</jid></bind>"
+    return f"<iq type='result' id='{escape(request_id)}'>{bind}</iq>".encode()
