@@ -77,6 +77,17 @@ class Attached:
         return self.attachment.name
 
 
+@dataclass(frozen=True, slots=True)
+class VpnRecord:
+    """The numbers of a VPN on this host: the same as long as it is known."""
+
+    name: str
+    instance_id: int
+    table: int
+    device: str
+    """Name of the VRF device."""
+
+
 def parse_mac(text: str) -> bytes:
     """Six bytes of "02:00:00:00:00:01" (or with dashes); raises OperatorError unless a VM can have it."""
     if not _MAC.fullmatch(text.lower()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from agent.attachment import Attached, address_texts, format_mac
+from agent.attachment import Attached, VpnRecord, address_texts, format_mac
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.plan import resolve
@@ -13,7 +13,6 @@ from agent.ports import refusal_hint
 from agent.routes import GatewayId
 from agent.session import SessionState
 from agent.signaling import Refusal
-from agent.store import VpnRecord
 from datapath.status import State, Status
 from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
 from runtime.errors import ExitCode, OperatorError

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from agent.allocate import INSTANCE_IDS, LabelPool, Owner, Quarantined, lowest_free
-from agent.attachment import Attached, Attachment, Phase
+from agent.attachment import Attached, Attachment, Phase, VpnRecord
 from agent.names import TUNNEL_DEVICE, derived_device
-from agent.store import State, VpnRecord
+from agent.store import State
 from runtime.errors import ExitCode, OperatorError
 from vpn.prefix import Prefix
 

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from agent.attachment import parse_attach
 from agent.config import AgentConfig
 from agent.doctor import Finding, examine, finding
+from agent.documents import Document, Documents
 from agent.hostagent import HostAgent
 from agent.session import SessionState
-from agent.documents import Document, Documents
 from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError

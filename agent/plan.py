@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.attachment import Attached
+from agent.attachment import Attached, VpnRecord
 from agent.names import TUNNEL_DEVICE
-from agent.store import VpnRecord
 from datapath.values import (
     AntiSpoofing,
     MplsRoute,

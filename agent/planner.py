@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agent.attachment import Attached
+from agent.attachment import Attached, VpnRecord
 from agent.plan import Host, attachment_values, host_values, parts, resolve, vpn_values
-from agent.store import VpnRecord
 from datapath.values import Key, Kind, Neighbour, NextHop, NextHopGroup, Value, VrfRoute
 from vpn.path import Path
 from vpn.prefix import Prefix

@@ -15,14 +15,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from pathlib import Path as FilePath
 
-from agent.attachment import Attached, Attachment, Phase
+from agent.attachment import Attached, Attachment, Phase, VpnRecord
 from agent.conditions import Conditions
 from agent.feed import RouteFeed
 from agent.inventory import Inventory
 from agent.peer import Peer
 from agent.plan import Host, attachment_values, vpn_values
 from agent.signaling import Announced, Refusal
-from agent.store import Store, VpnRecord
+from agent.store import Store
 from datapath.plane import Datapath, Object
 from datapath.status import Change, State, Status
 from datapath.values import Kind

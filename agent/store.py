@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.allocate import Owner, Quarantined
-from agent.attachment import Attached, Attachment, Phase, format_mac, parse_mac
+from agent.attachment import Attached, Attachment, Phase, VpnRecord, format_mac, parse_mac
 from datapath.values import PortKind
 from runtime.errors import ExitCode, OperatorError
 from vpn.label import check_label
@@ -46,17 +46,6 @@ CREATE TABLE quarantine (
     label INTEGER PRIMARY KEY, attachment TEXT NOT NULL, vpn TEXT NOT NULL, until REAL NOT NULL
 ) STRICT;
 """
-
-
-@dataclass(frozen=True, slots=True)
-class VpnRecord:
-    """The numbers of a VPN on this host: the same as long as it is known."""
-
-    name: str
-    instance_id: int
-    table: int
-    device: str
-    """Name of the VRF device."""
 
 
 @dataclass(frozen=True, slots=True)
