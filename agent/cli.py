@@ -8,17 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from agent.views import (
-    GATEWAY_LIST,
-    PORT,
-    PORT_LIST,
-    ROUTE_LIST,
-    VPN,
-    VPN_LIST,
-    attached,
-    explained,
-    findings,
-)
+from agent import views
 from runtime.client import ControlClient
 from runtime.command import (
     CONTEXT,
@@ -130,7 +120,7 @@ def attach(
     optional = {"mac": mac, "interface": tap, "netns": netns, "guest_interface": ifname}
     params.update({key: value for key, value in optional.items() if value is not None})
     reply = _change(options, "port.attach", params, timeout)
-    options.show(reply, lambda colour: attached(reply))
+    options.show(reply, lambda colour: views.attached(reply))
 
 
 def _change(options: Options, method: str, params: Reply, timeout: float) -> Reply:
@@ -174,7 +164,7 @@ def detach(options: Options, name: str, timeout: float) -> None:
 @pass_options
 def port_list(options: Options, vpn: str | None) -> None:
     """List the VM interfaces."""
-    options.list("port.list", {"vpn": vpn} if vpn else None, PORT_LIST)
+    options.list("port.list", {"vpn": vpn} if vpn else None, views.PORT_LIST)
 
 
 @port.command("show")
@@ -183,7 +173,7 @@ def port_list(options: Options, vpn: str | None) -> None:
 @pass_options
 def port_show(options: Options, name: str) -> None:
     """Show one VM interface."""
-    options.one("port.show", {"name": name}, PORT)
+    options.one("port.show", {"name": name}, views.PORT)
 
 
 # The architecture's shorthand; the documented form is noun then verb.
@@ -208,7 +198,7 @@ def vpn() -> None:
 @pass_options
 def vpn_list(options: Options) -> None:
     """List the VPNs."""
-    options.list("vpn.list", None, VPN_LIST)
+    options.list("vpn.list", None, views.VPN_LIST)
 
 
 @vpn.command("show")
@@ -217,7 +207,12 @@ def vpn_list(options: Options) -> None:
 @pass_options
 def vpn_show(options: Options, vpn: str) -> None:
     """Show one VPN."""
-    options.one("vpn.show", {"name": vpn}, VPN)
+
+    def look() -> None:
+        reply = options.ask("vpn.show", {"name": vpn})
+        options.show(reply, lambda colour: views.vpn(reply, options, colour))
+
+    options.repeat(look)
 
 
 # -- route
@@ -235,7 +230,7 @@ def route() -> None:
 @pass_options
 def route_list(options: Options, vpn: str | None) -> None:
     """List the routes and whether the kernel has them."""
-    options.list("route.list", {"vpn": vpn} if vpn else None, ROUTE_LIST)
+    options.list("route.list", {"vpn": vpn} if vpn else None, views.ROUTE_LIST)
 
 
 @route.command("explain")
@@ -253,7 +248,7 @@ def route_explain(options: Options, address: str, vpn: str) -> None:
 
     def look() -> None:
         reply = options.ask("route.explain", {"vpn": vpn, "address": address})
-        options.show(reply, lambda colour: explained(reply, options, colour))
+        options.show(reply, lambda colour: views.explained(reply, options, colour))
 
     options.repeat(look)
 
@@ -272,7 +267,7 @@ def gateway() -> None:
 @pass_options
 def gateway_list(options: Options) -> None:
     """List the gateways and the sessions with them."""
-    options.list("gateway.list", None, GATEWAY_LIST)
+    options.list("gateway.list", None, views.GATEWAY_LIST)
 
 
 @cli.command("status")
@@ -284,21 +279,22 @@ def status(options: Options) -> int:
 
 
 @cli.command("doctor")
+@click.option("--config", "path", metavar="FILE", help="The daemon's configuration, when it isn't running.")
 @common
 @pass_options
-def doctor(options: Options) -> int:
-    """Check the kernel, the gateways and the daemon; exit code 7 when something fails.
+def doctor(options: Options, path: str | None) -> int:
+    """Check the kernel, the configuration and the gateways; exit code 7 when something fails.
 
-    Works without the daemon too: then the kernel alone is checked, by this command itself.
+    Works without the daemon too: then this command looks itself.
     """
     try:
         reply = options.ask("doctor", timeout=60.0)
     except OperatorError as error:
         if error.code is not ExitCode.UNREACHABLE:
             raise
-        reply = {"items": [_finding("daemon", "failed", f"{error.what}: {error.why}", error.hint), *_kernel_findings()]}
+        reply = {"items": [_finding("daemon", "failed", f"{error.what}: {error.why}", error.hint), *_examine(path)]}
     rows = items(reply)
-    options.show(reply, lambda colour: findings(options, rows, colour))
+    options.show(reply, lambda colour: views.findings(options, rows, colour))
     return ExitCode.DEGRADED if any(row.get("state") == "failed" for row in rows) else ExitCode.OK
 
 
@@ -306,11 +302,22 @@ def _finding(check: str, state: str, detail: str, hint: str) -> Row:
     return {"check": check, "state": state, "detail": detail, "hint": hint}
 
 
-def _kernel_findings() -> list[Row]:
+def _examine(path: str | None) -> list[Row]:
+    """What the daemon's doctor would look at."""
     # Imported here: it costs more than the whole of every other command.
-    from datapath.probe import probe
+    from agent.config import AgentConfig
+    from runtime.config import load
 
-    return [_finding(item.check, str(item.state), item.detail, item.hint) for item in probe()]
+    try:
+        config = load(AgentConfig, program="agent", path=path).value
+    except OperatorError as error:
+        from datapath.probe import probe
+
+        unread = _finding("configuration", "failed", str(error), error.hint)
+        return [unread, *(_finding(item.check, str(item.state), item.detail, item.hint) for item in probe())]
+    from agent.doctor import examine
+
+    return [*examine(config)]
 
 
 @cli.group(cls=Group)

@@ -41,7 +41,7 @@ VPN_LIST = (
     Column("INSTANCE", "instance_id", right=True),
     Column("PORTS", lambda row: _count(row.get("ports")), right=True),
     Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
-    Column("GATEWAYS", lambda row: _count(row.get("gateways")), right=True),
+    Column("GATEWAYS", lambda row: _synchronised(row.get("gateways")), right=True),
 )
 VPN = (
     Column("name", "name"),
@@ -50,7 +50,13 @@ VPN = (
     Column("instance id", "instance_id"),
     Column("ports", "ports"),
     Column("routes", "routes"),
-    Column("gateways", "gateways"),
+)
+VPN_GATEWAYS = (
+    Column("GATEWAY", "address"),
+    Column("STATE", "state"),
+    Column("SYNCHRONISED", "synchronised"),
+    Column("ROUTES", "routes", right=True),
+    Column("ERROR", "error"),
 )
 ROUTE_LIST = (
     Column("VPN", "vpn"),
@@ -84,6 +90,13 @@ def _joined(row: Row, *fields: str) -> list[object]:
 
 def _count(value: object) -> object:
     return len(value) if isinstance(value, list) else value
+
+
+def _synchronised(value: object) -> object:
+    """Gateways that have told their whole table, of all: "1/2"."""
+    if not isinstance(value, list):
+        return value
+    return f"{sum(isinstance(row, dict) and row.get('synchronised') is True for row in value)}/{len(value)}"
 
 
 def next_hops(value: object) -> str:
@@ -140,11 +153,22 @@ def _target(value: object) -> str:
     return next_hops(value)
 
 
+def _gateways(rows: Sequence[Row], columns: Sequence[Column], options: Options, colour: bool) -> str:
+    """A table within a text, or nothing."""
+    if not rows:
+        return ""
+    lines = options.table(rows, columns, colour).splitlines()
+    return "gateways:\n" + "".join(f"  {line}\n" for line in lines)
+
+
+def vpn(reply: Reply, options: Options, colour: bool) -> str:
+    """A VPN and what each gateway has told of it."""
+    return details(reply, VPN, colour=colour) + _gateways(items(reply, "gateways"), VPN_GATEWAYS, options, colour)
+
+
 def explained(reply: Reply, options: Options, colour: bool) -> str:
     text = details(reply, EXPLAINED, colour=colour)
-    if gateways := items(reply, "per_gateway"):
-        text += "gateways:\n"
-        text += "".join(f"  {line}\n" for line in options.table(gateways, PER_GATEWAY, colour).splitlines())
+    text += _gateways(items(reply, "per_gateway"), PER_GATEWAY, options, colour)
     why = reply.get("why")
     if isinstance(why, list) and why:
         text += "why:\n" + "".join(f"  - {cell(reason)}\n" for reason in why)

@@ -54,7 +54,10 @@ VPN = {
     "device": "vw-blue-abcdefg",
     "ports": ["web-1"],
     "routes": 6,
-    "gateways": ["192.0.2.1"],
+    "gateways": [
+        {"address": "192.0.2.1", "state": "connected", "synchronised": True, "routes": 6, "error": ""},
+        {"address": "192.0.2.2", "state": "down", "synchronised": False, "routes": 0, "error": ""},
+    ],
 }
 GATEWAY = {
     "address": "192.0.2.1",
@@ -220,9 +223,12 @@ class TestTables:
         daemon.answers.update({"vpn.list": {"items": [VPN]}, "vpn.show": VPN})
         assert commands.vrfwire("vpn", "list").out == (
             "NAME  DEVICE           TABLE  INSTANCE  PORTS  ROUTES  GATEWAYS\n"
-            "blue  vw-blue-abcdefg  10000         1      1       6         1\n"
+            "blue  vw-blue-abcdefg  10000         1      1       6       1/2\n"
         )
-        assert "ports:       web-1\n" in commands.vrfwire("vpn", "show", "blue").out
+        out = commands.vrfwire("vpn", "show", "blue").out
+        assert "ports:       web-1\n" in out
+        assert "gateways:\n  GATEWAY    STATE      SYNCHRONISED  ROUTES  ERROR\n" in out
+        assert "  192.0.2.2  down       no                 0  -\n" in out
         assert daemon.asked[1] == ("vpn.show", {"name": "blue"})
 
     def test_routes(self, commands: Commands, daemon: FakeDaemon) -> None:
@@ -319,16 +325,20 @@ class TestDoctor:
         assert outcome.out.splitlines()[1].split()[:2] == ["vrf", state]
         assert ("hint: vrf: modprobe vrf" in outcome.out) is (state != "ok")
 
-    def test_without_the_daemon_the_kernel_is_checked_here(
+    def test_without_the_daemon_the_command_looks_itself(
         self, commands: Commands, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(
-            "agent.cli._kernel_findings",
-            lambda: [{"check": "vrf", "state": "ok", "detail": "module vrf", "hint": ""}],
-        )
-        outcome = commands.vrfwire("doctor", "-j")
+        looked: list[str | None] = []
+
+        def examine(path: str | None) -> list[dict[str, object]]:
+            looked.append(path)
+            return [{"check": "vrf", "state": "ok", "detail": "module vrf", "hint": ""}]
+
+        monkeypatch.setattr("agent.cli._examine", examine)
+        outcome = commands.vrfwire("doctor", "-j", "--config", "agent.toml")
         assert outcome.code == ExitCode.DEGRADED
         assert [(row["check"], row["state"]) for row in outcome.json["items"]] == [("daemon", "failed"), ("vrf", "ok")]
+        assert looked == ["agent.toml"]
 
     def test_not_permitted_is_no_finding(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["doctor"] = OperatorError("control socket", "not yours", "", ExitCode.NOT_PERMITTED)
