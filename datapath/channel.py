@@ -40,7 +40,6 @@ _SO_ATTACH_FILTER = 26
 _SO_RCVBUFFORCE = 33
 _SO_SNDBUFFORCE = 32
 _NAME_SIZE = 16
-_PORT_ID_OFFSET = 12
 _TIMEOUT = 10
 """Seconds until a kernel that doesn't answer is an error."""
 _T = TypeVar("_T")
@@ -203,24 +202,6 @@ class _Verdict:
         elif found.type == NLMSG_DONE:
             self.error = decode_done(buffer, found)
             self.done = True
-
-
-def own_changes_filter(port_ids: Sequence[int]) -> bytes:
-    """A classic BPF program for SO_ATTACH_FILTER on a monitor's netlink socket: it drops notifications of changes that the
-    channels with these port ids asked for, before they take up room in its buffer. (Idea: FRR, netlink_install_filter.)
-
-    A notification buffer holds one message, so its first header decides. Returns the packed instructions (struct
-    sock_filter), 8 bytes each. Attach with attach_filter().
-    """
-    load_word = 0x20  # BPF_LD | BPF_W | BPF_ABS
-    jump_equal = 0x15  # BPF_JMP | BPF_JEQ | BPF_K
-    ret = 0x06  # BPF_RET | BPF_K
-    program = [(load_word, 0, 0, _PORT_ID_OFFSET)]
-    for position, port_id in enumerate(port_ids):
-        # The load is in network byte order.
-        program.append((jump_equal, len(port_ids) - position, 0, socket.ntohl(port_id)))
-    program += [(ret, 0, 0, 0xFFFFFFFF), (ret, 0, 0, 0)]
-    return b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
 
 
 def attach_filter(netlink_socket: socket.socket, program: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from datapath.values import Key, Kind, Value
 
@@ -23,22 +23,16 @@ class Verb(enum.Enum):
     """Delete the object. Not there counts as done."""
 
 
-class Operation:
+class Operation(NamedTuple):
     """One change of one object.
 
-    value: the wanted value (PUT) or the value that the kernel holds (REMOVE). actual: what the kernel holds (PUT of an
-    object that differs), or None.
+    value: the wanted value (PUT) or the value that the kernel holds (REMOVE). actual: what the kernel holds, or held
+    before an event that may have taken it away (PUT of an object that differs), or None: nothing.
     """
 
-    __slots__ = ("actual", "value", "verb")
-
-    def __init__(self, verb: Verb, value: Value, actual: Value | None = None) -> None:
-        self.verb = verb
-        self.value = value
-        self.actual = actual
-
-    def __repr__(self) -> str:
-        return f"Operation({self.verb.name}, {self.value!r}, actual={self.actual!r})"
+    verb: Verb
+    value: Value
+    actual: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)

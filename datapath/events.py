@@ -4,8 +4,8 @@ The monitor is an object with `fileno()` (readable when there is something to re
 and returns the events since the last call. Rules it follows, so that our own work isn't reported back to us:
 
 - Notifications of routes, neighbours and next hops carry the port id of the socket that asked for the change
-  (nlmsg_pid). Those of our own channels are dropped, best in the kernel by a socket filter (see
-  `channel.own_changes_filter`), or a load of 100,000 routes would overrun the monitor.
+  (nlmsg_pid). Those of our own sockets are dropped, in the kernel by a socket filter, or a load of 100,000 routes would
+  overrun the monitor.
 - LinkDown is reported for a change from up to down only, not for a link that was just made and isn't up yet.
 - ObjectChanged is reported when an object no longer is what its driver made of it (a port taken out of its VRF, say),
   not for every RTM_NEWLINK.

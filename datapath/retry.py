@@ -38,9 +38,13 @@ class RetryQueue:
 
     def __init__(self, jitter: Jitter) -> None:
         self._jitter = jitter
-        self._troubles: dict[Kind, dict[Key, Trouble]] = {kind: {} for kind in Kind}
+        self._troubles: tuple[dict[Key, Trouble], ...] = tuple({} for _ in range(max(Kind) + 1))
         self._heap: list[tuple[float, int, Kind, Key]] = []
         self._count = 0
+
+    def __bool__(self) -> bool:
+        """Whether any object is in trouble."""
+        return any(self._troubles)
 
     def failed(self, kind: Kind, key: Key, failure: Failure, now: float) -> Trouble:
         """Note one more failure of an object."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from functools import partial
+from pathlib import Path
 
 from datapath.bulk import BulkDriver, Unencodable
 from datapath.channel import Channel
@@ -29,6 +30,7 @@ from datapath.wire_route import (
 )
 from vpn.prefix import Prefix
 
+_MPLS_SETTINGS = "/proc/sys/net/mpls"
 _IP_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -92,8 +94,11 @@ class MplsRouteDriver(BulkDriver):
 
     def dump(self) -> dict[Key, Value]:
         """See Driver.dump(). Nothing where the kernel has no MPLS. Raises DumpInterrupted, OSError, WireError."""
-        names = device_names(self.channel)
         routes: dict[Key, Value] = {}
+        if not Path(_MPLS_SETTINGS).exists():
+            # The kernel would dump the routes of all other families instead.
+            return routes
+        names = device_names(self.channel)
         for chunk in self.channel.dump(partial(encode_route_dump, AF_MPLS), decode_mpls_route_dump):
             for label, protocol, oif, via, plain in chunk:
                 if protocol == PROTOCOL and label in self.labels:

@@ -1,25 +1,29 @@
 """Desired state against the kernel's, for one kind of object: what is left to do.
 
-After Felix's delta tracker. Two maps, desired and kernel, and on the side the keys on which they differ, in the order
-in which they began to, so that the cost of finding the next thing to do doesn't depend on the size of the table. A key is
-in at most one of:
+After Felix's delta tracker. The cost of finding the next thing to do doesn't depend on the size of the table, and what is
+right is held once: `desired` has every wanted object, and a wanted object that isn't in one of the sets below is in the
+kernel exactly as wanted. A key is in at most one of:
 
     updates    wanted, and the kernel hasn't it or has something else
     removals   not wanted any more, and the kernel has it
-    strays     never wanted in the life of this process, and the kernel has it: a removal once the sweep is allowed
     aside      an update or removal that failed and waits for its next try
+    strays     never wanted in the life of this process, and the kernel has it: a removal once the sweep is allowed
 
-Equal values are held once: after a dump the kernel's map refers to the desired keys and values, so that 100,000 routes
-cost their memory once and not three times.
+The first three map a key to the revision of the desired state that asked for it, oldest first but for what was aside; 0
+when it was not asked for but found. `other` has what the kernel holds where that isn't what is wanted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from datapath.driver import Operation, Verb
 from datapath.values import Key, Value
+
+_PUT = Verb.PUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,107 +41,134 @@ class Difference:
 class DeltaTracker:
     """The pending changes between a desired and a kernel state of one kind."""
 
-    __slots__ = ("_sweeping", "aside", "desired", "doubtful", "kernel", "removals", "strays", "updates")
+    __slots__ = ("_sweeping", "aside", "desired", "doubtful", "other", "outstanding", "removals", "strays", "updates")
 
     def __init__(self) -> None:
         self.desired: dict[Key, Value] = {}
-        self.kernel: dict[Key, Value] = {}
-        self.updates: dict[Key, None] = {}
-        self.removals: dict[Key, None] = {}
+        self.other: dict[Key, Value] = {}
+        self.updates: dict[Key, int] = {}
+        self.removals: dict[Key, int] = {}
+        self.aside: dict[Key, int] = {}
         self.strays: dict[Key, None] = {}
-        self.aside: dict[Key, None] = {}
         self.doubtful: dict[Key, Value] = {}
-        """What the kernel held before an event that may have taken it away."""
+        """What the kernel held before an event that may have taken it away; keys of updates or aside."""
+        self.outstanding: dict[int, int] = {}
+        """How many pending changes each revision asked for, lowest revision first."""
         self._sweeping = False
 
     # The desired side
 
-    def put(self, key: Key, value: Value) -> bool:
+    def put(self, key: Key, value: Value, revision: int) -> bool:
         """Want value under key. Returns whether there is something to do for it."""
         desired = self.desired
         if desired.get(key) == value:
             return key in self.updates or key in self.aside
-        desired[key] = value
-        if self.aside:
-            self.aside.pop(key, None)
-        have = self.kernel.get(key)
-        if have is None:
-            self.updates[key] = None
+        if key not in desired and key not in self.other:
+            # New: the common case.
+            desired[key] = value
+            self.updates[key] = revision
+            self.outstanding[revision] = self.outstanding.get(revision, 0) + 1
             return True
-        self.removals.pop(key, None)
-        self.strays.pop(key, None)
-        if have == value:
-            # Keep one copy of what is right.
-            self.kernel[key] = value
-            self.updates.pop(key, None)
+        before = self.kernel_value(key)
+        asked = self._forget_pending(key)
+        desired[key] = value
+        if before == value:
+            self.other.pop(key, None)
+            self.doubtful.pop(key, None)
             return False
-        self.updates[key] = None
+        if before is not None:
+            self.other[key] = before
+        self._ask(self.updates, key, asked or revision)
         return True
 
-    def remove(self, key: Key) -> bool:
+    def remove(self, key: Key, revision: int) -> bool:
         """Want nothing under key; a stray is thereby given up for removal. Returns whether there is something to do."""
-        wanted = self.desired.pop(key, None) is not None
-        self.updates.pop(key, None)
-        if wanted:
-            self.aside.pop(key, None)
-        before = self.doubtful.pop(key, None)
-        if before is not None:
-            # It may be there or not; deleting it again does no harm.
-            self.kernel.setdefault(key, before)
-        if key not in self.kernel:
+        if key in self.removals:
+            return True
+        if key not in self.desired:
+            if key in self.strays:
+                del self.strays[key]
+                self._ask(self.removals, key, revision)
+            return key in self.other
+        # What was lost perhaps may be there after all: deleting it again does no harm.
+        before = self.kernel_value(key) or self.doubtful.pop(key, None)
+        asked = self._forget_pending(key)
+        del self.desired[key]
+        if before is None:
             return False
-        self.strays.pop(key, None)
-        if key not in self.aside:
-            self.removals[key] = None
+        self.other[key] = before
+        self._ask(self.removals, key, asked or revision)
         return True
 
     # The kernel's side
 
+    def kernel_value(self, key: Key) -> Value | None:
+        """What the kernel is believed to hold."""
+        if key in self.updates or key in self.aside or key not in self.desired:
+            return self.other.get(key)
+        return self.desired[key]
+
+    def kernel_items(self) -> Iterator[tuple[Key, Value]]:
+        """All that the kernel is believed to hold."""
+        updates, aside = self.updates, self.aside
+        for key, value in self.desired.items():
+            if key not in updates and key not in aside:
+                yield key, value
+        yield from self.other.items()
+
+    def keys_in_kernel(self, matches: Callable[[Value], bool]) -> list[Key]:
+        """Keys of the kernel's objects that match; reads the whole table."""
+        return [key for key, value in self.kernel_items() if matches(value)]
+
+    def kernel_count(self) -> int:
+        """Number of objects that the kernel is believed to hold."""
+        wanted_aside = sum(1 for key in self.aside if key in self.desired)
+        return len(self.desired) - len(self.updates) - wanted_aside + len(self.other)
+
+    def is_right(self, key: Key) -> bool:
+        """Whether the key is wanted and the kernel holds exactly that."""
+        return key in self.desired and key not in self.updates and key not in self.aside
+
     def kernel_put(self, key: Key, value: Value) -> None:
         """The kernel now holds value."""
+        self.doubtful.pop(key, None)
         want = self.desired.get(key)
-        if self.doubtful:
-            self.doubtful.pop(key, None)
+        if want is None:
+            self.other[key] = value
+            if key not in self.removals and key not in self.aside:
+                if self._sweeping:
+                    self._ask(self.removals, key, 0)
+                else:
+                    self.strays[key] = None
+            return
         if want == value:
-            self.kernel[key] = want
-            self.updates.pop(key, None)
-            if self.aside:
-                self.aside.pop(key, None)
+            self._forget_pending(key)
+            self.other.pop(key, None)
             return
-        known = key in self.kernel
-        self.kernel[key] = value
-        if key in self.aside:
-            return
-        if want is not None:
-            self.updates[key] = None
-        elif self._sweeping or key in self.removals:
-            self.removals[key] = None
-        elif not known:
-            self.strays[key] = None
+        self.other[key] = value
+        if key not in self.aside and key not in self.updates:
+            self._ask(self.updates, key, 0)
 
     def kernel_put_wanted(self, keys: Sequence[Key]) -> None:
-        """The kernel now holds what is wanted under each of these keys."""
-        desired, kernel, updates = self.desired, self.kernel, self.updates
-        for key in keys:
-            kernel[key] = desired[key]
-            updates.pop(key, None)
-        for pending in (self.doubtful, self.aside):
+        """The kernel now holds what is wanted under each of these keys, which were updates."""
+        for revision, count in Counter(map(self.updates.pop, keys)).items():
+            self._carried_out(revision, count)
+        for pending in (self.other, self.doubtful):
             if pending:
                 for key in keys:
                     pending.pop(key, None)
 
     def kernel_remove(self, key: Key) -> None:
         """The kernel holds nothing under key."""
-        if self.doubtful:
-            self.doubtful.pop(key, None)
-        had = self.kernel.pop(key, None) is not None
-        if key in self.desired:
-            if had and key not in self.aside:
-                self.updates[key] = None
+        self.doubtful.pop(key, None)
+        if key not in self.desired:
+            self.other.pop(key, None)
+            self._forget_pending(key)
             return
-        self.removals.pop(key, None)
-        self.strays.pop(key, None)
-        self.aside.pop(key, None)
+        right = self.is_right(key)
+        self.other.pop(key, None)
+        if right:
+            self._ask(self.updates, key, 0)
 
     def kernel_doubt(self, key: Key) -> bool:
         """The kernel may have lost what it held under key, so put it again if it is wanted.
@@ -145,69 +176,66 @@ class DeltaTracker:
         Unlike after kernel_remove() the driver is told what was there, so that it replaces instead of insisting on making
         a new object. Returns whether a right object became pending.
         """
-        want = self.desired.get(key)
-        before = self.kernel.get(key)
-        if want is None or before is None:
+        if key not in self.desired:
             return False
-        del self.kernel[key]
+        before = self.kernel_value(key)
+        if before is None:
+            return False
+        right = self.is_right(key)
+        self.other.pop(key, None)
         self.doubtful[key] = before
-        if key in self.aside or key in self.updates:
-            return False
-        self.updates[key] = None
-        return True
+        if right:
+            self._ask(self.updates, key, 0)
+        return right
 
     def replace_kernel(self, dump: dict[Key, Value]) -> Difference:
         """Take over a complete dump. The dictionary becomes the tracker's own."""
-        desired = self.desired
         self.doubtful.clear()
-        if dump == desired:
+        if dump == self.desired:
             # The common case by far, decided without a step of Python per object.
-            self.kernel = dict(desired)
-            for pending in (self.updates, self.removals, self.strays, self.aside):
+            for pending in (self.updates, self.removals, self.aside, self.strays, self.other, self.outstanding):
                 pending.clear()
             return Difference(0, 0, 0)
         missing = changed = 0
-        kernel: dict[Key, Value] = {}
-        updates: dict[Key, None] = {}
-        aside: dict[Key, None] = {}
-        for key, want in desired.items():
+        other: dict[Key, Value] = {}
+        updates: dict[Key, int] = {}
+        for key, want in self.desired.items():
             have = dump.pop(key, None)
             if have == want:
-                kernel[key] = want
+                if key in self.updates or key in self.aside:
+                    self._forget_pending(key)
                 continue
             if have is not None:
-                kernel[key] = have
-            if self.kernel.get(key) == want:
-                if have is None:
-                    missing += 1
-                else:
-                    changed += 1
-            if key in self.aside:
-                aside[key] = None
+                other[key] = have
+            if key in self.updates or key in self.aside:
+                continue
+            updates[key] = 0
+            if have is None:
+                missing += 1
             else:
-                updates[key] = None
-        strays = self._take_unwanted(dump, kernel, aside)
-        self.kernel = kernel
-        # Those that waited longest stay in front.
-        self.updates = {key: None for key in self.updates if key in updates} | updates
-        self.aside = aside
+                changed += 1
+        strays = self._take_unwanted(dump)
+        other.update(dump)
+        self.other = other
+        for key in updates:
+            self._ask(self.updates, key, 0)
         return Difference(missing, changed, strays)
 
-    def _take_unwanted(self, dump: dict[Key, Value], kernel: dict[Key, Value], aside: dict[Key, None]) -> int:
-        """Sort what is left of a dump, which nobody wants, into removals and strays."""
-        removals: dict[Key, None] = {}
-        strays: dict[Key, None] = {}
-        for key, have in dump.items():
-            kernel[key] = have
-            if key in self.aside:
-                aside[key] = None
-            elif self._sweeping or key in self.removals:
-                removals[key] = None
+    def _take_unwanted(self, dump: dict[Key, Value]) -> int:
+        """Sort what is left of a dump, which nobody wants, into removals and strays. Returns how many are new."""
+        for pending in (self.removals, self.aside):
+            for key in [key for key in pending if key not in dump and key not in self.desired]:
+                self._forget_pending(key)
+        self.strays = {}
+        found = 0
+        for key in dump:
+            found += key not in self.other
+            if key in self.removals or key in self.aside:
+                continue
+            if self._sweeping:
+                self._ask(self.removals, key, 0)
             else:
-                strays[key] = None
-        found = sum(1 for key in dump if key not in self.kernel)
-        self.removals = removals
-        self.strays = strays
+                self.strays[key] = None
         return found
 
     # What is left to do
@@ -215,42 +243,72 @@ class DeltaTracker:
     def allow_sweep(self) -> None:
         """From now on objects of ours that nobody wants are removed."""
         self._sweeping = True
-        self.removals.update(self.strays)
-        self.strays.clear()
+        for key in self.strays:
+            self._ask(self.removals, key, 0)
+        self.strays = {}
 
-    def next_updates(self, count: int) -> list[tuple[Key, Value, Value | None]]:
-        """Up to count (key, wanted value, value in the kernel or None) that are ready to be put."""
-        desired, kernel, doubtful = self.desired, self.kernel, self.doubtful
-        if not kernel and not doubtful:
-            return [(key, desired[key], None) for key in islice(self.updates, count)]
-        return [(key, desired[key], kernel.get(key) or doubtful.get(key)) for key in islice(self.updates, count)]
+    def next_updates(self, count: int) -> tuple[list[Key], list[Operation]]:
+        """Up to count keys that are ready to be put, and the operations."""
+        desired, other, doubtful = self.desired, self.other, self.doubtful
+        keys = list(islice(self.updates, count))
+        if not other and not doubtful:
+            return keys, [Operation(_PUT, desired[key]) for key in keys]
+        return keys, [Operation(_PUT, desired[key], other.get(key) or doubtful.get(key)) for key in keys]
 
-    def next_removals(self, count: int) -> list[tuple[Key, Value]]:
-        """Up to count (key, value in the kernel) that are ready to be removed."""
-        kernel = self.kernel
-        return [(key, kernel[key]) for key in islice(self.removals, count)]
+    def next_removals(self, count: int) -> tuple[list[Key], list[Operation]]:
+        """Up to count keys that are ready to be removed, and the operations."""
+        keys = list(islice(self.removals, count))
+        return keys, [Operation(Verb.REMOVE, self.other[key]) for key in keys]
 
     def set_aside(self, key: Key) -> None:
         """A try failed: neither next_updates() nor next_removals() gives the key until it is brought back."""
-        self.updates.pop(key, None)
-        self.removals.pop(key, None)
-        self.aside[key] = None
+        pending = self.updates if key in self.updates else self.removals
+        self.aside[key] = pending.pop(key)
 
     def bring_back(self, keys: Iterable[Key]) -> None:
         """Let keys that were set aside be tried again."""
         for key in keys:
             if key in self.aside:
-                del self.aside[key]
-                if key in self.desired:
-                    self.updates[key] = None
-                else:
-                    self.removals[key] = None
+                pending = self.updates if key in self.desired else self.removals
+                pending[key] = self.aside.pop(key)
 
-    def keys_in_kernel(self, matches: Callable[[Value], bool]) -> list[Key]:
-        """Keys of the kernel's objects that match; reads the whole table."""
-        return [key for key, value in self.kernel.items() if matches(value)]
+    def is_pending(self, key: Key) -> bool:
+        """Whether there is something to do for the key."""
+        return key in self.updates or key in self.removals or key in self.aside
 
     @property
     def pending(self) -> int:
         """Number of updates and removals left, failed ones among them."""
         return len(self.updates) + len(self.removals) + len(self.aside)
+
+    def _ask(self, pending: dict[Key, int], key: Key, revision: int) -> None:
+        pending[key] = revision
+        if revision:
+            self._note(revision)
+
+    def _note(self, revision: int) -> None:
+        """One more pending change that this revision asked for. Revisions come in ascending order but for a key whose
+        older change is overtaken while another of the same revision is done."""
+        outstanding = self.outstanding
+        if revision in outstanding or not outstanding or revision > next(reversed(outstanding)):
+            outstanding[revision] = outstanding.get(revision, 0) + 1
+        else:
+            self.outstanding = dict(sorted((*outstanding.items(), (revision, 1))))
+
+    def _forget_pending(self, key: Key) -> int:
+        """Nothing is pending for key any more; returns the revision that had asked for it, or 0."""
+        self.strays.pop(key, None)
+        for pending in (self.updates, self.removals, self.aside):
+            revision = pending.pop(key, 0)
+            if revision:
+                self._carried_out(revision, 1)
+                return revision
+        return 0
+
+    def _carried_out(self, revision: int, count: int) -> None:
+        if revision:
+            left = self.outstanding[revision] - count
+            if left:
+                self.outstanding[revision] = left
+            else:
+                del self.outstanding[revision]

@@ -1,0 +1,141 @@
+"""What an event in the kernel took away: from one deleted object to all that stood on it.
+
+Linux deletes the neighbours and next hops of a device that goes down, and the routes of a next hop that is deleted, without
+a notification. So the reconciler's view of them is dropped here, and they are put again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, ObjectRemoved
+from datapath.layer import Layer, Layers
+from datapath.relations import DEVICE_KINDS, LOST_WHEN_DOWN, LOST_WHEN_GONE, REFERRERS, device_of, uses_next_hop
+from datapath.values import Key, Kind, NextHop, NextHopGroup, Value
+
+_REPLACEABLE = (Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.NEXT_HOP_GROUP, Kind.MPLS_ROUTE, Kind.VRF_ROUTE)
+"""Kinds that can be put whether they are there or not, if the driver is told that they were: a report may be out of date."""
+
+Lost = set[NextHop | NextHopGroup]
+
+
+class Losses:
+    """Applies events to the layers. resync(kinds, reason) asks for dumps; changed(layer, key) reports a status."""
+
+    def __init__(
+        self, layers: Layers, resync: Callable[[Iterable[Kind], str], None], changed: Callable[[Layer, Key], None]
+    ) -> None:
+        self._layers = layers
+        self._resync = resync
+        self._changed = changed
+        self._removed_devices: set[str] = set()
+        """Devices that we deleted and whose LinkGone is still to come."""
+
+    def handle(self, events: Iterable[KernelEvent]) -> None:
+        """Take note of what others did."""
+        lost: Lost = set()
+        for event in events:
+            match event:
+                case LinkGone(name):
+                    self._link_lost(name, True, lost)
+                case LinkDown(name):
+                    self._link_lost(name, False, lost)
+                case LinkChanged(_):
+                    for layer in self._layers:
+                        layer.kicked = True
+                case ObjectRemoved(kind, key):
+                    if (one := self._layers.get(kind)) is not None:
+                        self._doubt(one, [key])
+                    if isinstance(key, NextHop | NextHopGroup):
+                        lost.add(key)
+                case ObjectChanged(kind, key, value):
+                    self._object_changed(kind, key, value)
+                case _:
+                    self._resync(tuple(Kind), "notifications were lost")
+        if lost:
+            self._next_hops_lost(lost)
+
+    def devices_made(self, keys: Iterable[Key]) -> None:
+        """These devices were put by us."""
+        self._removed_devices.difference_update(str(key) for key in keys)
+
+    def devices_removed(self, keys: Iterable[Key]) -> None:
+        """These devices were deleted by us: what stood on them was unwanted as well."""
+        self._removed_devices.update(str(key) for key in keys)
+
+    def next_hops_removed(self, kind: Kind, keys: Sequence[Key]) -> None:
+        """These next hops or groups were deleted by us, and the kernel deleted with them whatever still went by them. That
+        can only be what waits to be changed."""
+        lost: Lost = {key for key in keys if isinstance(key, NextHop | NextHopGroup)}
+        for referrer in REFERRERS[kind]:
+            if (layer := self._layers.get(referrer)) is None:
+                continue
+            tracker = layer.tracker
+            for key in [*tracker.updates, *tracker.aside]:
+                have = tracker.other.get(key)
+                if have is not None and uses_next_hop(have, lost):
+                    tracker.kernel_doubt(key)
+
+    def _link_lost(self, name: str, gone: bool, lost: Lost) -> None:
+        """A device went away or down; lost takes up the next hops that went with it."""
+        if name in self._removed_devices:
+            if gone:
+                self._removed_devices.discard(name)
+            return
+        for kind in DEVICE_KINDS:
+            layer = self._layers.get(kind)
+            if layer is None or layer.tracker.kernel_value(name) is None:
+                continue
+            if gone:
+                self._doubt(layer, [name])
+                if kind is Kind.VRF:
+                    self._resync([Kind.PORT], f"{name} is gone")
+            else:
+                self._resync([kind], f"{name} went down")
+
+        def stands_on_it(value: Value) -> bool:
+            return device_of(value) == name
+
+        for kind in LOST_WHEN_GONE if gone else LOST_WHEN_DOWN:
+            layer = self._layers.get(kind)
+            if layer is None:
+                continue
+            keys = layer.tracker.keys_in_kernel(stands_on_it)
+            lost.update(key for key in keys if isinstance(key, NextHop))
+            self._doubt(layer, keys)
+
+    def _next_hops_lost(self, lost: Lost) -> None:
+        """Next hops are gone, and with them their routes and their places in groups."""
+        groups = self._layers.get(Kind.NEXT_HOP_GROUP)
+        if groups is not None and groups.tracker.keys_in_kernel(lambda value: uses_next_hop(value, lost)):
+            # What is left of a group after losing a member is another group: let the kernel tell.
+            self._resync([Kind.NEXT_HOP_GROUP, Kind.VRF_ROUTE], "a next-hop group lost a member")
+        routes = self._layers.get(Kind.VRF_ROUTE)
+        if routes is not None:
+            self._doubt(routes, routes.tracker.keys_in_kernel(lambda value: uses_next_hop(value, lost)))
+
+    def _doubt(self, layer: Layer, keys: Sequence[Key]) -> None:
+        """The kernel has lost these objects, or may have: put those that are wanted again."""
+        tracker = layer.tracker
+        for key in keys:
+            right = tracker.is_right(key)
+            if layer.kind in _REPLACEABLE:
+                tracker.kernel_doubt(key)
+            else:
+                tracker.kernel_remove(key)
+            if right:
+                layer.repaired += 1
+                self._changed(layer, key)
+
+    def _object_changed(self, kind: Kind, key: Key, value: Value | None) -> None:
+        layer = self._layers.get(kind)
+        if layer is None:
+            return
+        if value is None:
+            self._resync([kind], f"{kind.name} {key!r} was changed by another program")
+            return
+        right = layer.tracker.is_right(key)
+        layer.tracker.kernel_put(key, value)
+        if right and not layer.tracker.is_right(key):
+            layer.repaired += 1
+        self._changed(layer, key)
