@@ -124,7 +124,7 @@ def load(
     path: its file, default /etc/vrfwire/PROGRAM.toml, which may be absent (a file that was named may not). overrides:
     values of flags by dotted key, None is ignored. Raises OperatorError with file and line.
     """
-    main = DIRECTORY / f"{program}.toml" if path is None else Path(path)
+    main = DIRECTORY / f"{program}.toml" if path is None else Path(path).absolute()
     root = _Table({}, _Origin(str(main)))
     files = []
     for file in (main, *sorted(main.with_name(main.name + ".d").glob("*.toml"))):
