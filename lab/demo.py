@@ -35,6 +35,8 @@ PLACES = (
 addresses in both."""
 CONVERGENCE = 20.0
 """Seconds for the routes of all attachments to be everywhere."""
+MAX_PROBLEMS = 8
+"""After that many the demo stops: each costs a timeout, and they mostly have one cause."""
 PING_TIMEOUT = 3.0
 PROBE_TIMEOUT = 0.5
 """Seconds to wait for an answer that must not come."""
@@ -78,6 +80,12 @@ class Demo:
         """One line of progress."""
         print(f"[{self.seconds:5.1f} s] {text}", flush=True)
 
+    def fail(self, problem: str) -> None:
+        """Note what does not hold. Raises LabError when there is no point in going on."""
+        self.findings.problems.append(problem)
+        if len(self.findings.problems) >= MAX_PROBLEMS:
+            raise LabError("too many problems; stopped")
+
     def run(self) -> None:
         """All steps; what does not hold is added to the findings. Raises LabError, OperatorError when stuck."""
         self.start_daemons()
@@ -105,12 +113,15 @@ class Demo:
         """The six VMs, each by the command line of its host."""
         for machine in self.machines:
             self.lab.attach(machine.host, machine.name, machine.vpn, machine.addresses, tap=machine.tap, cli=True)
-            port = self.lab.hosts[machine.host].call("port.show", {"name": machine.name})
-            self.labels[machine.name] = int(port["label"])
-            elapsed = port.get("elapsed_ms")
-            self.say(f"{machine.host}: vrfwire port attach {machine.name} --vpn {machine.vpn}: label {port['label']}")
-            if isinstance(elapsed, int | float):
-                self.findings.attach_ms.append(float(elapsed))
+            reply = self.lab.replies[machine.name]
+            self.labels[machine.name] = int(reply["label"])
+            self.findings.attach_ms.append(float(reply["elapsed_ms"]))
+            where = f"tap {reply['interface']}" if machine.tap else f"namespace {machine.name}"
+            self.say(
+                f"vrfwire port attach {machine.name} --vpn {machine.vpn} on {machine.host}, {where}: "
+                f"{reply['state']} in {reply['elapsed_ms']:.0f} ms, label {reply['label']}, "
+                f"announced: {reply['announced']}"
+            )
 
     def wait_for_routes(self) -> None:
         """Until each host has every route of the VPNs that it takes part in."""
@@ -144,7 +155,7 @@ class Demo:
                 found.pings += pings.sent
                 found.pings_answered += len(pings.replies)
                 if not pings.ok:
-                    found.problems.append(f"{source.name} can't ping {target.name} at {address}: {pings}")
+                    self.fail(f"{source.name} can't ping {target.name} at {address}: {pings}")
                 elif address in target.shared:
                     found.rtt[source.name, target.name, 6 if ":" in address else 4] = pings.rtt
         self.say(f"{found.pings_answered} of {found.pings} pings within the VPNs answered")
@@ -159,7 +170,7 @@ class Demo:
                 if name == target.name:
                     found.identities_right += 1
                 else:
-                    found.problems.append(f"{source.name} found {name or 'nobody'} at {address}, not {target.name}")
+                    self.fail(f"{source.name} found {name or 'nobody'} at {address}, not {target.name}")
         self.say(
             f"{found.identities_right} of {found.identities} overlapping addresses belong to the VM of the own VPN"
         )
@@ -187,7 +198,7 @@ class Demo:
             strangers = sorted(name for name in senders if vpn_of[name] != machine.vpn)
             leaks += [f"a ping of {stranger} has come to {machine.name}" for stranger in strangers]
             if not senders:
-                found.problems.append(f"{machine.name} has seen no ping at all, so it proves nothing")
+                self.fail(f"{machine.name} has seen no ping at all, so it proves nothing")
         found.leaks = len(leaks)
         found.problems += leaks
         self.say(f"{found.isolation_probes} probes across the VPNs: {found.leaks} leaks")
@@ -197,12 +208,12 @@ class Demo:
         packets = [packet for frame in capture.drain() if is_tunnelled(packet := frame.packet)]
         wanted = [packet for packet in packets if packet.path.startswith("Ethernet/IPv4/GRE/MPLS/IP")]
         if not wanted:
-            self.findings.problems.append("no Ethernet/IPv4/GRE/MPLS/IP packet was seen on hv1's underlay")
+            self.fail("no Ethernet/IPv4/GRE/MPLS/IP packet was seen on hv1's underlay")
             return
         for packet in wanted:
             problem = self.wrong_with(packet)
             if problem:
-                self.findings.problems.append(problem)
+                self.fail(problem)
                 break
         self.findings.packet = wanted[0]
         self.say(f"captured {len(packets)} MPLS-in-GRE packets on hv1's underlay, labels as the port tables say")

@@ -169,7 +169,6 @@ def main(exchange: str) -> int:
         file.write(f"{status}\n")
     os.rename(f"{exchange}/status.new", f"{exchange}/status")
     if uml:
-        os.sync()
         _libc.reboot(RB_POWER_OFF)
     return status
 

@@ -200,8 +200,11 @@ class Host(Node):
 
 
 class Lab:
-    """See the module. Attributes: hosts and vms by name, gateways in order, underlay (the namespace of the bridge),
-    directory (configuration, state, logs; gone afterwards), authority (makes certificates)."""
+    """See the module.
+
+    Attributes: hosts and vms by name; replies (what attach was answered, by VM); gateways in order; underlay (the
+    namespace of the bridge); directory (configuration, state, logs; gone afterwards); authority (makes certificates).
+    """
 
     def __init__(
         self,
@@ -217,6 +220,7 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.gateways: list[Gateway] = []
         self.vms: dict[str, Vm] = {}
+        self.replies: dict[str, dict[str, Any]] = {}
         self.directory: Path
         self.authority: Authority
         self.underlay: Namespace
@@ -337,6 +341,7 @@ class Lab:
                 made.close()
             raise
         self.vms[name] = vm
+        self.replies[name] = reply
         return vm
 
     @staticmethod
