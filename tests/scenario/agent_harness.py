@@ -1,0 +1,255 @@
+"""Gateways and agents in one event loop: real ones, on loopback, but for the agents' kernels, which are fakes.
+
+A scenario is a coroutine; `play` runs it. Nothing sleeps: `until` waits for a condition, with a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+
+from agent.config import AgentConfig
+from agent.main import Daemon as AgentDaemon
+from agent.store import Store
+from datapath.fake import FakeKernel
+from datapath.values import Kind, VrfRoute
+from gateway.config import GatewayConfig
+from gateway.main import Daemon as GatewayDaemon
+from lab.pki import Authority
+from runtime.client import ControlClient
+from runtime.config import load
+from vpn.prefix import Prefix
+
+DOMAIN = "vpn.example.net"
+DEADLINE = 20.0
+"""Seconds; far more than anything here takes."""
+
+
+def play(scenario: Callable[[World], Coroutine[None, None, None]]) -> None:
+    """Run a scenario in a world of its own."""
+
+    async def run() -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            world = World(Path(directory))
+            try:
+                await scenario(world)
+            finally:
+                await world.close()
+
+    asyncio.run(run())
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Return when condition() is true; fail after DEADLINE."""
+    end = time.monotonic() + DEADLINE
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {DEADLINE:g} s: {what}")
+        await asyncio.sleep(0.005)
+
+
+def free_port() -> int:
+    """A TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Gateway:
+    """A gateway on its own loopback address; it can be stopped and started again."""
+
+    def __init__(self, world: World, address: str, vpns: Mapping[str, str]) -> None:
+        self.world = world
+        self.address = address
+        self.port = free_port()
+        self.vpns = dict(vpns)
+        self.hosts = ""
+        self.daemon: GatewayDaemon | None = None
+        self._credentials = world.authority.gateway(DOMAIN, [address], stem=f"gateway-{address}")
+
+    async def start(self) -> None:
+        credentials = self._credentials
+        text = (
+            f'[gateway]\ndomain = "{DOMAIN}"\nlisten = ["{self.address}:{self.port}"]\nstale_time = 2.0\n'
+            f'[tls]\nca = "{credentials.ca}"\ncertificate = "{credentials.certificate}"\nkey = "{credentials.key}"\n'
+            f'[control]\nsocket = "{self.world.directory}/{self.address}.sock"\n{self.hosts}'
+        )
+        for name, target in self.vpns.items():
+            text += f'[[vpn]]\nname = "{name}"\nimport = ["{target}"]\nexport = ["{target}"]\n'
+        path = self.world.directory / f"gateway-{self.address}.toml"
+        path.write_text(text)
+        loaded = load(GatewayConfig, program="gateway", path=path, environ={})
+        self.daemon = GatewayDaemon(loaded, path)
+        self.daemon.server.listen(loaded.value.gateway.listen)
+
+    async def stop(self) -> None:
+        """As by SIGTERM."""
+        if self.daemon is not None:
+            daemon, self.daemon = self.daemon, None
+            await daemon.server.stop()
+
+    def crash(self) -> None:
+        """As by a cut of every connection: nobody says goodbye."""
+        assert self.daemon is not None
+        for connection in list(self.daemon.server.connections):
+            connection.abort()
+
+    def reload(self) -> None:
+        """The VPNs of the configuration were changed."""
+        assert self.daemon is not None
+        path = self.world.directory / f"gateway-{self.address}.toml"
+        text = path.read_text()
+        for name, target in self.vpns.items():
+            if f'name = "{name}"' not in text:
+                text += f'[[vpn]]\nname = "{name}"\nimport = ["{target}"]\nexport = ["{target}"]\n'
+        path.write_text(text)
+        self.daemon.reload()
+
+    def prefixes(self, vpn: str) -> set[str]:
+        """What it has in a VPN."""
+        assert self.daemon is not None
+        return {str(prefix) for prefix in self.daemon.service.rib.tables[vpn]}
+
+
+class Host:
+    """A host with an agent; its kernel and its state directory outlive the agent."""
+
+    def __init__(self, world: World, name: str, address: str, gateways: list[Gateway], settings: str = "") -> None:
+        self.world = world
+        self.name = name
+        self.address = address
+        self.kernel = FakeKernel()
+        self.state = world.directory / f"{name}.state"
+        self.socket = world.directory / f"{name}.sock"
+        self.daemon: AgentDaemon | None = None
+        self._store: Store | None = None
+        credentials = world.authority.host(name, DOMAIN, [address])
+        self.text = (
+            f'[host]\nname = "{name}"\naddress = "{address}"\n'
+            f'[tls]\nca = "{credentials.ca}"\ncertificate = "{credentials.certificate}"\nkey = "{credentials.key}"\n'
+            f'[control]\nsocket = "{self.socket}"\n[state]\ndirectory = "{self.state}"\n'
+        )
+        if "[signaling]" not in settings:
+            settings += "[signaling]\nreconnect_min = 0.02\nreconnect_max = 0.1\nstale_time = 0.5\nretry_time = 0.2\n"
+        self.text += settings
+        for gateway in gateways:
+            self.text += f'[[gateway]]\naddress = "{gateway.address}"\nport = {gateway.port}\ndomain = "{DOMAIN}"\n'
+
+    async def start(self) -> None:
+        path = self.world.directory / f"{self.name}.toml"
+        path.write_text(self.text)
+        loaded = load(AgentConfig, program="agent", path=path, environ={})
+        self._store = Store(loaded.value.state.directory)
+        self.daemon = AgentDaemon(loaded, self._store, self.kernel.drivers(), self.kernel.monitor)
+        await self.daemon.start()
+
+    async def stop(self) -> None:
+        """As by SIGTERM."""
+        if self.daemon is not None and self._store is not None:
+            daemon, self.daemon = self.daemon, None
+            await daemon.stop()
+            self._store.close()
+
+    async def call(self, method: str, **params: object) -> dict[str, object]:
+        """By the control socket, as the CLI does."""
+
+        def blocking() -> dict[str, object]:
+            with ControlClient(str(self.socket)) as client:
+                return client.call(method, params, timeout=DEADLINE)
+
+        return await asyncio.to_thread(blocking)
+
+    async def attach(self, name: str, vpn: str, *addresses: str, **more: object) -> dict[str, object]:
+        """A tap named after the port, announced unless told otherwise."""
+        params = {"wait": "announced", "tap": f"tap-{name}", "prefixes": [], **more}
+        return await self.call("port.attach", name=name, vpn=vpn, addresses=list(addresses), **params)
+
+    async def detach(self, name: str, **more: object) -> dict[str, object]:
+        return await self.call("port.detach", name=name, **more)
+
+    async def port(self, name: str) -> dict[str, object]:
+        return await self.call("port.show", name=name)
+
+    def table(self, vpn: str) -> int:
+        """Number of the routing table of a VPN."""
+        assert self.daemon is not None
+        record = self.daemon.agent.inventory.vpn(vpn)
+        assert record is not None
+        return record.table
+
+    def route(self, vpn: str, prefix: str) -> VrfRoute | None:
+        """The route that the kernel holds."""
+        value = self.kernel.objects[Kind.VRF_ROUTE].get((self.table(vpn), Prefix.parse(prefix)))
+        assert value is None or isinstance(value, VrfRoute)
+        return value
+
+    async def has_route(self, vpn: str, prefix: str) -> VrfRoute:
+        """Wait for a route in the kernel."""
+        await until(lambda: self.route(vpn, prefix) is not None, f"{self.name} has {prefix} in {vpn}")
+        route = self.route(vpn, prefix)
+        assert route is not None
+        return route
+
+    async def no_route(self, vpn: str, prefix: str) -> None:
+        """Wait until the kernel has no such route."""
+        await until(lambda: self.route(vpn, prefix) is None, f"{self.name} hasn't {prefix} in {vpn}")
+
+    def connected(self) -> bool:
+        """Whether every gateway is."""
+        assert self.daemon is not None
+        return all(peer.connected for peer in self.daemon.agent.peers.values())
+
+
+class World:
+    """Gateways and hosts of one scenario."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.authority = Authority(directory / "pki")
+        self._gateways: list[Gateway] = []
+        self._hosts: list[Host] = []
+
+    async def gateway(self, address: str = "127.0.0.1", *, start: bool = True, hosts: str = "", **vpns: str) -> Gateway:
+        """A gateway with VPNs (name=route target), blue and red by default."""
+        gateway = Gateway(self, address, vpns or {"blue": "64512:1", "red": "64512:2"})
+        gateway.hosts = hosts
+        self._gateways.append(gateway)
+        if start:
+            await gateway.start()
+        return gateway
+
+    async def host(self, number: int, *gateways: Gateway, start: bool = True, settings: str = "") -> Host:
+        """Host hv1, hv2, ... with underlay address 192.0.2.11, .12, ..."""
+        host = Host(self, f"hv{number}", f"192.0.2.{10 + number}", list(gateways), settings)
+        self._hosts.append(host)
+        if start:
+            await host.start()
+        return host
+
+    async def close(self) -> None:
+        for host in self._hosts:
+            await host.stop()
+            host.kernel.monitor.close()
+        for gateway in self._gateways:
+            await gateway.stop()
+
+
+@contextlib.asynccontextmanager
+async def refused(code: int) -> AsyncIterator[list[Exception]]:
+    """Expect an OperatorError of this exit code."""
+    from runtime.errors import OperatorError
+
+    caught: list[Exception] = []
+    try:
+        yield caught
+    except OperatorError as error:
+        assert error.code == code, error
+        caught.append(error)
+    else:
+        raise AssertionError(f"no error, expected exit code {code}")

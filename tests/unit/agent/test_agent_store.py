@@ -1,0 +1,142 @@
+"""The state file: what was accepted survives, what can't be trusted stops the start."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from agent.allocate import Owner, Quarantined
+from agent.attachment import Attached, Phase, VpnRecord, parse_attach
+from agent.store import FILE_NAME, State, Store
+from runtime.errors import ExitCode, OperatorError
+
+BLUE = VpnRecord("blue", 1, 10000, "vw-blue-aaaaaaa")
+
+
+def attached(name: str, label: int) -> Attached:
+    params: dict[str, object] = {
+        "name": name,
+        "vpn": "blue",
+        "addresses": [f"10.1.1.{label % 250 + 1}", "fd00::1"],
+        "prefixes": ["10.9.0.0/16", "fd09::/64"],
+        "netns": "/proc/1/ns/net",
+    }
+    return Attached(parse_attach(params, "hv1"), label)
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    one, two = attached("one", 100000), attached("two", 100001)
+    store = Store(tmp_path)
+    assert store.load() == State()
+    store.attach(one, BLUE)
+    store.attach(two)
+    store.set_phase("two", Phase.DETACHING)
+    store.close()
+    store = Store(tmp_path)
+    state = store.load()
+    assert state.vpns == (BLUE,)
+    assert set(state.attachments) == {one, Attached(two.attachment, two.label, Phase.DETACHING)}
+    rest = Quarantined(100001, Owner("two", "blue"), 1234.5)
+    store.detach("two", rest)
+    store.close()
+    store = Store(tmp_path)
+    assert store.load() == State((BLUE,), (one,), (rest,))
+    store.attach(two)
+    assert store.load().quarantine == ()
+    store.detach("two", rest, expired=[5])
+    store.detach("one", Quarantined(100000, Owner("one", "blue"), 1.0), expired=[100001])
+    assert [entry.label for entry in store.load().quarantine] == [100000]
+    store.close()
+
+
+def test_a_commit_outlives_a_crash(tmp_path: Path) -> None:
+    """The process ends without closing anything."""
+    pid = os.fork()
+    if pid == 0:
+        Store(tmp_path).attach(attached("one", 100000), BLUE)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    store = Store(tmp_path)
+    assert [entry.name for entry in store.load().attachments] == ["one"]
+    store.close()
+
+
+def test_a_failed_change_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.attach(attached("one", 100000), BLUE)
+    with pytest.raises(OperatorError):
+        store.attach(attached("one", 100001), VpnRecord("red", 2, 10001, "vw-red"))
+    assert store.load().vpns == (BLUE,)
+    store.close()
+
+
+def test_a_second_daemon_is_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(OperatorError) as caught:
+        Store(tmp_path)
+    assert caught.value.code is ExitCode.CONFLICT
+    assert "another daemon" in caught.value.why
+    store.close()
+    Store(tmp_path).close()
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 300, b"SQLite format 3\0" + b"\xff" * 8000])
+def test_a_damaged_file_stops_the_start_and_is_kept(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / FILE_NAME
+    path.write_bytes(content)
+    with pytest.raises(OperatorError) as caught:
+        Store(tmp_path).load()
+    assert str(path) in caught.value.what
+    assert "damaged" in caught.value.why
+    assert "put back a good copy" in caught.value.hint
+    assert path.read_bytes() == content
+
+
+def test_damage_in_the_middle_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.attach(attached("one", 100000), BLUE)
+    store.close()
+    path = tmp_path / FILE_NAME
+    data = bytearray(path.read_bytes())
+    data[4096 : 4096 + 64] = b"\xff" * 64
+    path.write_bytes(data)
+    with pytest.raises(OperatorError, match="damaged"):
+        Store(tmp_path).load()
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("UPDATE attachment SET mac = 'nonsense'", "damaged"),
+        ("UPDATE attachment SET label = 3", "damaged"),
+        ("UPDATE attachment SET phase = 'flying'", "damaged"),
+        ("UPDATE attachment SET addresses = '10.1.1.300'", "damaged"),
+        ("DELETE FROM vpn", "in no known VPN"),
+        ("PRAGMA user_version = 99", "newer vrfwire"),
+        ("PRAGMA application_id = 1", "another program"),
+    ],
+)
+def test_what_no_version_of_ours_wrote_is_refused(tmp_path: Path, change: str, why: str) -> None:
+    store = Store(tmp_path)
+    store.attach(attached("one", 100000), BLUE)
+    store.close()
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute(change)
+    database.commit()
+    database.close()
+    with pytest.raises(OperatorError, match=why) as caught:
+        store = Store(tmp_path)
+        try:
+            store.load()
+        finally:
+            store.close()
+    assert caught.value.hint
+
+
+def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OperatorError, match="state directory"):
+        Store(tmp_path / "file" / "state")
