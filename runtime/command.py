@@ -6,6 +6,7 @@ Everything here is imported by every command, so imports are few: click and the 
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 import time
@@ -179,6 +180,8 @@ def run(command: click.Group, options: Options, arguments: Sequence[str] | None 
     """Run a command line; returns the exit code. Errors are one line and a hint on stderr, never a traceback."""
     program = options.program
     variable = _completion_variable(program)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold what the terminal's encoding can't
     try:
         if instruction := os.environ.get(variable):
             return shell_complete(command, {"obj": options}, program, variable, instruction)

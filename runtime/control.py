@@ -34,7 +34,7 @@ MAX_LINE = 1 << 16
 MAX_CALLS = 64
 """Calls under way on one connection; more are read only when one of them ends."""
 MAX_UNSENT = 1 << 26
-"""Bytes that a client may leave unread before its connection is dropped."""
+"""Bytes that a client may leave unread when another answer is due; its connection is dropped then."""
 _SO_PEERGROUPS = 59  # asm-generic/socket.h; not in Python's socket module
 
 
@@ -144,6 +144,7 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._buffer = bytearray()
         self._calls = 0
+        self._unread = False
         self._paused = False
         self._refused = False
         self._ended_input = False
@@ -158,7 +159,6 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=MAX_UNSENT)
         self._server._opened(self)
         self.peer = _peer(transport.get_extra_info("socket"))
         if not self._server.permits(self.peer):
@@ -176,9 +176,13 @@ class _Connection(asyncio.Protocol):
         self._server._closed(self)
 
     def pause_writing(self) -> None:
-        log.warning("control client %d reads too slowly; dropped", self.peer.pid)
-        if self._transport is not None:
-            self._transport.abort()
+        """The client reads slowly: no more requests of it for now."""
+        self._unread = True
+        self._throttle()
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._take_lines()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -200,7 +204,7 @@ class _Connection(asyncio.Protocol):
 
     def _take_lines(self) -> None:
         start = 0
-        while not self._refused and self._calls < MAX_CALLS and (end := self._buffer.find(b"\n", start)) >= 0:
+        while not self._refused and not self._full and (end := self._buffer.find(b"\n", start)) >= 0:
             line = bytes(self._buffer[start:end])
             start = end + 1
             if len(line) > MAX_LINE:
@@ -212,8 +216,12 @@ class _Connection(asyncio.Protocol):
             self._refuse(_bad_request(f"longer than {MAX_LINE} bytes"))
         self._throttle()
 
+    @property
+    def _full(self) -> bool:
+        return self._unread or self._calls >= MAX_CALLS
+
     def _throttle(self) -> None:
-        full = self._calls >= MAX_CALLS
+        full = self._full
         if self._transport is None or full == self._paused:
             return
         self._paused = full
@@ -299,8 +307,14 @@ class _Connection(asyncio.Protocol):
     def send(self, document: Mapping[str, object]) -> None:
         """One line to the client; dropped when it has left."""
         line = json.dumps(document, separators=(",", ":")).encode() + b"\n"
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(line)
+        if self._transport is None or self._transport.is_closing():
+            return
+        # One reply may be as large as it is; what piles up behind it is the client's fault.
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:
+            log.warning("control client %d does not read its answers; dropped", self.peer.pid)
+            self._transport.abort()
+            return
+        self._transport.write(line)
 
     def close(self) -> None:
         """Send what is owed, then close."""

@@ -52,8 +52,10 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         name = record.name.removeprefix("vrfwire.")
-        text = f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower()} {name}: {record.getMessage()}"
-        extra = " ".join(f"{key.removeprefix(_PREFIX).lower()}={value}" for key, value in _extra(record))
+        text = f"{stamp}.{int(record.msecs):03d}Z {record.levelname.lower()} {name}: {_one_line(record.getMessage())}"
+        extra = " ".join(
+            f"{key.removeprefix(_PREFIX).lower()}={_one_line(str(value))}" for key, value in _extra(record)
+        )
         if extra:
             text += f" [{extra}]"
         if record.exc_info:
@@ -101,6 +103,13 @@ def _journal_field(key: str, value: bytes) -> bytes:
     if b"\n" in value:
         return b"%s\n%s%s\n" % (key.encode(), len(value).to_bytes(8, "little"), value)
     return b"%s=%s\n" % (key.encode(), value)
+
+
+def _one_line(text: str) -> str:
+    """Text from a peer must neither steer the terminal nor look like a line of its own."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _extra(record: logging.LogRecord) -> list[tuple[str, object]]:

@@ -290,10 +290,34 @@ def test_a_client_that_never_reads_is_dropped(tmp_path: Path, monkeypatch: pytes
 
         server.methods["big"] = big
         reader, writer = await asyncio.open_unix_connection(str(path), limit=1)
-        writer.write(b'{"id":1,"method":"big"}\n')
+        writer.write(b'{"id":1,"method":"big"}\n{"id":2,"method":"big"}\n')
         with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
             await reader.readexactly(1 << 22)
         writer.close()
+
+    serve(tmp_path, work)
+
+
+def test_a_client_that_reads_slowly_gets_everything(tmp_path: Path) -> None:
+    async def work(server: ControlServer, path: Path) -> None:
+        ran = 0
+
+        async def big(params: dict[str, object], call: Call) -> object:
+            nonlocal ran
+            ran += 1
+            return {"text": "x" * (1 << 20)}
+
+        server.methods["big"] = big
+        total = MAX_CALLS + 20
+        reader, writer = await asyncio.open_unix_connection(str(path), limit=1 << 22)
+        writer.write(b"".join(b'{"id":%d,"method":"big"}\n' % number for number in range(total)))
+        seen = {json.loads(await reader.readline())["id"]}
+        assert ran <= MAX_CALLS  # the rest waits until the answers are read
+        for _ in range(total - 1):
+            seen.add(json.loads(await reader.readline())["id"])
+        assert seen == set(range(total))
+        writer.close()
+        await writer.wait_closed()
 
     serve(tmp_path, work)
 

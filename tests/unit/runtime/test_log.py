@@ -44,6 +44,12 @@ def test_text(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     )
 
 
+def test_hostile_text_stays_one_harmless_line(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    configure("info")
+    logging.getLogger("vrfwire.x").info("from %s", "a\nb\x1b[2J\udcff", extra=fields(peer="c\r"))
+    assert capsys.readouterr().err.endswith("x: from a\\nb\\x1b[2J\\udcff [peer=c\\r]\n")
+
+
 def test_configure_again_replaces(root: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
     configure("info")
     configure("debug")
