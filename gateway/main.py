@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import DEFAULT_SOCKET, GatewayConfig
+from gateway.config import DEFAULT_SOCKET, GatewayConfig, Listen
 from gateway.identity import server_context
 from gateway.rib import Rib
 from gateway.server import Server
@@ -42,6 +42,7 @@ class Daemon:
         self._loaded = loaded
         self._path = path
         self._reload_problem: Problem | None = None
+        self._bound: list[Listen] = []
         config = loaded.value
         self._keys = _scram_keys(config)
         self._scram_secret = secrets.token_bytes(32)
@@ -79,18 +80,18 @@ class Daemon:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         notifier = Notifier()
-        await self._control.start()
         try:
-            bound = self.server.listen(config.gateway.listen)
+            self._bound = self.server.listen(config.gateway.listen)
+            await self._control.start()
             log.info(
                 "vrfwire-gateway %s serves %s with %d VPNs at %s",
-                *(VERSION, config.gateway.domain, len(config.vpn), ", ".join(map(str, bound))),
+                *(VERSION, config.gateway.domain, len(config.vpn), ", ".join(map(str, self._bound))),
             )
             notifier.ready()
             await self._watch(stop, notifier)
             notifier.stopping()
-            await self.server.stop()
         finally:
+            await self.server.stop()
             loop.remove_signal_handler(signal.SIGHUP)
             await self._control.stop()
             notifier.close()
@@ -162,7 +163,7 @@ class Daemon:
 
     async def _show_status(self, params: Document, call: Call) -> Document:
         problems = [] if self._reload_problem is None else [self._reload_problem]
-        return self._status.summary(problems)
+        return {**self._status.summary(problems), "listen": [str(address) for address in self._bound]}
 
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()

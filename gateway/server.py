@@ -42,6 +42,8 @@ ACCEPTS_A_TURN = 64
 SESSIONS_PER_HOST = 8
 TLS_BUFFER = 16 * 1024
 TLS_HANDSHAKE = b"\x16"
+UNSENT = 128 * 1024
+"""Bytes that the kernel keeps for a host that reads slowly: what it hasn't been sent can still be replaced by newer."""
 SHUTDOWN_TIME = 3.0
 """Seconds that hosts have to take the end of their streams."""
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -165,6 +167,7 @@ class Server:
         timeout = self.stream_config.login_timeout
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
             async with asyncio.timeout(timeout):
                 first = await self._peek(connection)
         except TimeoutError:

@@ -60,7 +60,7 @@ def test_a_configuration_becomes_values(tmp_path: Path) -> None:
     ("change", "where", "why"),
     [
         (("64512:1", "blue target"), 13, "not a route target"),
-        (('name = "blue"', 'name = "two words"'), 11, "without spaces"),
+        (('name = "blue"', 'name = "two words"'), 12, "without spaces"),
         (("192.0.2.1:5222", "192.0.2.1:99999"), 4, "ADDRESS:PORT"),
         (("192.0.2.1:5222", "192.0.2.256:1"), 4, "no IP address"),
         (("as = 64512", "as = 0"), 6, "from 1 to"),
