@@ -1,7 +1,7 @@
 """bpf(2) by ctypes, and an assembler just large enough for the responder.
 
 A compiler, libbpf or BTF would be needed for nothing else: the one program of ours is a hundred instructions, has no
-map and no relocation. It loads on any kernel since 4.10 and runs in the interpreter too.
+map and no relocation. It loads on any kernel since 4.15 and runs in the interpreter too.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ _CMD_PROG_LOAD: Final = 5
 _CMD_PROG_TEST_RUN: Final = 10
 _CMD_OBJ_GET_INFO_BY_FD: Final = 15
 _ATTRIBUTE_SIZE: Final = 128
+_STRICT_ALIGNMENT: Final = 1
+"""BPF_F_STRICT_ALIGNMENT: the verifier asks here for what it asks for on machines without unaligned access."""
 _LOG_SIZE: Final = 1 << 16
 
 
@@ -176,7 +178,7 @@ def _load(instructions: bytes, name: str, program_type: int, log: ctypes.Array[c
         0 if log is None else len(log),
         0 if log is None else ctypes.addressof(log),
         0,
-        0,
+        _STRICT_ALIGNMENT,
         name.encode()[:15],
     )
     return _bpf(_CMD_PROG_LOAD, attribute)[0]

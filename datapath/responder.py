@@ -16,6 +16,7 @@ The checksum of a solicitation isn't looked at: a wrong one could come only from
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Final
 
 from datapath.bpf import (
@@ -133,23 +134,45 @@ def _pull(asm: Assembler, length: int) -> None:
     _load_packet(asm, length)
 
 
-def _copy(asm: Assembler, target: int, source: int, length: int) -> None:
-    """Copy an even number of octets within the frame; no load is wider than the field's alignment allows."""
+def _widths(*offsets: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """(distance, size code, octets) of the accesses that cover an even number of octets from each of the offsets.
+
+    Words only where all are aligned, counting from 2: that puts the IP header on a multiple of 4 (NET_IP_ALIGN).
+    """
     done = 0
     while done < length:
-        size, width = (WORD, 4) if length - done >= 4 else (HALF, 2)
-        asm.load(size, R2, R7, source + done)
-        asm.store(size, R7, target + done, R2)
+        aligned = all((offset + done + 2) % 4 == 0 for offset in offsets)
+        size, width = (WORD, 4) if aligned and length - done >= 4 else (HALF, 2)
+        yield done, size, width
         done += width
+
+
+def _copy(asm: Assembler, target: int, source: int, length: int) -> None:
+    """Copy an even number of octets within the frame."""
+    for distance, size, _ in _widths(target, source, length=length):
+        asm.load(size, R2, R7, source + distance)
+        asm.store(size, R7, target + distance, R2)
 
 
 def _store(asm: Assembler, target: int, octets: bytes) -> None:
     """Write an even number of octets into the frame."""
-    done = 0
-    while done < len(octets):
-        size, width = (WORD, 4) if len(octets) - done >= 4 else (HALF, 2)
-        asm.store_value(size, R7, target + done, _native(octets[done : done + width]))
-        done += width
+    for distance, size, width in _widths(target, length=len(octets)):
+        asm.store_value(size, R7, target + distance, _native(octets[distance : distance + width]))
+
+
+def _load_halves(asm: Assembler, register: int, source: int) -> None:
+    """register = the four octets at `source`, which may be unaligned, in an order that only _store_halves knows."""
+    asm.load(HALF, register, R7, source + 2)
+    asm.alu("lsh", register, 16)
+    asm.load(HALF, R2, R7, source)
+    asm.alu_register("or", register, R2)
+
+
+def _store_halves(asm: Assembler, target: int, register: int) -> None:
+    """Write what _load_halves has read, and spoil the register."""
+    asm.store(HALF, R7, target, register)
+    asm.alu("rsh", register, 16)
+    asm.store(HALF, R7, target + 2, register)
 
 
 def _answer_ethernet(asm: Assembler) -> None:
@@ -166,8 +189,8 @@ def _answer_arp(asm: Assembler) -> None:
     _jump_unless_word(asm, b"\x00\x01\x08\x00")
     asm.load(WORD, R2, R7, _ETHERNET + 4)
     _jump_unless_word(asm, b"\x06\x04\x00\x01")
-    asm.load(WORD, R8, R7, _ARP_SPA)
-    asm.load(WORD, R9, R7, _ARP_TPA)
+    _load_halves(asm, R8, _ARP_SPA)
+    _load_halves(asm, R9, _ARP_TPA)
     asm.jump_if("eq", R8, 0, "drop")
     asm.jump_if_register("eq", R8, R9, "drop")
 
@@ -175,8 +198,8 @@ def _answer_arp(asm: Assembler) -> None:
     _store(asm, _ARP_OPERATION, b"\x00\x02")
     _copy(asm, _ARP_THA, _ARP_SHA, 6)
     _store(asm, _ARP_SHA, VRRP_MAC)
-    asm.store(WORD, R7, _ARP_SPA, R9)
-    asm.store(WORD, R7, _ARP_TPA, R8)
+    _store_halves(asm, _ARP_SPA, R9)
+    _store_halves(asm, _ARP_TPA, R8)
     asm.jump("send")
 
 

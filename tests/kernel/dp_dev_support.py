@@ -22,20 +22,23 @@ FILTERS = AntiSpoofing("tap0", MAC, (Prefix.parse("10.1.1.1"), Prefix.parse("fd0
 
 
 class Host:
-    """A namespace with the drivers in it. The thread of the test is inside while the host is open."""
+    """A namespace with the drivers of its kernel. Drivers work in the namespace that their thread is in."""
 
     def __init__(self, namespace: Namespace, local: bytes = LOCAL) -> None:
         self.namespace = namespace
-        self._stack = contextlib.ExitStack()
-        self._stack.enter_context(namespace.entered())
-        self.kernel: Kernel = open_kernel(KernelConfig(local, range(10000, 20000), range(1000, 2000)))
-        self._stack.callback(self.kernel.close)
+        with namespace.entered():
+            self.kernel: Kernel = open_kernel(KernelConfig(local, range(10000, 20000), range(1000, 2000)))
 
     def driver(self, kind: Kind) -> Driver:
         return next(driver for driver in self.kernel.drivers if driver.kind is kind)
 
+    def apply(self, *operations: Operation) -> list[Outcome]:
+        """Operations of one kind."""
+        with self.namespace.entered():
+            return self.driver(operations[0].value.kind).apply(operations)
+
     def put(self, value: Value, actual: Value | None = None) -> Outcome:
-        return self.driver(value.kind).apply([Operation(Verb.PUT, value, actual)])[0]
+        return self.apply(Operation(Verb.PUT, value, actual))[0]
 
     def make(self, *values: Value) -> None:
         for value in values:
@@ -43,10 +46,11 @@ class Host:
             assert outcome is None, f"{value}: {outcome}"
 
     def remove(self, value: Value) -> Outcome:
-        return self.driver(value.kind).apply([Operation(Verb.REMOVE, value)])[0]
+        return self.apply(Operation(Verb.REMOVE, value))[0]
 
     def dump(self, kind: Kind) -> dict[Key, Value]:
-        return self.driver(kind).dump()
+        with self.namespace.entered():
+            return self.driver(kind).dump()
 
     def converge(self, value: Value) -> Value | None:
         """Compare and put right, as the reconciler does; what the kernel holds afterwards."""
@@ -56,7 +60,7 @@ class Host:
         return self.dump(value.kind).get(value.key)
 
     def close(self) -> None:
-        self._stack.close()
+        self.kernel.close()
 
     def __enter__(self) -> Host:
         return self
@@ -69,8 +73,8 @@ class Host:
 
 @contextlib.contextmanager
 def host(name: str = "host", local: bytes = LOCAL) -> Iterator[Host]:
-    """A new host, gone afterwards."""
-    with Namespace(name) as namespace, Host(namespace, local) as opened:
+    """A new host, gone afterwards. The thread of the test is inside it."""
+    with Namespace(name) as namespace, namespace.entered(), Host(namespace, local) as opened:
         yield opened
 
 

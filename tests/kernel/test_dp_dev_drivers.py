@@ -365,8 +365,7 @@ def test_foreign_filters_are_left_alone(hv: Host) -> None:
 def test_one_device_missing_does_not_stop_the_others(hv: Host) -> None:
     hv.make(BLUE, TAP)
     gone = replace(FILTERS, device="tap9")
-    driver = hv.driver(Kind.ANTI_SPOOFING)
-    outcomes = driver.apply([Operation(Verb.PUT, gone), Operation(Verb.PUT, FILTERS), Operation(Verb.REMOVE, gone)])
+    outcomes = hv.apply(Operation(Verb.PUT, gone), Operation(Verb.PUT, FILTERS), Operation(Verb.REMOVE, gone))
     assert text_of(outcomes[0]) == "there is no device tap9"
     assert outcomes[1:] == [None, None]
 
