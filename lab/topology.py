@@ -13,18 +13,12 @@ namespaces are gone; a daemon that had crashed, or doesn't end, is an error ther
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from lab import toml
-from lab.capture import Capture
 from lab.daemon import START, Daemon
 from lab.echo import parse
 from lab.errors import LabError
@@ -32,171 +26,19 @@ from lab.frames import mac_bytes
 from lab.guest import Guest
 from lab.namespace import Namespace
 from lab.netns_guest import NamespaceGuest
+from lab.node import Gateway, Host, Node, Vpn
 from lab.pki import Authority
 from lab.wait import wait_until
-from runtime.client import ControlClient
-from runtime.errors import OperatorError
+
+__all__ = ["BLUE_AND_RED", "DOMAIN", "Gateway", "Host", "Lab", "Vm", "Vpn", "tap_name"]
 
 DOMAIN = "vpn.example.net"
 UNDERLAY = "192.0.2"
 """First octets of the underlay's addresses: TEST-NET-1 (RFC 5737). The gateway is .1, the hosts .11 and on."""
-PORT = 5222
-PROGRAMS = Path(sys.executable).parent
-"""Where `vrfwire` and the daemons are: beside this Python."""
 
 Vm = Guest | NamespaceGuest
 
-
-@dataclass(frozen=True, slots=True)
-class Vpn:
-    """A VPN at the gateway. exports: the imports unless given."""
-
-    name: str
-    imports: Sequence[str]
-    exports: Sequence[str] | None = None
-
-    def table(self) -> dict[str, object]:
-        """As a [[vpn]] table of gateway.toml."""
-        exports = self.imports if self.exports is None else self.exports
-        return {"name": self.name, "import": list(self.imports), "export": list(exports)}
-
-
 BLUE_AND_RED = (Vpn("blue", ["64512:1"]), Vpn("red", ["64512:2"]))
-
-
-@dataclass(slots=True)
-class Result:
-    """Outcome of a command."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        """stdout as a JSON document."""
-        return json.loads(self.stdout)
-
-
-class Node:
-    """A machine on the underlay with one daemon. settings: the daemon's configuration, free to be changed before it
-    is started."""
-
-    program = ""
-    control_program = ""
-
-    def __init__(self, lab: Lab, name: str, address: str) -> None:
-        self.lab = lab
-        self.name = name
-        self.address = address
-        self.directory = lab.directory / name
-        self.directory.mkdir()
-        self.socket = self.directory / "control.sock"
-        self.settings: dict[str, Any] = {}
-        self.namespace = Namespace(name)
-        try:
-            lab.plug_in(self)
-        except LabError:
-            self.namespace.delete()
-            raise
-        config = self.directory / "daemon.toml"
-        argv = [str(PROGRAMS / self.program), "--config", str(config)]
-        self.daemon = Daemon(f"{self.program} {name}", argv, self.namespace, self.directory / "log", self._answers)
-
-    def write_config(self) -> None:
-        """Write the settings where the daemon reads them."""
-        (self.directory / "daemon.toml").write_text(toml.dumps(self.settings), encoding="utf-8")
-
-    def _answers(self) -> bool:
-        try:
-            self.call("version", timeout=5.0)
-        except OperatorError:
-            return False
-        return True
-
-    def launch(self) -> None:
-        """Write the configuration and start the daemon, without waiting."""
-        self.write_config()
-        self.daemon.launch()
-
-    def start(self) -> None:
-        """Write the configuration, start the daemon, wait until it serves."""
-        self.launch()
-        self.daemon.wait_ready()
-
-    def call(self, method: str, params: Mapping[str, object] | None = None, timeout: float = 30.0) -> dict[str, Any]:
-        """Ask the daemon by its control socket. Raises OperatorError."""
-        with ControlClient(str(self.socket), self.program) as client:
-            return client.call(method, params, timeout)
-
-    def items(self, method: str, **params: object) -> list[dict[str, Any]]:
-        """The items of a list that the daemon gives by its control socket."""
-        found: list[dict[str, Any]] = self.call(method, params)["items"]
-        return found
-
-    def cli(self, *arguments: str, check: bool = True, timeout: float = 60.0) -> Result:
-        """Run the node's command line program. check: raise LabError unless it exits with 0."""
-        argv = [str(PROGRAMS / self.control_program), "--socket", str(self.socket), *arguments]
-        with self.namespace.entered():
-            done = subprocess.run(
-                argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
-            )
-        if check and done.returncode != 0:
-            raise LabError(
-                f"{self.name}: {self.control_program} {' '.join(arguments)}: exit status {done.returncode}",
-                log="\n".join([done.stdout + done.stderr, self.daemon.tail()]),
-            )
-        return Result(done.returncode, done.stdout, done.stderr)
-
-    def link(self, up: bool) -> None:
-        """Plug the underlay's cable in or pull it out: the node sees its carrier go."""
-        self.lab.underlay.ip(f"link set {self.name} {'up' if up else 'down'}")
-
-    def capture(self, interface: str | None = "eth0") -> Capture:
-        """Capture on an interface of the node, by default the underlay's; None: on all."""
-        return Capture(self.namespace, interface)
-
-
-class Gateway(Node):
-    """The node with vrfwire-gateway."""
-
-    program = "vrfwire-gateway"
-    control_program = "vrfwire-gateway-ctl"
-
-    def __init__(self, lab: Lab, name: str, address: str, vpns: Iterable[Vpn]) -> None:
-        super().__init__(lab, name, address)
-        self.settings = {
-            "gateway": {"domain": lab.domain, "listen": [f"{address}:{PORT}"], "router_id": address, "as": 64512},
-            "tls": lab.authority.gateway(lab.domain, [address], stem=name).table(),
-            "control": {"socket": str(self.socket)},
-            "vpn": [vpn.table() for vpn in vpns],
-        }
-
-
-class Host(Node):
-    """A hypervisor: the node with vrfwire-agent."""
-
-    program = "vrfwire-agent"
-    control_program = "vrfwire"
-
-    def __init__(self, lab: Lab, name: str, address: str) -> None:
-        super().__init__(lab, name, address)
-        gateways = [{"address": g.address, "port": PORT, "domain": lab.domain} for g in lab.gateways]
-        self.settings = {
-            "host": {"name": name, "address": address},
-            "gateway": gateways,
-            "tls": lab.authority.host(name, lab.domain, [address]).table(),
-            "control": {"socket": str(self.socket)},
-            "state": {"directory": str(self.directory / "state")},
-        }
-        if lab.mtu != 1500:
-            self.settings["datapath"] = {"underlay_mtu": lab.mtu}
-        (self.directory / "state").mkdir()
-
-    def connected(self) -> bool:
-        """Whether the agent has a synchronised session with every gateway."""
-        found = self.items("gateway.list")
-        return bool(found) and all(g["state"] == "connected" for g in found)
 
 
 class Lab:

@@ -1,0 +1,10 @@
+"""Tests of whole daemons in a lab of hosts; they run in the lab:
+
+python -m lab run -- .venv/bin/pytest tests/system
+"""
+
+from __future__ import annotations
+
+from tests.lab_fixtures import in_lab, left_as_found, namespace
+
+__all__ = ["in_lab", "left_as_found", "namespace"]
