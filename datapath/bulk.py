@@ -40,6 +40,21 @@ class AlreadyDone(Exception):
     """An operation needs no message: the object to be deleted isn't there."""
 
 
+class Batch:
+    """What goes out in one send.
+
+    pieces: encoded messages, several in one piece perhaps; count: of messages; failures: by sequence number, of operations
+    that can't be put into a message.
+    """
+
+    __slots__ = ("count", "failures", "pieces")
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes | bytearray] = []
+        self.count = 0
+        self.failures: dict[int, Failure] = {}
+
+
 class BulkDriver(ABC):
     """A driver whose every operation is one packed message."""
 
@@ -66,30 +81,39 @@ class BulkDriver(ABC):
         """An operation failed; for drivers that keep books."""
         return
 
+    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
+        """The messages of operations, which have consecutive sequence numbers from first on."""
+        for sequence, operation in enumerate(operations, first):
+            self.encode_one(operation, sequence, batch)
+
+    def encode_one(self, operation: Operation, sequence: int, batch: Batch) -> None:
+        """The message of one operation, or the reason why there is none."""
+        try:
+            batch.pieces.append(self.encode(operation, sequence))
+            batch.count += 1
+        except Unencodable as missing:
+            batch.failures[sequence] = missing.failure
+        except AlreadyDone:
+            return
+
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """See Driver.apply()."""
         self._indices.clear()
-        outcomes: list[Outcome] = [None] * len(operations)
+        batch = Batch()
         first = self.channel.reserve(len(operations))
-        batch = []
-        encode = self.encode
-        for sequence, operation in enumerate(operations, first):
-            try:
-                batch.append(encode(operation, sequence))
-            except Unencodable as missing:
-                outcomes[sequence - first] = missing.failure
-            except AlreadyDone:
-                continue
-        errors = self.channel.transact(batch)
-        if not errors and len(batch) == len(operations):
+        self.encode_all(operations, first, batch)
+        errors = self.channel.transact(batch.pieces, batch.count)
+        outcomes: list[Outcome] = [None] * len(operations)
+        if not errors and not batch.failures:
             self.succeeded(operations)
             return outcomes
+        for sequence, failure in batch.failures.items():
+            outcomes[sequence - first] = failure
         for sequence, error in errors.items():
             position = sequence - first
             if 0 <= position < len(operations):
                 outcomes[position] = self._judge(operations[position], error)
-        done = [operation for operation, outcome in zip(operations, outcomes, strict=True) if outcome is None]
-        self.succeeded(done)
+        self.succeeded([operation for operation, outcome in zip(operations, outcomes, strict=True) if outcome is None])
         return outcomes
 
     def _judge(self, operation: Operation, error: KernelError) -> Outcome:

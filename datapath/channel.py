@@ -92,16 +92,17 @@ class Channel:
         self._sequence = first + count - 1
         return first
 
-    def transact(self, batch: Sequence[bytes]) -> dict[int, KernelError]:
-        """Send messages and return the errors of those that failed, by sequence number.
+    def transact(self, batch: Sequence[bytes | bytearray], count: int) -> dict[int, KernelError]:
+        """Send messages (count of them, in as many pieces as there are) and return the errors of those that failed, by
+        sequence number.
 
         When the kernel lost answers for lack of memory, None of the outcomes is known: raises OSError (ENOBUFS). Raises
         OSError when the kernel can't be talked to.
         """
-        if not batch:
+        if not count:
             return {}
         last = self.reserve(1)
-        self.sent += len(batch)
+        self.sent += count
         self._socket.send(b"".join((*batch, barrier(last))))
         errors: dict[int, KernelError] = {}
         lost = False

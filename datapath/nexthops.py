@@ -15,13 +15,21 @@ import errno
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
-from datapath.bulk import AlreadyDone, BulkDriver, Unencodable
+from datapath.bulk import AlreadyDone, Batch, BulkDriver, Unencodable
 from datapath.channel import Channel
 from datapath.driver import Failure, Operation, Verb
 from datapath.links import device_names
 from datapath.values import PROTOCOL, Key, Kind, NextHop, NextHopGroup, Value
 from datapath.wire import NEW, SET, KernelError, decode_labels, encode_labels
-from datapath.wire_nexthop import RawNextHop, decode_dump, encode_delete, encode_dump, encode_group, encode_next_hop
+from datapath.wire_nexthop import (
+    RawNextHop,
+    decode_dump,
+    encode_delete,
+    encode_dump,
+    encode_group,
+    encode_next_hop,
+    encode_next_hops,
+)
 
 ID_RANGE = range(100_000_000, 200_000_000)
 """Ids of our nexthop objects and groups, unless configured otherwise."""
@@ -64,6 +72,11 @@ class NextHopIds:
         """An object was made."""
         self.by_id[identity] = value
         self.by_value[value] = identity
+
+    def put_all(self, objects: Mapping[NextHop | NextHopGroup, int]) -> None:
+        """Objects were made."""
+        self.by_value.update(objects)
+        self.by_id.update(zip(objects.values(), objects.keys(), strict=True))
 
     def forget(self, value: NextHop | NextHopGroup) -> None:
         """An object was deleted."""
@@ -126,6 +139,9 @@ class _IdDriver(BulkDriver):
 
     def succeeded(self, operations: Sequence[Operation]) -> None:
         ids, new = self.ids, self._new
+        if len(new) == len(operations):
+            ids.put_all(new)
+            return
         for operation in operations:
             value = operation.value
             assert isinstance(value, NextHop | NextHopGroup)
@@ -150,16 +166,41 @@ class NextHopDriver(_IdDriver):
 
     kind = Kind.NEXT_HOP
 
-    def __init__(self, channel: Channel, ids: NextHopIds) -> None:
-        super().__init__(channel, ids)
-        self._stacks: dict[tuple[int, ...], bytes] = {}
-
     def encode_object(self, sequence: int, identity: int, value: NextHop | NextHopGroup, flags: int) -> bytes:
         assert isinstance(value, NextHop)
         labels = value.labels
         return encode_next_hop(
             sequence, identity, self.index(value.device), value.gateway, encode_labels(labels) if labels else b"", flags
         )
+
+    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
+        """New next hops, which come by the thousand, are encoded together, those of one shape at a time."""
+        known = self.ids.by_value
+        shapes: dict[tuple[str, int, int], tuple[list[int], list[NextHop]]] = {}
+        for sequence, operation in enumerate(operations, first):
+            value = operation[1]
+            if operation[0] is not Verb.PUT or value in known or not isinstance(value, NextHop):
+                self.encode_one(operation, sequence, batch)
+                continue
+            device, gateway, labels = value
+            shape = (device, len(gateway), len(labels))
+            if shape not in shapes:
+                shapes[shape] = ([], [])
+            sequences, values = shapes[shape]
+            sequences.append(sequence)
+            values.append(value)
+        for (device, _, _), (sequences, values) in shapes.items():
+            try:
+                oif = self.index(device)
+                identities = [self.ids.allocate() for _ in values]
+            except Unencodable as missing:
+                batch.failures.update(dict.fromkeys(sequences, missing.failure))
+                continue
+            self._new.update(zip(values, identities, strict=True))
+            gateways = [gateway for _, gateway, _ in values]
+            stacks = [labels for _, _, labels in values]
+            batch.pieces.append(encode_next_hops(sequences, identities, oif, gateways, stacks, NEW))
+            batch.count += len(values)
 
     def dump(self) -> dict[Key, Value]:
         """See Driver.dump(). Raises DumpInterrupted, OSError, WireError."""

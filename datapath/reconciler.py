@@ -80,18 +80,16 @@ class Reconciler:
     def put_all(self, values: Iterable[Value]) -> int:
         """put() for many; all get one revision, which is returned."""
         self._revision = revision = self._revision + 1
-        layers = self._layers
+        layers: dict[type, Layer] = {}
         troubled = bool(self._retries)
         for value in values:
-            layer = layers[value.kind]
+            layer = layers.get(type(value))
+            if layer is None:
+                layer = layers[type(value)] = self._layers[value.kind]
             key = value.key
-            tracker = layer.tracker
-            if tracker.desired.get(key) == value:
-                continue
-            pending = tracker.put(key, value, revision)
-            if troubled:
+            if troubled and layer.tracker.desired.get(key) != value:
                 self._retries.forget(layer.kind, key)
-            if layer.watched and not pending:
+            if not layer.tracker.put(key, value, revision) and layer.watched:
                 self._changed(layer, key)
         return revision
 

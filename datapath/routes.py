@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from datapath.bulk import BulkDriver, Unencodable
+from datapath.bulk import Batch, BulkDriver, Unencodable
 from datapath.channel import Channel
 from datapath.driver import Operation, Verb
 from datapath.links import device_names
@@ -27,6 +28,7 @@ from datapath.wire_route import (
     encode_route,
     encode_route_delete,
     encode_route_dump,
+    encode_routes,
 )
 from vpn.prefix import Prefix
 
@@ -55,6 +57,24 @@ class VrfRouteDriver(BulkDriver):
             raise Unencodable(NOT_PROGRAMMED)
         # Where nothing of ours should be, nothing of another program may be replaced.
         return encode_route(sequence, table, packed, length, next_hop, NEW if operation.actual is None else SET)
+
+    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
+        """Routes to be put are encoded together, those of one family at a time."""
+        known = self.ids.by_value
+        rows: dict[tuple[int, int], list[tuple[int, int, Prefix, int]]] = {
+            (size, flags): [] for size in (4, 16) for flags in (NEW, SET)
+        }
+        for sequence, (verb, value, actual) in enumerate(operations, first):
+            if verb is Verb.PUT and isinstance(value, VrfRoute) and (next_hop := known.get(value[2])) is not None:
+                prefix = value[1]
+                rows[len(prefix[0]), NEW if actual is None else SET].append((sequence, value[0], prefix, next_hop))
+            else:
+                self.encode_one(operations[sequence - first], sequence, batch)
+        for (_, flags), found in rows.items():
+            if found:
+                sequences, tables, prefixes, next_hops = zip(*found, strict=True)
+                batch.pieces.append(encode_routes(sequences, tables, prefixes, next_hops, flags))
+                batch.count += len(found)
 
     def dump(self) -> dict[Key, Value]:
         """See Driver.dump(). Needs the dumps of next hops and groups before. Raises DumpInterrupted, OSError, WireError."""

@@ -61,14 +61,17 @@ class DeltaTracker:
     def put(self, key: Key, value: Value, revision: int) -> bool:
         """Want value under key. Returns whether there is something to do for it."""
         desired = self.desired
-        if desired.get(key) == value:
+        size = len(desired)
+        want = desired.setdefault(key, value)
+        if len(desired) > size:
+            if not self.other or key not in self.other:
+                # New, the common case: hash the key no oftener than needed.
+                self.updates[key] = revision
+                self.outstanding[revision] = self.outstanding.get(revision, 0) + 1
+                return True
+            del desired[key]
+        elif want == value:
             return key in self.updates or key in self.aside
-        if key not in desired and key not in self.other:
-            # New: the common case.
-            desired[key] = value
-            self.updates[key] = revision
-            self.outstanding[revision] = self.outstanding.get(revision, 0) + 1
-            return True
         before = self.kernel_value(key)
         asked = self._forget_pending(key)
         desired[key] = value
@@ -252,7 +255,9 @@ class DeltaTracker:
         desired, other, doubtful = self.desired, self.other, self.doubtful
         keys = list(islice(self.updates, count))
         if not other and not doubtful:
-            return keys, [Operation(_PUT, desired[key]) for key in keys]
+            # Operation(), without the function in Python that a named tuple's constructor is.
+            new = tuple.__new__
+            return keys, [new(Operation, (_PUT, desired[key], None)) for key in keys]
         return keys, [Operation(_PUT, desired[key], other.get(key) or doubtful.get(key)) for key in keys]
 
     def next_removals(self, count: int) -> tuple[list[Key], list[Operation]]:

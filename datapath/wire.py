@@ -13,7 +13,8 @@ import errno as errno_names
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 # uapi/linux/netlink.h
@@ -115,6 +116,35 @@ def barrier(sequence: int) -> bytes:
     return HEADER.pack(HEADER.size, NLMSG_NOOP, NLM_F_REQUEST | NLM_F_ACK, sequence, 0)
 
 
+class Template:
+    """Many messages that differ in a few fields, made column by column.
+
+    Python's cost of a message is then that of its few values in some lists, and not of a function call.
+    """
+
+    def __init__(self, message: bytes) -> None:
+        """message: one of them, of a multiple of 4 bytes, with the constant fields filled in."""
+        self._message = message
+        self._words = len(message) // 4
+
+    def render(
+        self, count: int, columns: Sequence[tuple[int, bytes | array[int]]], octets: bytes, at: int
+    ) -> bytearray:
+        """count messages. columns: where a field is (offset in words of 4 bytes) and its values for all messages one
+        behind another, in the byte order of the message; a field has one word or several. octets: values of the one field
+        that is a byte, at this offset in bytes; empty for none."""
+        packed = bytearray(self._message * count)
+        with memoryview(packed) as view, view.cast("I") as words:
+            for offset, values in columns:
+                with memoryview(values) as raw, raw.cast("B") as flat, flat.cast("I") as column:
+                    size = len(column) // count
+                    for word in range(size):
+                        words[offset + word :: self._words] = column[word::size]
+            if octets:
+                view[at :: len(self._message)] = octets
+        return packed
+
+
 def messages(buffer: bytes | bytearray, size: int, offset: int = 0) -> Iterator[Message]:
     """The messages from offset on in the first size bytes of a received buffer. Raises WireError."""
     while offset < size:
@@ -182,6 +212,8 @@ def decode_done(buffer: bytes | bytearray, found: Message) -> KernelError | None
 
 def encode_labels(labels: tuple[int, ...]) -> bytes:
     """Label stack, outermost first, with TC and TTL zero as the kernel wants it."""
+    if len(labels) == 1:
+        return ((labels[0] << 12) | 0x100).to_bytes(4, "big")
     bottom = len(labels) - 1
     return b"".join(
         ((label << 12) | (0x100 if position == bottom else 0)).to_bytes(4, "big")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from datapath.values import PROTOCOL
@@ -19,12 +21,14 @@ from datapath.wire import (
     RTM_NEWNEXTHOP,
     SET,
     Message,
+    Template,
     WireError,
     align,
     attribute,
     attribute_header,
     attributes,
     decode_labels,
+    encode_labels,
     message,
     messages,
     number,
@@ -111,6 +115,39 @@ def encode_next_hop(sequence: int, identity: int, oif: int, gateway: bytes, stac
         encapsulation,
         stack,
     )
+
+
+_TEMPLATES: dict[tuple[int, int, int, int], Template] = {}
+
+
+def encode_next_hops(
+    sequences: Sequence[int],
+    identities: Sequence[int],
+    oif: int,
+    gateways: Sequence[bytes],
+    labels: Sequence[tuple[int, ...]],
+    flags: int,
+) -> bytearray:
+    """encode_next_hop() for many with gateways of one size and as many labels each."""
+    size, depth = len(gateways[0]), len(labels[0])
+    shape = (size, depth, oif, flags)
+    template = _TEMPLATES.get(shape)
+    if template is None:
+        if len(_TEMPLATES) >= _MOST_TEMPLATES:
+            _TEMPLATES.clear()
+        template = _TEMPLATES[shape] = Template(encode_next_hop(0, 0, oif, bytes(size), bytes(4 * depth), flags))
+    columns: list[tuple[int, bytes | array[int]]] = [
+        (2, array("I", sequences)),
+        (7, array("I", identities)),
+        (11, b"".join(gateways)),
+    ]
+    if depth:
+        # Behind the gateway: the encapsulation's type, its header and the stack's header.
+        columns.append((11 + (size >> 2) + 4, b"".join(map(encode_labels, labels))))
+    return template.render(len(gateways), columns, b"", 0)
+
+
+_MOST_TEMPLATES = 1024
 
 
 def encode_group(sequence: int, identity: int, members: tuple[int, ...], flags: int = SET) -> bytes:

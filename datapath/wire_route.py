@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from datapath.values import PROTOCOL
@@ -24,6 +26,7 @@ from datapath.wire import (
     RTN_UNICAST,
     SET,
     Message,
+    Template,
     WireError,
     align,
     attribute,
@@ -35,6 +38,7 @@ from datapath.wire import (
     messages,
     number,
 )
+from vpn.prefix import Prefix
 
 RTA_DST = 1
 RTA_OIF = 4
@@ -101,6 +105,29 @@ def encode_route(sequence: int, table: int, packed: bytes, length: int, next_hop
         _ROUTE6.size, RTM_NEWROUTE, flags, sequence, _PORT, socket.AF_INET6, length, _FIXED,
         _TABLE, table, _DST6, packed, _METRIC6, next_hop,
     )  # fmt: skip
+
+
+_TEMPLATES = {
+    (size, flags): Template(encode_route(0, 0, bytes(size), 0, 0, flags)) for size in (4, 16) for flags in (NEW, SET)
+}
+
+
+def encode_routes(
+    sequences: Sequence[int],
+    tables: Sequence[int],
+    prefixes: Sequence[Prefix],
+    next_hops: Sequence[int],
+    flags: int,
+) -> bytearray:
+    """encode_route() for many prefixes of one family; flags: NEW or SET."""
+    size = len(prefixes[0].packed)
+    columns: list[tuple[int, bytes | array[int]]] = [
+        (2, array("I", sequences)),
+        (8, array("I", tables)),
+        (10, b"".join([packed for packed, _ in prefixes])),
+        (10 + (size >> 2) + 3, array("I", next_hops)),
+    ]
+    return _TEMPLATES[size, flags].render(len(prefixes), columns, bytes([length for _, length in prefixes]), 17)
 
 
 def encode_route_delete(sequence: int, table: int, packed: bytes, length: int) -> bytes:
