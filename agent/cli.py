@@ -12,23 +12,19 @@ from agent import views
 from runtime.client import ControlClient
 from runtime.command import (
     CONTEXT,
-    SHELLS,
     Group,
     Options,
     Reply,
     common,
-    completion_script,
     items,
     names,
     pass_options,
     run,
-    show_config,
-    show_status,
-    show_version,
     watchable,
 )
 from runtime.errors import ExitCode, OperatorError
 from runtime.output import Row, cell, warn
+from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire"
 DAEMON = "vrfwire-agent"
@@ -253,7 +249,7 @@ def route_explain(options: Options, address: str, vpn: str) -> None:
     options.repeat(look)
 
 
-# -- gateway, status, doctor, config, version
+# -- gateway, doctor
 
 
 @cli.group(cls=Group)
@@ -268,14 +264,6 @@ def gateway() -> None:
 def gateway_list(options: Options) -> None:
     """List the gateways and the sessions with them."""
     options.list("gateway.list", None, views.GATEWAY_LIST)
-
-
-@cli.command("status")
-@watchable
-@pass_options
-def status(options: Options) -> int:
-    """Show the state of the daemon; exit code 7 when it is degraded."""
-    return show_status(options)
 
 
 @cli.command("doctor")
@@ -320,54 +308,13 @@ def _examine(path: str | None) -> list[Row]:
     return [*examine(config)]
 
 
-@cli.group(cls=Group)
-@common
-def config() -> None:
-    """Configuration of the daemon."""
+def _schema() -> type:
+    from agent.config import AgentConfig
+
+    return AgentConfig
 
 
-@config.command("show")
-@click.option("--effective", is_flag=True, help="Defaults too, and where each value came from.")
-@click.option("--config", "path", metavar="FILE", help="Read this file instead of asking the daemon.")
-@common
-@pass_options
-def config_show(options: Options, effective: bool, path: str | None) -> None:
-    """Show the configuration that the daemon runs with.
-
-    \b
-    Example:
-      vrfwire config show --effective
-    """
-    if path is None:
-        reply = options.ask("config.show")
-    else:
-        from agent.config import AgentConfig
-        from runtime.config import load
-
-        reply = load(AgentConfig, program="agent", path=path).document()
-    show_config(options, reply, effective)
-
-
-@cli.command("version")
-@common
-@pass_options
-def version(options: Options) -> None:
-    """Show the versions of this command and of the daemon."""
-    show_version(options)
-
-
-@cli.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
-@pass_options
-def completion(options: Options, shell: str) -> None:
-    """Print what a shell reads to complete this command.
-
-    \b
-    Examples:
-      vrfwire completion bash > /etc/bash_completion.d/vrfwire
-      vrfwire completion zsh > "${fpath[1]}/_vrfwire"
-    """
-    options.print(completion_script(cli, PROGRAM, shell))
+add_standard_commands(cli, PROGRAM, "agent", _schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

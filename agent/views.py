@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from runtime.command import Options, Reply, items
-from runtime.output import Column, Row, cell, details
+from runtime.output import Column, Row, cell, count, details, next_hops
 
 PORT_LIST = (
     Column("NAME", "name"),
@@ -39,8 +39,8 @@ VPN_LIST = (
     Column("DEVICE", "device"),
     Column("TABLE", "table", right=True),
     Column("INSTANCE", "instance_id", right=True),
-    Column("PORTS", lambda row: _count(row.get("ports")), right=True),
-    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("PORTS", lambda row: count(row.get("ports")), right=True),
+    Column("ROUTES", lambda row: count(row.get("routes")), right=True),
     Column("GATEWAYS", lambda row: _synchronised(row.get("gateways")), right=True),
 )
 VPN = (
@@ -72,8 +72,8 @@ GATEWAY_LIST = (
     Column("DOMAIN", "domain"),
     Column("STATE", "state"),
     Column("SINCE", "since"),
-    Column("VPNS", lambda row: _count(row.get("vpns")), right=True),
-    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("VPNS", lambda row: count(row.get("vpns")), right=True),
+    Column("ROUTES", lambda row: count(row.get("routes")), right=True),
     Column("SYNCHRONISED", "synchronised"),
     Column("LAST ERROR", "last_error"),
 )
@@ -88,30 +88,11 @@ def _joined(row: Row, *fields: str) -> list[object]:
     return found
 
 
-def _count(value: object) -> object:
-    return len(value) if isinstance(value, list) else value
-
-
 def _synchronised(value: object) -> object:
     """Gateways that have told their whole table, of all: "1/2"."""
     if not isinstance(value, list):
         return value
     return f"{sum(isinstance(row, dict) and row.get('synchronised') is True for row in value)}/{len(value)}"
-
-
-def next_hops(value: object) -> str:
-    """Next hops in a table: "192.0.2.12/100001" (underlay address and label), or the port's device for a local one."""
-    if not isinstance(value, list):
-        return cell(value)
-    texts = []
-    for hop in value:
-        if isinstance(hop, dict) and hop.get("local"):
-            texts.append(f"local {cell(hop.get('interface') or hop.get('label'))}")
-        elif isinstance(hop, dict):
-            texts.append(f"{cell(hop.get('address'))} label {cell(hop.get('label'))}")
-        else:
-            texts.append(cell(hop))
-    return ", ".join(texts) or "-"
 
 
 def attached(reply: Reply) -> str:

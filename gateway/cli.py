@@ -10,20 +10,16 @@ import click
 
 from runtime.command import (
     CONTEXT,
-    SHELLS,
     Group,
     Options,
     common,
-    completion_script,
     names,
     pass_options,
     run,
-    show_config,
-    show_status,
-    show_version,
     watchable,
 )
-from runtime.output import Column, cell
+from runtime.output import Column, count, next_hops
+from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire-gateway-ctl"
 DAEMON = "vrfwire-gateway"
@@ -43,8 +39,8 @@ VPN_LIST = (
     Column("NAME", "name"),
     Column("IMPORT", "import"),
     Column("EXPORT", "export"),
-    Column("HOSTS", lambda row: _count(row.get("hosts")), right=True),
-    Column("ROUTES", lambda row: _count(row.get("routes")), right=True),
+    Column("HOSTS", lambda row: count(row.get("hosts")), right=True),
+    Column("ROUTES", lambda row: count(row.get("routes")), right=True),
 )
 VPN = (
     Column("name", "name"),
@@ -56,27 +52,12 @@ VPN = (
 ROUTE_LIST = (
     Column("VPN", "vpn"),
     Column("PREFIX", "prefix"),
-    Column("NEXT HOPS", lambda row: _next_hops(row.get("next_hops"))),
+    Column("NEXT HOPS", lambda row: next_hops(row.get("next_hops"))),
     Column("PREFERENCE", "local_preference", right=True),
     Column("SEQUENCE", "sequence_number", right=True),
     Column("STALE", "stale"),
     Column("SOURCE", "source"),
 )
-
-
-def _count(value: object) -> object:
-    return len(value) if isinstance(value, list) else value
-
-
-def _next_hops(value: object) -> str:
-    """Next hops in a table: underlay address and label of each."""
-    if not isinstance(value, list):
-        return cell(value)
-    return ", ".join(f"{_part(hop, 'address')} label {_part(hop, 'label')}" for hop in value) or "-"
-
-
-def _part(hop: object, field: str) -> str:
-    return cell(hop.get(field) if isinstance(hop, dict) else hop)
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
@@ -140,51 +121,13 @@ def route_list(options: Options, vpn: str | None) -> None:
     options.list("route.list", {"vpn": vpn} if vpn else None, ROUTE_LIST)
 
 
-@cli.command("status")
-@watchable
-@pass_options
-def status(options: Options) -> int:
-    """Show the state of the daemon; exit code 7 when it is degraded."""
-    return show_status(options)
+def _schema() -> type:
+    from gateway.config import GatewayConfig
+
+    return GatewayConfig
 
 
-@cli.group(cls=Group)
-@common
-def config() -> None:
-    """Configuration of the daemon."""
-
-
-@config.command("show")
-@click.option("--effective", is_flag=True, help="Defaults too, and where each value came from.")
-@click.option("--config", "path", metavar="FILE", help="Read this file instead of asking the daemon.")
-@common
-@pass_options
-def config_show(options: Options, effective: bool, path: str | None) -> None:
-    """Show the configuration that the daemon runs with."""
-    if path is None:
-        reply = options.ask("config.show")
-    else:
-        from gateway.config import GatewayConfig
-        from runtime.config import load
-
-        reply = load(GatewayConfig, program="gateway", path=path).document()
-    show_config(options, reply, effective)
-
-
-@cli.command("version")
-@common
-@pass_options
-def version(options: Options) -> None:
-    """Show the versions of this command and of the daemon."""
-    show_version(options)
-
-
-@cli.command("completion")
-@click.argument("shell", type=click.Choice(SHELLS))
-@pass_options
-def completion(options: Options, shell: str) -> None:
-    """Print what a shell reads to complete this command."""
-    options.print(completion_script(cli, PROGRAM, shell))
+add_standard_commands(cli, PROGRAM, "gateway", _schema)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -20,7 +20,6 @@ from click.shell_completion import CompletionItem, get_completion_class, shell_c
 from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
 from runtime.output import Column, Row, details, document, table, use_colour, warn
-from runtime.version import VERSION
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -254,71 +253,3 @@ def completion_script(command: click.Group, program: str, shell: str) -> str:
         raise OperatorError(f"shell {shell}", "not supported", f"one of {', '.join(SHELLS)}", ExitCode.USAGE)
     completer = kind(command, {}, program, _completion_variable(program))
     return str(completer.source_template % completer.source_vars())
-
-
-# -- commands that every program has
-
-CONFIG_COLUMNS = (Column("KEY", "key"), Column("VALUE", "value"), Column("ORIGIN", "origin"))
-
-
-def show_config(options: Options, reply: Reply, effective: bool) -> None:
-    """Print a configuration: what was set, or with effective everything and where it came from."""
-    rows = [row for row in items(reply) if effective or row.get("origin") != "default"]
-    shown = {**reply, "items": rows}
-    if effective:
-        options.show(shown, lambda colour: options.table(rows, CONFIG_COLUMNS, colour))
-    else:
-        options.show(shown, lambda colour: "".join(f"{row['key']} = {_toml(row['value'])}\n" for row in rows))
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(element) for element in value) + "]"
-    return document(value).rstrip("\n")
-
-
-def show_version(options: Options) -> None:
-    """Print the versions of the command and of the daemon."""
-    reply: Reply = {"command": VERSION, "daemon": None}
-    try:
-        reply["daemon"] = options.ask("version", timeout=2.0).get("version")
-    except OperatorError as error:
-        if error.code is not ExitCode.UNREACHABLE:
-            raise
-    daemon = reply["daemon"] or "not running"
-    options.show(reply, lambda colour: f"{options.program} {VERSION}\n{options.daemon} {daemon}\n")
-
-
-STATUS_STATES: Mapping[object, ExitCode] = {"ok": ExitCode.OK}
-
-
-def show_status(options: Options) -> int:
-    """Print the daemon's state, its counts and its problems; returns the exit code."""
-    code = ExitCode.OK
-
-    def look() -> None:
-        nonlocal code
-        reply = options.ask("status")
-        code = STATUS_STATES.get(reply.get("state"), ExitCode.DEGRADED)
-        options.show(reply, lambda colour: _status_text(reply, colour))
-
-    options.repeat(look)
-    return code
-
-
-def _status_text(reply: Reply, colour: bool) -> str:
-    plain = [key for key, value in reply.items() if not isinstance(value, dict) and key != "problems"]
-    text = details(reply, [Column(key.replace("_", " "), key) for key in plain], colour=colour)
-    for key, value in reply.items():
-        if isinstance(value, dict) and value:
-            text += f"{key.replace('_', ' ')}:\n"
-            inner = details(value, [Column(name.replace("_", " "), name) for name in value], colour=colour)
-            text += "".join(f"  {line}\n" for line in inner.splitlines())
-    problems = items(reply, "problems")
-    if problems:
-        text += "problems:\n"
-        for problem in problems:
-            text += f"  {problem.get('what')}: {problem.get('why')}\n"
-            if problem.get("hint"):
-                text += f"    hint: {problem['hint']}\n"
-    return text

@@ -60,6 +60,26 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
+def count(value: object) -> object:
+    """How many, of a list; what is a number already stays."""
+    return len(value) if isinstance(value, list) else value
+
+
+def next_hops(value: object) -> str:
+    """Next hops in a table: "192.0.2.12/100001" (underlay address and label), or the port's device for a local one."""
+    if not isinstance(value, list):
+        return cell(value)
+    texts = []
+    for hop in value:
+        if isinstance(hop, dict) and hop.get("local"):
+            texts.append(f"local {cell(hop.get('interface') or hop.get('label'))}")
+        elif isinstance(hop, dict):
+            texts.append(f"{cell(hop.get('address'))} label {cell(hop.get('label'))}")
+        else:
+            texts.append(cell(hop))
+    return ", ".join(texts) or "-"
+
+
 def table(rows: Iterable[Row], columns: Sequence[Column], *, legend: bool = True, colour: bool = False) -> str:
     """An aligned table, lines ending in a line end; "" when there is nothing to print."""
     texts = [[column.text(row) for column in columns] for row in rows]
