@@ -119,23 +119,34 @@ class StreamParser:
         piece = self._framer.take(one=not self.bulk or in_header or self._fed > RECYCLE_BYTES)
         if piece:
             self._fed += len(piece)
+            if in_header:
+                self._check_header(piece)
             try:
                 self._expat.Parse(piece, False)
             except expat.ExpatError as error:
                 raise _stream_error(error) from None
             if in_header:
                 self._root = piece
-        self._check_size(in_header, 0 if piece else len(self._framer))
+        elif in_header:
+            self._check_header(b"")
+        if self._depth:
+            self._check_size(0 if piece else len(self._framer))
         if self._fed > RECYCLE_BYTES and self._depth == 1:
             self._recycle()
         return bool(piece)
 
-    def _check_size(self, in_header: bool, unfinished: int) -> None:
-        """Raise when the header or stanza is too large already; unfinished: bytes of the tag at which parsing waits."""
-        if in_header:
-            if self._fed + unfinished > HEADER_MAX:
-                raise StreamError(StreamCondition.POLICY_VIOLATION, f"the header is larger than {HEADER_MAX} bytes")
-            return
+    def _check_header(self, piece: bytes) -> None:
+        """Raise when what comes before the end of the header is too large, or isn't UTF-8.
+
+        expat goes over to UTF-16 by the first two bytes, whatever encoding it is told.
+        """
+        if self._fed + (0 if piece else len(self._framer)) > HEADER_MAX:
+            raise StreamError(StreamCondition.POLICY_VIOLATION, f"the header is larger than {HEADER_MAX} bytes")
+        if b"\0" in piece or piece.lstrip()[:1] not in (b"", b"<"):
+            raise StreamError(StreamCondition.NOT_WELL_FORMED, "this is not XML in UTF-8")
+
+    def _check_size(self, unfinished: int) -> None:
+        """Raise when the stanza is too large already; unfinished: bytes of the tag at which parsing waits."""
         size = self._fed - self._stanza_start if self._depth > 1 else 0
         # What may be an end tag isn't counted (unless it is absurd), so that no limit depends on how bytes were cut.
         if unfinished > self.stanza_max or (unfinished > 1 and not self._framer.held.startswith(b"</")):

@@ -334,7 +334,7 @@ class ServerStream:
         """The full JID a bind request is for; raises StanzaError."""
         if not request.id:
             raise StanzaError(Condition.BAD_REQUEST, "an IQ has no id")
-        resource = (bind.findtext(_RESOURCE) or "").strip()
+        resource = (bind.findtext(_RESOURCE) or "").strip(" \t\r\n")
         if not resource:
             resource = base64.urlsafe_b64encode(self._config.random(_RESOURCE_OCTETS)).decode()
         try:

@@ -52,23 +52,20 @@ def response(payload: bytes) -> bytes:
 
 
 STARTTLS = b"<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
-BIND = (
-    b"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>vrfwire</resource></bind></iq>"
-)
+BIND = b"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>vrfwire</resource></bind></iq>"
 END = b"</stream:stream>"
-
-
-def counter_random() -> object:
-    """A source of "random" bytes that is the same in every run."""
-    counter = itertools.count(1)
-    return lambda size: next(counter).to_bytes(size, "big")
 
 
 class Peer:
     """A stream with the shell's answers built in: it takes TLS, lets the peer in and binds what is asked."""
 
     def __init__(
-        self, *, secure: bool = True, identities: tuple[Jid, ...] = (HOST,), tls_available: bool = True, **config: object
+        self,
+        *,
+        secure: bool = True,
+        identities: tuple[Jid, ...] = (HOST,),
+        tls_available: bool = True,
+        **config: object,
     ) -> None:
         counter = itertools.count(1)
         base = StreamConfig(
