@@ -81,6 +81,7 @@ class RawHost:
         self.name = name
         self.jid = f"{name}@{DOMAIN}/vrfwire"
         self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = bytearray()
         self.stanzas: list[Element] = []
         self.events: dict[str, dict[str, list[tuple[str, int]]]] = {}
@@ -170,6 +171,14 @@ class RawHost:
             self.socket.settimeout(max(0.01, end - time.monotonic()))
             self._feed(self._recv())
         return next((element for element in self.stanzas if element.tag == f"{STREAM}error"), None)
+
+    def read_routes(self, node: str, wanted: dict[str, list[tuple[str, int]]], deadline: float = DEADLINE) -> None:
+        """Read until the routes of a VPN are these."""
+        end = time.monotonic() + deadline
+        while self.events.get(node, {}) != wanted:
+            assert not self.ended and time.monotonic() < end, f"{node}: {self.events.get(node)} instead of {wanted}"
+            self.socket.settimeout(max(0.01, end - time.monotonic()))
+            self._feed(self._recv())
 
     def login(self, resource: str = "vrfwire") -> RawHost:
         """SASL EXTERNAL and resource binding."""
