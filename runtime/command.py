@@ -27,6 +27,8 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C, as a shell has it."""
 BROKEN_PIPE = 141
 """Exit code when the reader of the output has left."""
+TRACEBACK = "VRFWIRE_TRACEBACK"
+"""Environment variable: let a bug show its traceback."""
 _COMPLETION_TIMEOUT = 0.5
 SHELLS = ("bash", "fish", "zsh")
 
@@ -210,6 +212,13 @@ def run(command: click.Group, options: Options, arguments: Sequence[str] | None 
         # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
+    except Exception as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        why = f"{type(error).__name__}: {error}".partition("\n")[0]
+        return report(
+            OperatorError("internal error", why, f"a bug: please report it; {TRACEBACK}=1 says where"), program
+        )
 
 
 def report(error: OperatorError, program: str) -> int:

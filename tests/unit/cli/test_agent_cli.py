@@ -431,6 +431,24 @@ class TestCommandLine:
         assert commands.vrfwire("--socket", daemon.path, "port", "list").code == 0
 
 
+class TestBug:
+    def test_it_is_one_line_as_everything(
+        self, commands: Commands, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(*arguments: object) -> str:
+            raise RuntimeError("first line\nsecond line")
+
+        monkeypatch.setattr("agent.cli.views.attached", fail)
+        daemon.answers["port.attach"] = ATTACHED
+        arguments = ("port", "attach", "web-1", "--vpn", "blue", "-a", "10.1.1.1", "--tap", "t")
+        outcome = commands.vrfwire(*arguments)
+        assert outcome.code == ExitCode.FAILURE
+        assert outcome.err.splitlines()[0] == "vrfwire: internal error: RuntimeError: first line"
+        monkeypatch.setenv("VRFWIRE_TRACEBACK", "1")
+        with pytest.raises(RuntimeError):
+            commands.vrfwire(*arguments)
+
+
 class TestCompletion:
     @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
     def test_script(self, commands: Commands, shell: str) -> None:
