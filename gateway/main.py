@@ -112,22 +112,27 @@ class Daemon:
                 continue
 
     def reload(self) -> None:
-        """Read the configuration again and take its [[vpn]] and [[host]]; the old one stays when it is bad."""
+        """Read the configuration again; the old one stays when it is bad.
+
+        VPNs change in place; hosts, certificates and times count for the sessions that begin from now on.
+        """
         try:
             loaded = load(GatewayConfig, program="gateway", path=self._path)
             keys = _scram_keys(loaded.value)
+            tls = server_context(loaded.value.tls.certificate, loaded.value.tls.key, loaded.value.tls.ca)
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
             self._reload_problem = Problem(error.what, error.why, error.hint or "the former configuration is in use")
             return
         self._reload_problem = None
         old, new = self._loaded.value, loaded.value
-        for section in ("gateway", "tls", "control", "log"):
+        for section in ("gateway", "control", "log"):
             if getattr(old, section) != getattr(new, section):
                 log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
         self._loaded = loaded
         self._keys = keys
         self.server.stream_config = self._stream_config()
+        self.server.tls = tls
         self.server.hosts = new.hosts()
         self.server.disconnect(self.service.reload(new.policy()), "a VPN of this host was removed")
         self.server.changed()

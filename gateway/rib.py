@@ -62,6 +62,8 @@ class Rib:
         self.tables: dict[str, VrfTable[Publisher]] = {name: VrfTable(multipath) for name in policy.vpns}
         self._items: dict[str, dict[str, Item]] = {name: {} for name in policy.vpns}
         self._hosts: dict[str, dict[str, _HostItems]] = {}
+        self._publishing: dict[str, set[str]] = {}
+        """Hosts with items by VPN."""
         self._deadlines: dict[str, float] = {}
 
     # -- reading
@@ -96,7 +98,7 @@ class Rib:
 
     def publishing(self, vpn: str) -> list[str]:
         """Hosts that have items in a VPN, sorted."""
-        return sorted(host for host, entries in self._hosts.items() if vpn in entries)
+        return sorted(self._publishing.get(vpn, ()))
 
     # -- changing
 
@@ -104,7 +106,11 @@ class Rib:
         """Store an item in a known VPN, replacing the host's item of that id. The caller has checked ownership."""
         items = self._items[vpn]
         known = items.get(item_id)
-        entry = self._hosts.setdefault(host, {}).setdefault(vpn, _HostItems())
+        entries = self._hosts.setdefault(host, {})
+        entry = entries.get(vpn)
+        if entry is None:
+            entry = entries[vpn] = _HostItems()
+            self._publishing.setdefault(vpn, set()).add(host)
         if known is not None and known.prefix == prefix:
             publisher = known.publisher
         else:
@@ -130,6 +136,9 @@ class Rib:
         entry.stale.discard(item_id)
         if not entry.sessions:
             del self._hosts[host][vpn]
+            self._publishing[vpn].discard(host)
+            if not self._publishing[vpn]:
+                del self._publishing[vpn]
             if not self._hosts[host]:
                 del self._hosts[host]
         return True

@@ -16,6 +16,7 @@ import logging
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Sequence
 
 from gateway.config import Listen
@@ -72,6 +73,7 @@ class Server:
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self._by_session: dict[Session, Connection] = {}
+        self._host_sessions: Counter[str] = Counter()
         self._listeners: list[socket.socket] = []
         self._greetings: set[asyncio.Task[None]] = set()
         self._ready: dict[Connection, None] = {}
@@ -128,7 +130,9 @@ class Server:
         if self._greetings:
             await asyncio.wait(self._greetings)
         # An aborted transport says so in the next turn of the loop.
-        await asyncio.gather(*(connection.wait_lost() for connection in list(self.connections)))
+        rest = [asyncio.ensure_future(connection.wait_lost()) for connection in list(self.connections)]
+        if rest:
+            await asyncio.wait(rest, timeout=SHUTDOWN_TIME)
         for handle in (self._flush_handle, self._stale_handle):
             if handle is not None:
                 handle.cancel()
@@ -204,7 +208,7 @@ class Server:
 
     def sessions_of(self, host: str) -> int:
         """Number of sessions of a host."""
-        return sum(session.host == host for session in self._by_session)
+        return self._host_sessions[host]
 
     def supersede(self, jid: Jid) -> None:
         """A new session of this JID begins: the older one ends with `conflict`."""
@@ -215,6 +219,7 @@ class Server:
     def started(self, connection: Connection, session: Session) -> None:
         """A connection has become a session."""
         self._by_session[session] = connection
+        self._host_sessions[session.host] += 1
         addresses = sorted(map(format_address, session.permit.addresses))
         self.records[session.host] = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
 
@@ -222,7 +227,9 @@ class Server:
         """A session is over."""
         self._by_session.pop(session, None)
         self._ready.pop(connection, None)
-        if not self.sessions_of(session.host):
+        self._host_sessions[session.host] -= 1
+        if not self._host_sessions[session.host]:
+            del self._host_sessions[session.host]
             if self.service.rib.count(session.host):
                 self.records[session.host].since = time.time()
             else:

@@ -90,6 +90,11 @@ class Service:
             self._unsubscribe(session, vpn)
         return self.rib.session_ended(session.host, session.number, now)
 
+    def subscribers(self, vpn: str) -> set[str]:
+        """Hosts that are subscribed to a VPN."""
+        feed = self._feeds.get(vpn)
+        return {session.host for session in feed.subscribers} if feed is not None else set()
+
     def take_pending(self) -> list[Session]:
         """Sessions with something to pull because of changes since the last call."""
         sessions: dict[Session, None] = {}
@@ -309,7 +314,9 @@ class Service:
         items = _fitting(routes)
         if result_set is None and len(items) == len(table):
             return pubsub.items_result(request.node, items)
-        page = pubsub.Page(len(table), *((items[0][0], items[-1][0]) if items else ()))
+        ends = (items[0][0], items[-1][0]) if items else ("", "")
+        # Where a later page begins isn't known without counting (XEP-0059 leaves it out then).
+        page = pubsub.Page(len(table), *ends, offset=0 if result_set is None or result_set.after is None else None)
         return pubsub.items_result(request.node, items, page)
 
 

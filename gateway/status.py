@@ -80,12 +80,11 @@ class Status:
         vpn = self._rib.policy.vpns.get(name)
         if vpn is None:
             raise OperatorError(f"vpn {name}", "no such VPN here", "`vrfwire-gateway-ctl vpn list`", ExitCode.NOT_FOUND)
-        joined = {s.host for s in self._service.sessions.values() if name in s.subscriptions}
         return {
             "name": name,
             "import": _targets(vpn.imports),
             "export": _targets(vpn.exports),
-            "hosts": sorted({*joined, *self._rib.publishing(name)}),
+            "hosts": sorted({*self._service.subscribers(name), *self._rib.publishing(name)}),
             "routes": len(self._rib.tables[name]),
         }
 

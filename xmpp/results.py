@@ -14,13 +14,14 @@ from xmpp.stanza import escape
 class Page(NamedTuple):
     """Where a page of items lies in the whole (XEP-0059).
 
-    total: number of items in all; first, last: ids of the page's ends, "" when it is empty; offset: index of first.
+    total: number of items in all; first, last: ids of the page's ends, "" when it is empty; offset: index of first,
+    None when it isn't known.
     """
 
     total: int
     first: str = ""
     last: str = ""
-    offset: int = 0
+    offset: int | None = 0
 
 
 def _pubsub(content: str) -> bytes:
@@ -46,7 +47,8 @@ def items_result(node: str, items: Iterable[tuple[str, bytes]], page: Page | Non
     if page is not None:
         ends = ""
         if page.first:
-            ends = f"<first index='{page.offset}'>{escape(page.first)}</first><last>{escape(page.last)}</last>"
+            index = f" index='{page.offset}'" if page.offset is not None else ""
+            ends = f"<first{index}>{escape(page.first)}</first><last>{escape(page.last)}</last>"
         parts.append(f"<set xmlns='{ns.RSM}'>{ends}<count>{page.total}</count></set>".encode())
     parts.append(b"</pubsub>")
     return b"".join(parts)

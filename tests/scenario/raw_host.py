@@ -186,7 +186,7 @@ class RawHost:
         self.read_until(lambda e: e.tag == f"{{{ns.SASL}}}success")
         self.restart()
         bound = self.ask("set", f"<bind xmlns='{ns.BIND}'><resource>{resource}</resource></bind>", to="")
-        assert bound.get("type") == "result"
+        assert bound.get("type") == "result", ElementTree.tostring(bound)
         self.jid = bound.findtext(f".//{{{ns.BIND}}}jid", "")
         return self
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.server import SESSIONS_PER_HOST
 from lab.pki import Authority
 from tests.scenario.conftest import Connect, MakeGateway
 from tests.scenario.gateway_process import DOMAIN, GatewayProcess, wait_for
@@ -246,3 +247,11 @@ def test_too_many_connections_are_refused(make_gateway: MakeGateway, connect: Co
     one.close()
     wait_for(lambda: gateway.ask("status")["sessions"] == 1, "the session to end")
     connect(gateway, "hv3").ping()
+
+
+def test_a_host_has_a_limited_number_of_sessions(shared_gateway: GatewayProcess, connect: Connect) -> None:
+    for n in range(SESSIONS_PER_HOST):
+        connect(shared_gateway, "hv-many", login=False).login(f"r{n}")
+    with pytest.raises(AssertionError, match="resource-constraint"):
+        connect(shared_gateway, "hv-many", login=False).login("one-more")
+    connect(shared_gateway, "hv-many", login=False).login("r0").ping()
