@@ -34,7 +34,7 @@ CORES = {
     "agent": {
         *("allocate", "attachment", "names", "plan", "planner", "routes", "signaling", "stanzas"),
     },
-    "gateway": {"hosts", "policy", "publishing", "rib", "service"},
+    "gateway": {"hosts", "policy", "publishing", "rib", "service", "session", "status"},
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "wire"},
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package."""
