@@ -28,6 +28,7 @@ MODULES = [
     "act_gact",
     "act_mirred",
     "act_police",
+    "act_skbedit",
     "sch_ingress",
     "sch_netem",
     "sch_tbf",
