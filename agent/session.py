@@ -151,7 +151,7 @@ class Session:
             self._stream.disconnect(0.2, ignore_send_queue=True)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._disconnected.wait(), 0.5)
-            await self._close()
+        await self._close()
         self.state = SessionState.DOWN
 
     def request(self, request: Request, on_answer: Answered) -> None:

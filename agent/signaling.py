@@ -146,7 +146,7 @@ class Signaling:
         vpn = self._vpns.get(name)
         if vpn is not None:
             vpn.wanted = vpn.again = False
-            for prefix in vpn.items:
+            for prefix in list(vpn.items):
                 self.withdraw(name, prefix)
             self._forget(name, vpn)
 
@@ -168,7 +168,12 @@ class Signaling:
         if vpn is not None and item is not None:
             item.wanted = None
             item.refusal = None
-            vpn.dirty[prefix] = None
+            if item.due or item.in_flight:
+                vpn.dirty[prefix] = None
+            else:
+                # The gateway never had it: there is nothing to wait for.
+                del vpn.items[prefix]
+                vpn.dirty.pop(prefix, None)
 
     # -- the session
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from datapath.values import Kind, NextHop
 from tests.scenario.agent_harness import Host, World, play, refused, until
 from vpn.prefix import parse_address
@@ -149,8 +151,10 @@ def test_two_gateways() -> None:
         third = await two.attach("new", "blue", "10.1.1.3", wait="programmed")
         assert third["announced"] in ("no", "partly")
         await one.has_route("blue", "10.1.1.3/32")
-        await until(lambda: "10.1.1.3/32" in high.prefixes("blue"), "the other gateway has it")
-        assert (await two.port("new"))["announced"] == "partly"
+        other = two.daemon
+        assert other is not None
+        await until(lambda: other.agent.ports.announced("new")[0] == "partly", "the other gateway has it")
+        assert "10.1.1.3/32" in high.prefixes("blue")
         await two.detach("db")
         await one.no_route("blue", "10.1.1.2/32")
 
@@ -219,21 +223,26 @@ def test_a_wrong_password_is_told() -> None:
     play(scenario)
 
 
+class Mute(asyncio.Protocol):
+    """Accepts and says nothing."""
+
+    def __init__(self) -> None:
+        self.connections = self.open = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.connections += 1
+        self.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open -= 1
+
+
 def test_a_gateway_that_says_nothing() -> None:
     """TCP is accepted and then nothing comes: the login has a limit."""
 
     async def scenario(world: World) -> None:
-        import asyncio
-
-        connections = 0
-
-        async def mute(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal connections
-            connections += 1
-            await reader.read()
-            writer.close()
-
-        server = await asyncio.start_server(mute, "127.0.0.1", 0)
+        mute = Mute()
+        server = await asyncio.get_running_loop().create_server(lambda: mute, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         one = await world.host(
             1,
@@ -242,9 +251,10 @@ def test_a_gateway_that_says_nothing() -> None:
         )
         one.text += f'[[gateway]]\naddress = "127.0.0.1"\nport = {port}\ndomain = "vpn.example.net"\n'
         await one.start()
-        await until(lambda: connections >= 3, "tried again and again")
+        await until(lambda: mute.connections >= 3, "tried again and again")
         assert "no session within" in await last_error(one)
         await one.stop()
+        await until(lambda: mute.open == 0, "nothing is left open")
         server.close()
 
     play(scenario)

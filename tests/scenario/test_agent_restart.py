@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from datapath.values import Kind, NextHop, VrfRoute
 from runtime.errors import OperatorError
 from tests.scenario.agent_harness import World, play, refused, until
@@ -73,8 +75,6 @@ def test_strays_of_a_port_that_is_unknown_are_swept_at_once() -> None:
 
 def test_a_detach_goes_on_after_a_restart() -> None:
     async def scenario(world: World) -> None:
-        import errno
-
         gateway = await world.gateway()
         one = await world.host(1, gateway)
         web = await one.attach("web", "blue", "10.1.1.1")

@@ -1,0 +1,192 @@
+"""Routes of several gateways, and what is kept when one is lost."""
+
+from __future__ import annotations
+
+from agent.routes import GatewayId, RouteTables
+from vpn.path import NextHop, Path
+from vpn.prefix import Prefix, parse_address
+
+ONE, TWO = GatewayId(parse_address("192.0.2.1"), 5222), GatewayId(parse_address("192.0.2.2"), 5222)
+P1, P2 = Prefix.parse("10.1.1.1/32"), Prefix.parse("10.1.1.2/32")
+
+
+def path(label: int, preference: int = 100, sequence: int = 0) -> Path:
+    return Path((NextHop(parse_address("192.0.2.12"), label),), preference, sequence)
+
+
+def tables(*gateways: GatewayId) -> RouteTables:
+    made = RouteTables(gateways or (ONE,), 0.0, stale_time=45.0, end_of_table_time=30.0)
+    made.join("blue", 0.0, initial=True)
+    return made
+
+
+def selected(made: RouteTables, prefix: Prefix = P1) -> Path | None:
+    table = made.table("blue")
+    assert table is not None
+    return table.get(prefix)
+
+
+def test_changes_are_read_once_and_newest_only() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1)), (P2, path(2))])
+    made.update(ONE, "blue", [(P1, path(3)), (P2, None)])
+    made.update(ONE, "red", [(P1, path(4))])
+    changes = {(change.prefix, change.path) for change in made.changes()}
+    assert (P1, path(3)) in changes
+    assert (P2, path(2)) not in changes
+    assert list(made.changes()) == []
+
+
+def test_preference_between_gateways() -> None:
+    made = tables(TWO, ONE)
+    made.update(TWO, "blue", [(P1, path(2))])
+    made.update(ONE, "blue", [(P1, path(1))])
+    assert selected(made) == path(1), "the lowest address"
+    made.update(TWO, "blue", [(P1, path(2, sequence=1))])
+    assert selected(made) == path(2, sequence=1), "the highest sequence number"
+    made.update(ONE, "blue", [(P1, path(1, preference=200))])
+    assert selected(made) == path(1, preference=200), "the highest local preference"
+    made.update(ONE, "blue", [(P1, None)])
+    assert selected(made) == path(2, sequence=1), "withdrawn only when every gateway has"
+    made.update(TWO, "blue", [(P1, None)])
+    assert selected(made) is None
+
+
+def test_a_lost_gateway_takes_nothing_with_it() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    made.end_of_table(ONE, "blue", 1.0)
+    list(made.changes())
+    made.session_ended(ONE, 100.0)
+    made.handle_timer(1_000_000.0)
+    assert selected(made) == path(1)
+    assert list(made.changes()) == []
+
+
+def test_what_a_gateway_does_not_announce_again_goes_after_its_table_and_the_stale_time() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1)), (P2, path(2))])
+    made.end_of_table(ONE, "blue", 1.0)
+    list(made.changes())
+    made.session_ended(ONE, 100.0)
+    made.session_started(ONE, 110.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    made.handle_timer(115.0)
+    assert made.owing() == [(ONE, "blue")]
+    made.end_of_table(ONE, "blue", 116.0)
+    assert made.get_timer() == 161.0
+    made.handle_timer(160.9)
+    assert selected(made, P2) == path(2)
+    made.handle_timer(161.0)
+    assert selected(made, P1) == path(1)
+    assert selected(made, P2) is None
+    assert [(change.prefix, change.path) for change in made.changes()] == [(P2, None)]
+
+
+def test_a_gateway_that_cannot_end_its_table_is_given_a_deadline() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P2, path(2))])
+    made.end_of_table(ONE, "blue", 1.0)
+    made.session_ended(ONE, 100.0)
+    made.session_started(ONE, 110.0)
+    assert made.get_timer() == 140.0
+    made.handle_timer(140.0)
+    assert made.get_timer() == 185.0
+    made.handle_timer(185.0)
+    assert selected(made, P2) is None
+
+
+def test_nothing_is_swept_while_another_gateway_owes_its_table() -> None:
+    made = tables(ONE, TWO)
+    for gateway in (ONE, TWO):
+        made.session_started(gateway, 0.0)
+        made.update(gateway, "blue", [(P1, path(1))])
+        made.end_of_table(gateway, "blue", 1.0)
+        made.session_ended(gateway, 100.0)
+    made.session_started(ONE, 110.0)
+    made.end_of_table(ONE, "blue", 111.0)
+    made.session_started(TWO, 150.0)
+    made.handle_timer(170.0)
+    assert selected(made) == path(1)
+    made.end_of_table(TWO, "blue", 171.0)
+    made.handle_timer(172.0)
+    made.handle_timer(216.0)
+    assert selected(made) is None
+
+
+def test_a_gateway_that_stays_away_is_outlived_by_another() -> None:
+    made = tables(ONE, TWO)
+    for gateway in (ONE, TWO):
+        made.session_started(gateway, 0.0)
+        made.update(gateway, "blue", [(P1, path(1))])
+        made.end_of_table(gateway, "blue", 1.0)
+    made.session_ended(ONE, 100.0)
+    made.update(TWO, "blue", [(P1, None)])
+    assert selected(made) == path(1), "not withdrawn by every gateway yet"
+    made.handle_timer(144.0)
+    assert selected(made) == path(1)
+    made.handle_timer(145.0)
+    assert selected(made) is None
+
+
+def test_the_start_is_over_when_every_gateway_has_told_all_and_the_network_had_time() -> None:
+    made = tables(ONE, TWO)
+    made.session_started(ONE, 1.0)
+    made.session_started(TWO, 2.0)
+    made.end_of_table(ONE, "blue", 3.0)
+    made.handle_timer(10.0)
+    assert not made.complete
+    made.end_of_table(TWO, "blue", 12.0)
+    assert made.get_timer() == 48.0
+    made.handle_timer(47.0)
+    assert not made.complete
+    made.handle_timer(48.0)
+    assert made.complete
+
+
+def test_the_start_is_not_over_while_all_gateways_are_away() -> None:
+    made = tables(ONE, TWO)
+    made.handle_timer(1_000_000.0)
+    assert not made.complete
+    made.session_started(ONE, 1_000_000.0)
+    made.end_of_table(ONE, "blue", 1_000_001.0)
+    made.handle_timer(1_000_046.0)
+    assert made.complete
+
+
+def test_the_start_without_ports_is_over_at_once() -> None:
+    made = RouteTables((ONE,), 5.0)
+    assert made.get_timer() == 5.0
+    made.handle_timer(5.0)
+    assert made.complete
+
+
+def test_a_refused_subscription_owes_nothing() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.subscription_refused(ONE, "blue", 1.0)
+    assert made.owing() == []
+
+
+def test_leaving_forgets_and_joining_again_starts_empty() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    made.leave("blue")
+    assert list(made.changes()) == []
+    made.update(ONE, "blue", [(P2, path(1))])
+    made.join("blue", 5.0)
+    assert made.owing() == [(ONE, "blue")]
+    assert made.routes(ONE) == 0
+
+
+def test_purge() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    made.purge(ONE, "blue")
+    assert selected(made) is None

@@ -1,0 +1,301 @@
+"""What a gateway is told, in which order, and what becomes of its answers."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agent.signaling import MAX_ITEMS, Announced, Ask, Refusal, Request, Settled, Signaling
+from vpn.path import NextHop, Path
+from vpn.prefix import Prefix, parse_address
+
+HOST = parse_address("192.0.2.11")
+P1, P2 = Prefix.parse("10.1.1.1/32"), Prefix.parse("10.1.1.2/32")
+NOT_FOUND = Refusal("item-not-found", "no such VPN")
+
+
+def path(label: int = 100) -> Path:
+    return Path((NextHop(HOST, label),))
+
+
+def connected(*vpns: str) -> Signaling:
+    signaling = Signaling()
+    for number, name in enumerate(vpns, 1):
+        signaling.join(name, number)
+    signaling.session_started()
+    return signaling
+
+
+def asked(requests: list[Request]) -> list[tuple[Ask, str]]:
+    return [(request.ask, request.vpn) for request in requests]
+
+
+def accept(signaling: Signaling, requests: list[Request]) -> list[Settled]:
+    return [signaling.answered(request, None) for request in requests]
+
+
+def test_nothing_is_sent_without_a_session() -> None:
+    signaling = Signaling()
+    signaling.join("blue", 1)
+    signaling.announce("blue", P1, path())
+    assert signaling.next_requests() == []
+
+
+def test_subscriptions_one_barrier_then_items() -> None:
+    signaling = connected("blue", "red")
+    signaling.announce("blue", P1, path())
+    requests = signaling.next_requests()
+    assert asked(requests) == [
+        (Ask.SUBSCRIBE, "blue"),
+        (Ask.SUBSCRIBE, "red"),
+        (Ask.BARRIER, ""),
+        (Ask.PUBLISH, "blue"),
+    ]
+    assert requests[2].vpns == ("blue", "red")
+    assert (requests[0].instance_id, requests[1].instance_id) == (1, 2)
+    assert signaling.next_requests() == []
+    assert not signaling.synchronised("blue")
+    assert accept(signaling, requests)[2].tables == ("blue", "red")
+    assert signaling.synchronised("blue")
+    assert signaling.announced("blue", P1) == (Announced.YES, None)
+
+
+def test_a_refused_subscription_ends_no_table() -> None:
+    signaling = connected("blue", "red")
+    blue, red, barrier = signaling.next_requests()
+    signaling.answered(blue, NOT_FOUND)
+    signaling.answered(red, None)
+    assert signaling.answered(barrier, None).tables == ("red",)
+    assert signaling.vpn_refusal("blue") == NOT_FOUND
+    assert signaling.next_requests() == []
+    signaling.retry_refused()
+    assert asked(signaling.next_requests()) == [(Ask.SUBSCRIBE, "blue"), (Ask.BARRIER, "")]
+
+
+def test_a_refused_item_is_kept_with_the_reason_and_tried_again() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    (publish,) = signaling.next_requests()
+    signaling.answered(publish, NOT_FOUND)
+    assert signaling.announced("blue", P1) == (Announced.REFUSED, NOT_FOUND)
+    assert signaling.refusals == [("blue", P1, NOT_FOUND)]
+    assert signaling.next_requests() == []
+    signaling.retry_refused()
+    accept(signaling, signaling.next_requests())
+    assert signaling.announced("blue", P1) == (Announced.YES, None)
+
+
+def test_a_batch_refused_as_a_whole_is_asked_one_by_one() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    signaling.announce("blue", P2, path())
+    (batch,) = signaling.next_requests()
+    assert len(batch.items) == 2
+    assert signaling.answered(batch, Refusal("not-acceptable")) == Settled()
+    first, second = signaling.next_requests()
+    assert [len(request.items) for request in (first, second)] == [1, 1]
+    signaling.answered(first, None)
+    signaling.answered(second, Refusal("forbidden"))
+    assert signaling.announced("blue", P1)[0] is Announced.YES
+    assert signaling.announced("blue", P2)[0] is Announced.REFUSED
+
+
+def test_many_items_go_in_several_requests() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    for number in range(2 * MAX_ITEMS + 1):
+        signaling.announce("blue", Prefix(bytes((10, 0, number >> 8, number & 255)), 32), path())
+    assert [len(request.items) for request in signaling.next_requests()] == [MAX_ITEMS, MAX_ITEMS, 1]
+
+
+def test_a_change_while_the_answer_is_under_way_is_sent_after_it() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path(100))
+    (first,) = signaling.next_requests()
+    signaling.announce("blue", P1, path(101))
+    assert signaling.next_requests() == []
+    signaling.answered(first, None)
+    assert signaling.announced("blue", P1)[0] is Announced.NO
+    (second,) = signaling.next_requests()
+    assert second.items == ((P1, path(101)),)
+    signaling.answered(second, None)
+    signaling.withdraw("blue", P1)
+    (third,) = signaling.next_requests()
+    assert (third.ask, third.items) == (Ask.RETRACT, ((P1, None),))
+    assert not signaling.withdrawn("blue", P1)
+    signaling.answered(third, Refusal("item-not-found"))
+    assert signaling.withdrawn("blue", P1)
+
+
+def test_withdrawn_before_it_was_sent_is_never_sent() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    signaling.withdraw("blue", P1)
+    assert signaling.withdrawn("blue", P1)
+    assert signaling.next_requests() == []
+
+
+def test_what_was_refused_is_withdrawn_at_once() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    (publish,) = signaling.next_requests()
+    signaling.answered(publish, NOT_FOUND)
+    signaling.withdraw("blue", P1)
+    assert signaling.withdrawn("blue", P1)
+    assert signaling.next_requests() == []
+
+
+def test_leaving_retracts_and_unsubscribes() -> None:
+    signaling = connected("blue")
+    signaling.announce("blue", P1, path())
+    accept(signaling, signaling.next_requests())
+    signaling.leave("blue")
+    requests = signaling.next_requests()
+    assert asked(requests) == [(Ask.RETRACT, "blue"), (Ask.UNSUBSCRIBE, "blue")]
+    accept(signaling, requests)
+    assert signaling.joined == ()
+    assert signaling.next_requests() == []
+
+
+def test_left_and_joined_in_one_turn_asks_for_the_table_again() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.leave("blue")
+    signaling.join("blue", 1)
+    requests = signaling.next_requests()
+    assert Ask.SUBSCRIBE in [request.ask for request in requests]
+
+
+def test_a_new_session_is_told_everything_again() -> None:
+    signaling = connected("blue")
+    signaling.announce("blue", P1, path())
+    signaling.announce("blue", P2, path())
+    accept(signaling, signaling.next_requests())
+    signaling.session_ended()
+    assert signaling.announced("blue", P1)[0] is Announced.NO
+    signaling.withdraw("blue", P2)
+    signaling.session_started()
+    requests = signaling.next_requests()
+    assert asked(requests) == [
+        (Ask.SUBSCRIBE, "blue"),
+        (Ask.BARRIER, ""),
+        (Ask.RETRACT, "blue"),
+        (Ask.PUBLISH, "blue"),
+    ]
+
+
+def test_what_was_under_way_when_the_session_ended_may_be_there() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    signaling.next_requests()
+    signaling.session_ended()
+    signaling.withdraw("blue", P1)
+    signaling.leave("blue")
+    signaling.session_started()
+    requests = signaling.next_requests()
+    assert asked(requests) == [(Ask.RETRACT, "blue")]
+    accept(signaling, requests)
+    assert signaling.next_requests() == []
+
+
+def test_a_recalled_item_is_retracted() -> None:
+    signaling = Signaling()
+    signaling.recall("blue", 1, P1)
+    signaling.session_started()
+    requests = signaling.next_requests()
+    assert requests == [Request(Ask.RETRACT, "blue", 1, ((P1, None),))]
+    accept(signaling, requests)
+    signaling.session_ended()
+    signaling.session_started()
+    assert signaling.next_requests() == []
+
+
+class Gateway:
+    """What a gateway makes of requests; it can lose the connection at any moment, and refuse."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, Prefix], Path] = {}
+        self.subscribed: set[str] = set()
+
+    def serve(self, request: Request) -> None:
+        match request.ask:
+            case Ask.SUBSCRIBE:
+                self.subscribed.add(request.vpn)
+            case Ask.UNSUBSCRIBE:
+                self.subscribed.discard(request.vpn)
+            case Ask.PUBLISH:
+                self.items.update({(request.vpn, prefix): path for prefix, path in request.items if path is not None})
+            case Ask.RETRACT:
+                for prefix, _ in request.items:
+                    self.items.pop((request.vpn, prefix), None)
+
+
+SESSION = st.sampled_from(["up", "down", "send", "answer", "refuse", "retry"])
+STEPS = st.one_of(
+    st.tuples(st.just("announce"), st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2]), st.integers(100, 102)),
+    st.tuples(st.just("withdraw"), st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2]), st.just(0)),
+    st.tuples(st.just("leave"), st.sampled_from(["blue", "red"]), st.just(P1), st.just(0)),
+    st.tuples(
+        st.sampled_from(["up", "down", "send", "answer", "refuse", "retry"]), st.just(""), st.just(P1), st.just(0)
+    ),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(STEPS, max_size=50))
+def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[str, str, Prefix, int]]) -> None:
+    signaling, gateway = Signaling(), Gateway()
+    wanted: dict[tuple[str, Prefix], Path] = {}
+    joined: set[str] = set()
+    waiting: list[Request] = []
+    for action, name, prefix, label in steps:
+        if action == "announce":
+            signaling.join(name, 1)
+            joined.add(name)
+            signaling.announce(name, prefix, path(label))
+            wanted[name, prefix] = path(label)
+        elif action == "withdraw":
+            signaling.withdraw(name, prefix)
+            wanted.pop((name, prefix), None)
+        elif action == "leave":
+            signaling.leave(name)
+            joined.discard(name)
+            wanted = {key: value for key, value in wanted.items() if key[0] != name}
+        elif action == "up" and not signaling.connected:
+            gateway.subscribed.clear()
+            signaling.session_started()
+        elif action == "down" and signaling.connected:
+            # Half of what was under way has arrived.
+            for request in waiting[: len(waiting) // 2]:
+                gateway.serve(request)
+            waiting.clear()
+            signaling.session_ended()
+        elif action == "send":
+            waiting += signaling.next_requests()
+        elif action == "answer" and waiting:
+            request = waiting.pop(0)
+            gateway.serve(request)
+            signaling.answered(request, None)
+        elif action == "refuse" and waiting:
+            signaling.answered(waiting.pop(0), NOT_FOUND)
+        elif action == "retry":
+            signaling.retry_refused()
+    if not signaling.connected:
+        gateway.subscribed.clear()
+        signaling.session_started()
+    for _ in range(20):
+        signaling.retry_refused()
+        waiting += signaling.next_requests()
+        for request in waiting:
+            gateway.serve(request)
+            signaling.answered(request, None)
+        waiting.clear()
+    assert gateway.items == wanted
+    assert gateway.subscribed == joined
+    assert signaling.next_requests() == []
