@@ -1,6 +1,8 @@
 """The tc filters of a port: from an AntiSpoofing value to filters and back. Pure.
 
     priority  protocol  filter                                            verdict
+    0x5600    IPv6      -                                                 mark with the number of the VRF's table
+                                                                          (datapath/vrf.py says why), and go on
     0x5601    ARP       source MAC, sender MAC and sender address are     the responder answers or drops
                         the VM's; one filter a host prefix
     0x5602    IPv6      source MAC is the VM's, neighbour solicitation    the responder answers or drops
@@ -11,9 +13,10 @@
     0x5605    IPv6      the same                                          pass
     0x560f    any       -                                                 drop
 
-A priority of the range is ours, any other isn't. The handle of a filter follows from its content, so that a new one can
-be added before the old one is deleted, and a process without memory knows which is which. Link-local sources are
-admitted for solicitations only: nothing else on the link listens.
+The first and the last belong to the port and are there as long as it is; those between make up the AntiSpoofing value,
+with the last. A priority of the range is ours, any other isn't. The handle of a filter follows from its content, so
+that a new one can be added before the old one is deleted, and a process without memory knows which is which. Link-local
+sources are admitted for solicitations only: nothing else on the link listens.
 """
 
 from __future__ import annotations
@@ -61,6 +64,7 @@ _ETH_P_IP: Final = 0x0800
 _ETH_P_ARP: Final = 0x0806
 _ETH_P_IPV6: Final = 0x86DD
 
+PRIORITY_MARK: Final = 0x5600
 PRIORITY_ARP: Final = 0x5601
 PRIORITY_SOLICITATION: Final = 0x5602
 PRIORITY_OTHER_ND: Final = 0x5603
@@ -69,6 +73,7 @@ PRIORITY_IPV6: Final = 0x5605
 PRIORITY_DROP: Final = 0x560F
 OUR_PRIORITIES: Final = range(0x5600, 0x5610)
 EVERY_PRIORITY: Final = (
+    (PRIORITY_MARK, _ETH_P_IPV6),
     (PRIORITY_ARP, _ETH_P_ARP),
     (PRIORITY_SOLICITATION, _ETH_P_IPV6),
     (PRIORITY_OTHER_ND, _ETH_P_IPV6),
@@ -78,6 +83,7 @@ EVERY_PRIORITY: Final = (
 )
 """(priority, protocol) of every group of filters that a port can have."""
 
+TC_ACT_UNSPEC: Final = -1
 TC_ACT_OK: Final = 0
 TC_ACT_SHOT: Final = 2
 
@@ -188,9 +194,16 @@ def make_clsact(index: int) -> bytes:
     return message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_EXCL, body, text(TCA_KIND, "clsact"))
 
 
-def closed(index: int) -> list[bytes]:
-    """Requests that let nothing in by the port: what it gets before it is up for the first time."""
-    return [make_clsact(index), encode(Filter(PRIORITY_DROP, _ETH_P_ALL, 1, None, Action.DROP), index, None)]
+def closed(index: int, table: int) -> list[bytes]:
+    """Requests that let nothing in by the port, and mark what is let in later with the number of the VRF's table: what
+    a port gets before it is up for the first time. EEXIST of the first two is as good as success."""
+    mark = _flower(PRIORITY_MARK, _ETH_P_IPV6, 1, [], Action.PASS)
+    action = nest(1, text(1, "skbedit"), nest(2, attr(2, _parameters(TC_ACT_UNSPEC)), u32(5, table)))
+    return [
+        make_clsact(index),
+        encode(Filter(PRIORITY_DROP, _ETH_P_ALL, 1, None, Action.DROP), index, None),
+        _encode(mark, index, action),
+    ]
 
 
 def encode(one: Filter, index: int, responder: Responder | None) -> bytes:
@@ -203,6 +216,10 @@ def encode(one: Filter, index: int, responder: Responder | None) -> bytes:
     else:
         verdict = TC_ACT_SHOT if one.action is Action.DROP else TC_ACT_OK
         action = nest(1, text(1, "gact"), nest(2, attr(2, _parameters(verdict))))
+    return _encode(one, index, action)
+
+
+def _encode(one: Filter, index: int, action: bytes) -> bytes:
     if one.keys is None:
         kind, options = "matchall", nest(TCA_OPTIONS, nest(_MATCHALL_ACT, action))
     else:
@@ -258,7 +275,7 @@ def decode_drops(body: bytes) -> tuple[int, int] | None:
 def _decode(body: bytes) -> tuple[int, int, int, str, dict[int, bytes]] | None:
     _, _, handle, parent, info = _TCMSG.unpack_from(body)
     priority = info >> 16
-    if parent != INGRESS or priority not in OUR_PRIORITIES or handle == 0:
+    if parent != INGRESS or priority not in OUR_PRIORITIES or priority == PRIORITY_MARK or handle == 0:
         # Handle 0 is the head that the kernel lists before the filters of a priority.
         return None
     found = parse(body, _TCMSG.size)

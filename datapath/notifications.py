@@ -12,13 +12,14 @@ from typing import NamedTuple
 from datapath.attributes import number, parse
 from datapath.devices import AF_INET, AF_INET6
 from datapath.events import KernelEvent, ObjectChanged, ObjectRemoved
-from datapath.filters import OUR_PRIORITIES, RTM_DELTFILTER, RTM_NEWTFILTER
+from datapath.filters import OUR_PRIORITIES, PRIORITY_MARK, RTM_DELTFILTER, RTM_NEWTFILTER
 from datapath.socket_filter import (
     AF_MPLS,
     RTM_DELNEIGH,
     RTM_DELNEXTHOP,
     RTM_DELQDISC,
     RTM_DELROUTE,
+    RTM_DELRULE,
     RTM_NEWNEIGH,
     RTM_NEWNEXTHOP,
     RTM_NEWROUTE,
@@ -33,6 +34,7 @@ _TCMSG = struct.Struct("=BxxxiIII")
 _RTA_DST, _RTA_PRIORITY, _RTA_TABLE, _RTA_NH_ID = 1, 6, 15, 30
 _NDA_DST, _NDA_LLADDR, _NDA_PROTOCOL = 1, 2, 12
 _NHA_ID = 1
+_FRA_FWMARK, _FRA_L3MDEV, _FRA_PROTOCOL = 10, 19, 21
 _NUD_PERMANENT = 0x80
 _RTN_UNREACHABLE = 7
 
@@ -59,6 +61,8 @@ def decode(kind: int, body: bytes, names: Names) -> list[KernelEvent]:
         return _neighbour(kind, body, names)
     if kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP):
         return _next_hop(kind, body, names)
+    if kind == RTM_DELRULE:
+        return _rule(body, names)
     if kind in (RTM_NEWTFILTER, RTM_DELTFILTER, RTM_DELQDISC):
         return _filter(kind, body, names)
     return []
@@ -84,6 +88,15 @@ def _route(kind: int, body: bytes, names: Names) -> list[KernelEvent]:
         return []
     key = (table, Prefix(found.get(_RTA_DST, bytes(4 if family == AF_INET else 16)), length))
     return [ObjectRemoved(Kind.VRF_ROUTE, key) if removed else ObjectChanged(Kind.VRF_ROUTE, key)]
+
+
+def _rule(body: bytes, names: Names) -> list[KernelEvent]:
+    """A rule was deleted: the one that all VRFs need, or the one by mark of one."""
+    found = parse(body, _RTMSG.size)
+    if number(found.get(_FRA_L3MDEV)) == 1:
+        return [ObjectChanged(Kind.VRF, "*")]
+    vrf = names.vrf(number(found.get(_FRA_FWMARK))) if number(found.get(_FRA_PROTOCOL)) == PROTOCOL else None
+    return [] if vrf is None else [ObjectChanged(Kind.VRF, vrf)]
 
 
 def _neighbour(kind: int, body: bytes, names: Names) -> list[KernelEvent]:
@@ -114,4 +127,8 @@ def _filter(kind: int, body: bytes, names: Names) -> list[KernelEvent]:
         return []
     if kind == RTM_NEWTFILTER:
         return [ObjectChanged(Kind.ANTI_SPOOFING, device)]
-    return [ObjectRemoved(Kind.ANTI_SPOOFING, device)]
+    events: list[KernelEvent] = [ObjectRemoved(Kind.ANTI_SPOOFING, device)]
+    if kind == RTM_DELQDISC or info >> 16 == PRIORITY_MARK:
+        # What belongs to the port itself can't be seen in its value.
+        events.insert(0, ObjectRemoved(Kind.PORT, device))
+    return events

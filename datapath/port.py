@@ -37,6 +37,7 @@ from datapath.guest import configure, peer
 from datapath.namespaces import open_namespace
 from datapath.port_alias import Claim, details_of
 from datapath.values import VRRP_MAC, Key, Kind, Port, PortKind, Value
+from datapath.vrf import table_of
 
 RTM_SETNEIGHTBL = 67
 _NDTA_NAME = 1
@@ -101,10 +102,11 @@ class PortDriver:
     def _put(self, port: Port) -> Outcome:
         if not port.name or len(port.name.encode()) > _NAME_MAX or "/" in port.name or any(map(str.isspace, port.name)):
             return Failure(errno.EINVAL, f"{port.name!r} can't be the name of an interface")
-        vrf = self._devices.indices([port.vrf]).get(port.vrf)
+        present = self._devices.get([port.vrf, port.name])
+        vrf = present.get(port.vrf)
         if vrf is None:
             return Failure(errno.ENODEV, f"there is no VRF device {port.vrf}")
-        device = self._devices.get([port.name]).get(port.name)
+        device = present.get(port.name)
         claim = None if device is None else port_alias.read(device)
         namespace = -1
         try:
@@ -113,7 +115,7 @@ class PortDriver:
                     return Failure(errno.EINVAL, "a veth port needs a namespace")
                 namespace = open_namespace(port.netns)
             if device is not None:
-                refusal = _refusal(port, device, claim, vrf)
+                refusal = _refusal(port, device, claim, vrf.ifindex)
                 if refusal is not None:
                     return refusal
                 if _must_be_made_anew(port, device, claim):
@@ -158,16 +160,16 @@ class PortDriver:
         self._devices.remember(device)
         return device
 
-    def _set(self, port: Port, device: Device, vrf: int, adopted: bool) -> Outcome:
+    def _set(self, port: Port, device: Device, vrf: Device, adopted: bool) -> Outcome:
         """Everything on the host's side, in one system call."""
         index = device.ifindex
         alias = port_alias.write(port, adopted)
         attributes = [attr(IFLA_IFALIAS, alias.encode()), inet_settings(SETTINGS)]
         if device.mac != VRRP_MAC:
             attributes.append(attr(IFLA_ADDRESS, VRRP_MAC))
-        if device.master != vrf:
-            attributes.append(u32(IFLA_MASTER, vrf))
-        shut = filters.closed(index)
+        if device.master != vrf.ifindex:
+            attributes.append(u32(IFLA_MASTER, vrf.ifindex))
+        shut = filters.closed(index, table_of(vrf))
         requests = [
             *shut,
             set_device(port.name, *attributes),

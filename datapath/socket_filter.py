@@ -20,6 +20,7 @@ RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
+RTM_DELRULE: Final = 33
 RTM_DELQDISC: Final = 37
 RTM_NEWNETCONF: Final = 80
 RTM_NEWNEXTHOP: Final = 104
@@ -71,6 +72,7 @@ def monitor_filter(own_ports: Sequence[int]) -> bytes:
                 *((_JUMP_EQUAL, _h(kind), "next hop", None) for kind in (RTM_NEWNEXTHOP, RTM_DELNEXTHOP)),
                 *((_JUMP_EQUAL, _h(kind), "neighbour", None) for kind in (RTM_NEWNEIGH, RTM_DELNEIGH)),
                 *((_JUMP_EQUAL, _h(kind), "filter", None) for kind in (RTM_NEWTFILTER, RTM_DELTFILTER)),
+                (_JUMP_EQUAL, _h(RTM_DELRULE), "accept", None),
                 (_JUMP_EQUAL, _h(RTM_DELQDISC), "qdisc", "drop"),
             ],
             # Bridges send RTM_NEWLINK of their own family.

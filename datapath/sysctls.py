@@ -48,6 +48,7 @@ def host_settings(labels: int) -> tuple[Setting, ...]:
         Setting("net/ipv6/conf/all/forwarding", 1, "VMs are reached by routing"),
         Setting("net/ipv4/fib_multipath_hash_policy", 1, "flows of one VM spread over equal paths"),
         Setting("net/ipv6/fib_multipath_hash_policy", 1, "flows of one VM spread over equal paths"),
+        Setting("net/ipv6/fwmark_reflect", 1, "ICMPv6 'packet too big' finds its way back into the VRF"),
         Setting("net/mpls/platform_labels", labels, "size of the label table"),
     )
 
