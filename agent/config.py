@@ -75,8 +75,13 @@ class DatapathSection:
     label_quarantine: float = option(
         300.0, check=_positive, help="rest of a freed label; more than stale_time here and at the gateways together"
     )
+    underlay_mtu: int | None = option(
+        None, help="largest packet that the underlay carries; default: MTU of the device with the underlay address"
+    )
 
     def __post_init__(self) -> None:
+        if self.underlay_mtu is not None and not 576 <= self.underlay_mtu <= 65535:
+            raise ValueError("underlay_mtu must be from 576 to 65535")
         if not self.encapsulations:
             raise ValueError("encapsulations must not be empty")
         if self.label_base + self.label_count - 1 > LABEL_MAX:

@@ -29,8 +29,10 @@ from vpn.prefix import Prefix
 LOCAL_KINDS = (Kind.TUNNEL, Kind.VRF, Kind.PORT, Kind.ANTI_SPOOFING, Kind.MPLS_ROUTE)
 """Kinds that are planned from the attachments alone: complete as soon as the state is loaded."""
 
-DEFAULT_MTU = 1472
-"""Of an underlay that carries 1500 bytes: less IPv4 20, GRE 4, one label 4 (RFC 4023)."""
+OVERHEAD = 28
+"""Bytes around a VM's packet on the underlay: IPv4 20, GRE 4, one label 4 (RFC 4023)."""
+DEFAULT_MTU = 1500 - OVERHEAD
+"""Largest packet of a VM over an underlay that carries 1500 bytes."""
 
 MakeSession = Callable[[Peer, GatewaySection], Transport]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import AgentConfig, GatewaySection
-from agent.hostagent import DEFAULT_MTU, HostAgent
+from agent.hostagent import DEFAULT_MTU, OVERHEAD, HostAgent
 from agent.methods import Methods
 from agent.peer import Peer
 from agent.session import Session, SessionSettings, tls_context
@@ -195,6 +195,8 @@ async def _serve(loaded: Loaded[AgentConfig], store: Store) -> None:
         mtu = kernel.overlay_mtu()
         if mtu is None:
             log.warning("no device has the underlay address %s", config.host.address)
+        if config.datapath.underlay_mtu is not None:
+            mtu = config.datapath.underlay_mtu - OVERHEAD
         await Daemon(loaded, store, kernel.drivers, kernel.monitor, mtu=mtu or DEFAULT_MTU).run()
     finally:
         kernel.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,7 +18,7 @@ TAP: dict[str, object] = {"name": "web-1", "vpn": "blue", "addresses": ["10.1.1.
 VETH: dict[str, object] = {"name": "db", "vpn": "blue", "addresses": ["10.1.1.2", "fd00::2"], "netns": "db"}
 
 
-def attach(base: dict[str, object] = TAP, **changes: object) -> Attachment:
+def attach(base: Mapping[str, object] = TAP, **changes: object) -> Attachment:
     return parse_attach({**base, **changes}, "hv1")
 
 
@@ -105,7 +107,7 @@ def test_traffic_is_handed_to_the_address_itself_or_to_the_first_of_its_family()
 )
 def test_refused(changes: dict[str, object], why: str) -> None:
     with pytest.raises(OperatorError) as caught:
-        attach(**changes)
+        attach(TAP, **changes)
     assert why in str(caught.value)
     assert caught.value.code is ExitCode.USAGE
 
