@@ -10,6 +10,8 @@ from xmpp.jid import Jid
 from xmpp.scram import ScramKeys
 from xmpp.stanza import Stanza
 
+_SECRET_OCTETS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class StreamConfig:
@@ -17,7 +19,7 @@ class StreamConfig:
 
     domain: the domain served, in prepared form; random: source of unpredictable bytes (secrets.token_bytes);
     scram_keys: keys of a user name (prepared localpart), None for an unknown one, or None when SCRAM isn't offered;
-    scram_secret: secret of this process that makes an unknown user look like a known one.
+    scram_secret: secret of this process (16 bytes or more) that makes an unknown user look like a known one.
     hold_time: silence after which the peer is held for dead; it is pinged after a third of it. 0: never.
     """
 
@@ -31,6 +33,10 @@ class StreamConfig:
     stanza_max: int = 1024 * 1024
     stanza_max_unauthenticated: int = 10 * 1024
     sasl_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if self.scram_keys is not None and len(self.scram_secret) < _SECRET_OCTETS:
+            raise ValueError(f"scram_secret needs at least {_SECRET_OCTETS} bytes")
 
 
 @dataclass(frozen=True, slots=True)

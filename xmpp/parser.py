@@ -86,6 +86,12 @@ class StreamParser:
         self._fed = 0
         self._stanza_start = 0
 
+    def close(self) -> None:
+        """No more will be parsed: break the cycles (expat's handlers, an error's traceback), so that all is freed."""
+        del self._expat
+        self._error = None
+        self._framer = Framer()
+
     @property
     def pending(self) -> int:
         """Bytes received and not yet parsed."""

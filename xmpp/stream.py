@@ -449,4 +449,5 @@ class ServerStream:
     def _finish(self, condition: StreamCondition | None, text: str, *, by_peer: bool) -> None:
         self._life = _Life.CLOSED
         self._wait = None
+        self._parser.close()
         self._events.append(StreamClosed(condition, text, by_peer))

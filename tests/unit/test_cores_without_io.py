@@ -20,12 +20,13 @@ FORBIDDEN = {
     "datetime",
     "secrets",
 }
-# Pure parts of the datapath; the rest of the folder talks to the kernel.
-DATAPATH = ("values", "tracker", "driver")
-CORES = sorted(
-    [*(ROOT / "xmpp").glob("*.py"), *(ROOT / "vpn").glob("*.py")]
-    + [path for name in DATAPATH if (path := ROOT / "datapath" / f"{name}.py").exists()]
+# Pure parts of folders whose rest talks to the kernel, the network or a disk.
+PURE = (
+    *(f"datapath/{name}.py" for name in ("driver", "losses", "reconciler", "relations", "retry", "status", "tracker")),
+    "datapath/values.py",
+    "agent/planner.py",
 )
+CORES = sorted([*(ROOT / "xmpp").glob("*.py"), *(ROOT / "vpn").glob("*.py"), *(ROOT / name for name in PURE)])
 # Text forms of addresses and the numbers of address families: pure functions and constants that live in that module.
 TEXT_FORMS = {"inet_ntop", "inet_pton", "AF_INET", "AF_INET6"}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from itertools import pairwise
 
 import pytest
@@ -381,6 +383,25 @@ def test_the_peer_reports_an_error() -> None:
     )
     assert peer.send(error + END) == END
     assert peer.end == StreamClosed(StreamCondition.SYSTEM_SHUTDOWN, "bye", True)
+
+
+@pytest.mark.parametrize("last", [END, b"<a></b>", b""])
+def test_a_closed_stream_is_freed_without_the_garbage_collector(last: bytes) -> None:
+    peer = Peer().login()
+    peer.send(last)
+    peer.stream.receive_eof(peer.now)
+    parser = weakref.ref(peer.stream._parser)
+    gc.disable()
+    try:
+        del peer
+        assert parser() is None
+    finally:
+        gc.enable()
+
+
+def test_a_weak_secret_is_refused() -> None:
+    with pytest.raises(ValueError, match="scram_secret"):
+        Peer(scram_secret=b"short")
 
 
 def test_too_much_sent_ahead_of_the_shells_answer() -> None:
