@@ -230,8 +230,12 @@ class Reconciler:
 
     def next_deadline(self) -> float | None:
         """When step() has something to do again by itself, in seconds of `now`; None before the first step."""
-        times = [layer.dump_due for layer in self._layers]
-        times += [self._retries.next_time(), self._next_resync]
+        times = [self._retries.next_time(), self._next_resync]
+        for layer in self._layers:
+            times.append(layer.dump_due)
+            if not layer.in_sync:
+                # Those above wait for this one.
+                break
         return min((time for time in times if time is not None), default=None)
 
     def _dump_one(self, now: float) -> bool:
