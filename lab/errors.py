@@ -13,3 +13,5 @@ class LabError(Exception):
         super().__init__(message)
         self.hint = hint
         self.log = log
+        if log:
+            self.add_note(log)  # shown by pytest and in a traceback
