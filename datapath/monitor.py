@@ -62,6 +62,10 @@ class KernelMonitor:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         self._start_over()
 
+    def limit_buffer(self, size: int) -> None:
+        """Let the kernel keep no more than `size` octets of notifications; for tests of what happens then."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
     def close(self) -> None:
         """Close the socket."""
         self._socket.close()

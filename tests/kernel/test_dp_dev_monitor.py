@@ -1,0 +1,201 @@
+"""The event monitor: what others do is told, what we do ourselves and what concerns nobody is not."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from datapath.driver import Operation, Verb
+from datapath.events import (
+    KernelEvent,
+    LinkChanged,
+    LinkDown,
+    LinkGone,
+    ObjectChanged,
+    ObjectRemoved,
+    Overrun,
+)
+from datapath.values import Kind, MplsRoute, Neighbour, NextHop, NextHopGroup, VrfRoute
+from lab.guest import open_tap
+from lab.wait import wait_until
+from tests.kernel.dp_dev_support import BLUE, FILTERS, MAC, RED, TAP, TUNNEL, Host, host
+from vpn.prefix import Prefix, parse_address
+
+VM = parse_address("10.1.1.1")
+REMOTE = parse_address("192.0.2.12")
+VM_NEIGHBOUR = Neighbour("tap0", VM, MAC)
+MPLS = MplsRoute(1004, "tap0", VM)
+REMOTE_NEIGHBOUR = Neighbour("vw-gre", REMOTE, REMOTE)
+HOP = NextHop("vw-gre", REMOTE, (1004,))
+HOP_TWO = NextHop("vw-gre", REMOTE, (1005,))
+GROUP = NextHopGroup((HOP, HOP_TWO))
+ROUTE = VrfRoute(10001, Prefix.parse("10.1.1.2"), HOP)
+GROUP_ROUTE = VrfRoute(10001, Prefix.parse("10.1.1.3"), GROUP)
+
+
+@pytest.fixture
+def hv() -> Iterator[Host]:
+    with host() as opened:
+        tap = -1
+        try:
+            opened.make(TUNNEL, BLUE, RED, TAP)
+            # With carrier, as a VM that runs.
+            tap = open_tap("tap0", opened.namespace)
+            opened.make(FILTERS, VM_NEIGHBOUR, REMOTE_NEIGHBOUR, MPLS, HOP, HOP_TWO, GROUP, ROUTE, GROUP_ROUTE)
+            opened.kernel.monitor.drain()
+            yield opened
+        finally:
+            if tap >= 0:
+                os.close(tap)
+
+
+def readable(hv: Host) -> bool:
+    return bool(select.select([hv.kernel.monitor.fileno()], [], [], 0)[0])
+
+
+def events(hv: Host, expected: KernelEvent) -> list[KernelEvent]:
+    """Everything told until the expected event is."""
+    told: list[KernelEvent] = []
+
+    def there() -> bool:
+        told.extend(hv.kernel.monitor.drain())
+        return expected in told
+
+    wait_until(there, 5, f"{expected}", detail=lambda: repr(told))
+    return told
+
+
+TABLE = "table 10001"
+CHANGES: list[tuple[str, KernelEvent]] = [
+    ("ip link set tap0 nomaster", ObjectChanged(Kind.PORT, "tap0")),
+    ("ip link set tap0 master vw-red", ObjectChanged(Kind.PORT, "tap0")),
+    ("ip link set tap0 address 02:00:00:00:00:77", ObjectChanged(Kind.PORT, "tap0")),
+    ("ip link set tap0 alias other", ObjectChanged(Kind.PORT, "tap0")),
+    ("ip link set tap0 down", LinkDown("tap0")),
+    ("ip link delete tap0", LinkGone("tap0")),
+    ("ip link set vw-gre down", LinkDown("vw-gre")),
+    ("ip link delete vw-blue", LinkGone("vw-blue")),
+    ("ip link set vw-blue alias other", ObjectChanged(Kind.VRF, "vw-blue")),
+    (f"ip route delete unreachable default {TABLE}", ObjectChanged(Kind.VRF, "vw-blue")),
+    (f"ip -6 route delete unreachable default {TABLE}", ObjectChanged(Kind.VRF, "vw-blue")),
+    ("ip rule delete pref 1000", ObjectChanged(Kind.VRF, "*")),
+    ("ip -6 rule delete pref 1001 fwmark 10001", ObjectChanged(Kind.VRF, "vw-blue")),
+    ("sysctl -w net.ipv4.conf.vw-blue.rp_filter=1", ObjectChanged(Kind.VRF, "vw-blue")),
+    ("sysctl -w net.ipv4.ip_forward=0", ObjectChanged(Kind.TUNNEL, "vw-gre")),
+    (f"ip route delete 10.1.1.2 {TABLE}", ObjectRemoved(Kind.VRF_ROUTE, ROUTE.key)),
+    (f"ip route replace 10.1.1.2 dev vw-gre {TABLE}", ObjectRemoved(Kind.VRF_ROUTE, ROUTE.key)),
+    (f"ip route delete 10.1.1.3 {TABLE}", ObjectRemoved(Kind.VRF_ROUTE, GROUP_ROUTE.key)),
+    ("ip -f mpls route delete 1004", ObjectRemoved(Kind.MPLS_ROUTE, 1004)),
+    ("ip -f mpls route replace 1004 dev vw-gre", ObjectRemoved(Kind.MPLS_ROUTE, 1004)),
+    ("ip neighbour delete 192.0.2.12 dev vw-gre", ObjectRemoved(Kind.NEIGHBOUR, REMOTE_NEIGHBOUR.key)),
+    (
+        "ip neighbour replace 10.1.1.1 dev tap0 lladdr 02:00:00:00:00:55",
+        ObjectChanged(Kind.NEIGHBOUR, VM_NEIGHBOUR.key, VM_NEIGHBOUR._replace(lladdr=bytes.fromhex("020000000055"))),
+    ),
+    ("ip nexthop flush proto 108", ObjectRemoved(Kind.NEXT_HOP, HOP)),
+    ("ip nexthop flush groups proto 108", ObjectRemoved(Kind.NEXT_HOP_GROUP, GROUP)),
+    ("tc qdisc delete dev tap0 clsact", ObjectRemoved(Kind.ANTI_SPOOFING, "tap0")),
+    ("tc filter delete dev tap0 ingress", ObjectRemoved(Kind.ANTI_SPOOFING, "tap0")),
+    ("tc filter delete dev tap0 ingress priority 22016", ObjectRemoved(Kind.PORT, "tap0")),
+    (
+        "tc filter add dev tap0 ingress priority 22020 protocol ip flower src_ip 10.9.9.9 action pass",
+        ObjectChanged(Kind.ANTI_SPOOFING, "tap0"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("command", "expected"), CHANGES, ids=[command for command, _ in CHANGES])
+def test_what_others_do_is_told(hv: Host, command: str, expected: KernelEvent) -> None:
+    hv.namespace.output(*command.split())
+    events(hv, expected)
+
+
+def test_what_we_do_ourselves_is_not_told(hv: Host) -> None:
+    hv.apply(Operation(Verb.REMOVE, GROUP_ROUTE), Operation(Verb.REMOVE, ROUTE))
+    hv.remove(GROUP)
+    hv.remove(HOP)
+    hv.remove(MPLS)
+    hv.remove(VM_NEIGHBOUR)
+    hv.remove(FILTERS)
+    hv.make(FILTERS, VM_NEIGHBOUR, MPLS, HOP, GROUP, ROUTE, GROUP_ROUTE)
+    # Who deleted a neighbour is the one thing that the kernel doesn't tell; to doubt it costs nothing.
+    assert set(hv.kernel.monitor.drain()) <= {ObjectRemoved(Kind.NEIGHBOUR, VM_NEIGHBOUR.key)}
+
+
+def test_device_of_ours_is_told_as_new_and_no_more(hv: Host) -> None:
+    hv.make(type(BLUE)("vw-green", 10003, "green"))
+    told = hv.kernel.monitor.drain()
+    assert set(told) <= {LinkChanged("vw-green")}
+
+
+def test_what_concerns_nobody_wakes_nobody(hv: Host) -> None:
+    hv.namespace.ip(
+        "link add d0 type dummy",
+        "link set d0 up",
+        "link set lo up",
+    )
+    wait_until(lambda: not hv.kernel.monitor.drain(), 5, "silence")
+    hv.namespace.ip(
+        *(f"route add 198.51.{n >> 8}.{n & 255} dev d0" for n in range(1000)),
+        *(f"route add 198.51.{n >> 8}.{n & 255} dev d0 table 99" for n in range(1000)),
+        "route add fd00:5::/64 dev d0",
+        "neighbour add 198.51.100.9 lladdr 02:00:00:00:00:09 dev d0",
+        "neighbour add 10.1.1.9 lladdr 02:00:00:00:00:09 dev tap0",
+        "nexthop add id 5 dev d0",
+        "nexthop delete id 5",
+    )
+    hv.namespace.output("tc", "qdisc", "add", "dev", "d0", "clsact")
+    for device in ("d0", "tap0"):
+        foreign = f"tc filter add dev {device} ingress priority 5 protocol ip flower action pass"
+        hv.namespace.output(*foreign.split())
+    assert not readable(hv)
+
+
+def test_carrier_comes_and_goes(hv: Host) -> None:
+    hv.make(RED)
+    other = type(TAP)("tap1", TAP.port_kind, "vw-blue", "web-9", guest_mac=MAC)
+    hv.make(other)
+    hv.kernel.monitor.drain()
+    tap = open_tap("tap1", hv.namespace)
+    events(hv, LinkChanged("tap1"))
+    os.close(tap)
+    events(hv, LinkDown("tap1"))
+
+
+def test_next_hops_of_a_device_without_carrier_are_gone(hv: Host) -> None:
+    other = type(TAP)("tap1", TAP.port_kind, "vw-blue", "web-9", guest_mac=MAC)
+    hv.make(other)
+    hop = NextHop("tap1", parse_address("10.1.1.9"))
+    assert hv.put(hop) is not None
+    tap = open_tap("tap1", hv.namespace)
+    hv.make(hop)
+    os.close(tap)
+    events(hv, LinkDown("tap1"))
+    wait_until(lambda: hop not in hv.dump(Kind.NEXT_HOP), 5, "the kernel to drop the next hop")
+
+
+def test_a_renamed_device_is_gone_and_new(hv: Host) -> None:
+    hv.namespace.ip("link set tap0 down")
+    hv.kernel.monitor.drain()
+    hv.namespace.ip("link set tap0 name tap7")
+    told = events(hv, LinkGone("tap0"))
+    assert LinkChanged("tap7") in told
+
+
+def test_lost_notifications_are_told(hv: Host) -> None:
+    hv.kernel.monitor.limit_buffer(4096)
+    hv.namespace.ip(*(f"link add d{n} type dummy" for n in range(40)))
+    assert hv.kernel.monitor.drain() == [Overrun()]
+    hv.namespace.ip("link set tap0 nomaster")
+    events(hv, ObjectChanged(Kind.PORT, "tap0"))
+
+
+def test_what_was_damaged_before_we_came_is_not_told_again(hv: Host) -> None:
+    hv.namespace.ip("link set tap0 nomaster")
+    with Host(hv.namespace) as fresh:
+        Path("/proc/sys/net/ipv4/conf/tap0/proxy_arp").write_text("1")
+        assert fresh.kernel.monitor.drain() == []
