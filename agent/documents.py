@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterable
 
@@ -13,7 +14,7 @@ from agent.ports import refusal_hint
 from agent.routes import GatewayId
 from agent.session import SessionState
 from agent.signaling import Refusal
-from datapath.status import State, Status
+from datapath.status import Change, State, Status
 from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
 from runtime.errors import ExitCode, OperatorError
 from vpn import path as signalled
@@ -146,7 +147,23 @@ class Documents:
         if planned is None:
             ignored = resolve(self._agent.host, prefix, path, self._agent.planner.by_label).ignored
             return "unusable", "; ".join(entry.reason for entry in ignored)
+        if any(self._dormant(member) for member in _members(planned.via)):
+            return "pending", "the port has no carrier: its VM isn't running"
         return _shown(self._agent.datapath.status(Kind.VRF_ROUTE, planned.key))
+
+    def _dormant(self, next_hop: NextHop) -> bool:
+        """Whether a VM's next hop can't be made because nobody is at the other end of its port: Linux has no next hops
+        on devices without carrier. It is made as soon as the carrier comes; until then nothing is wrong."""
+        if next_hop.device == self._agent.host.tunnel:
+            return False
+        return self._agent.datapath.status(Kind.NEXT_HOP, next_hop).errno == errno.ENETDOWN
+
+    def _expected(self, failure: Change) -> bool:
+        """Whether a failure comes from a VM that isn't running."""
+        desired = self._agent.datapath.reconciler.desired(failure.kind).get(failure.key)
+        if isinstance(desired, VrfRoute):
+            desired = desired.via
+        return isinstance(desired, NextHop | NextHopGroup) and any(map(self._dormant, _members(desired)))
 
     def _next_hop(self, next_hop: signalled.NextHop, prefix: Prefix) -> Document:
         local = next_hop.address == self._agent.host.address
@@ -271,6 +288,8 @@ class Documents:
         states = [agent.ports.state(entry)[0] for entry in attached]
         problems = list(self._problems())
         figures = agent.datapath.reconciler.figures()
+        failures = agent.datapath.reconciler.failures()
+        dormant = sum(map(self._expected, failures))
         return {
             "state": "degraded" if problems else "ok",
             "host": agent.config.host.name,
@@ -284,8 +303,9 @@ class Documents:
             "labels_resting": agent.inventory.labels.resting,
             "recovered": agent.tables.complete,
             "objects": {f.kind.name.lower(): f"{f.kernel}/{f.wanted}" for f in figures},
-            "pending": sum(f.pending for f in figures),
-            "failed": sum(f.failed for f in figures),
+            "pending": sum(f.pending for f in figures) - dormant,
+            "failed": len(failures) - dormant,
+            "without_carrier": dormant,
             "repaired": sum(f.repaired for f in figures),
             "problems": problems[:_SHOWN_PROBLEMS],
         }
@@ -308,6 +328,8 @@ class Documents:
             if figure.dump_error:
                 yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")
         for failure in agent.datapath.reconciler.failures():
+            if self._expected(failure):
+                continue
             what = f"kernel: {failure.kind.name.lower()} {_key(failure.key)}"
             yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
 
@@ -349,10 +371,13 @@ def _shown_hop(next_hop: signalled.NextHop) -> str:
     return f"{format_address(next_hop.address)} label {next_hop.label}"
 
 
+def _members(via: NextHop | NextHopGroup) -> tuple[NextHop, ...]:
+    return via.members if isinstance(via, NextHopGroup) else (via,)
+
+
 def _via(via: NextHop | NextHopGroup, tunnel: str) -> Document:
-    members = via.members if isinstance(via, NextHopGroup) else (via,)
     hops: list[Document] = []
-    for member in members:
+    for member in _members(via):
         remote = member.device == tunnel
         gateway = member.gateway[-4:] if remote else member.gateway
         hops.append(

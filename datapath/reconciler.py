@@ -133,7 +133,8 @@ class Reconciler:
         wanted = key in tracker.desired
         trouble = self._retries.of(kind).get(key)
         if trouble is not None:
-            return Status(State.FAILED, wanted, trouble.failure.text, trouble.attempts, trouble.next_retry)
+            failure = trouble.failure
+            return Status(State.FAILED, wanted, failure.text, trouble.attempts, trouble.next_retry, failure.errno)
         if wanted:
             return Status(State.PROGRAMMED if tracker.is_right(key) else State.PENDING, True)
         return Status(State.PENDING if key in tracker.other else State.ABSENT, False)

@@ -26,7 +26,8 @@ class Status:
     """State of one object.
 
     wanted: whether the desired state has it. error: text for an operator, "" unless FAILED. attempts: tries that failed
-    in a row. next_retry: time of the next try in seconds of the reconciler's clock; None unless FAILED.
+    in a row. next_retry: time of the next try in seconds of the reconciler's clock; None unless FAILED. errno: of the
+    last try, 0 unless FAILED.
     """
 
     state: State
@@ -34,6 +35,7 @@ class Status:
     error: str = ""
     attempts: int = 0
     next_retry: float | None = None
+    errno: int = 0
 
     @property
     def settled(self) -> bool:

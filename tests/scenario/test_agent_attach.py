@@ -245,3 +245,29 @@ def test_a_third_party_deletes_what_is_ours() -> None:
         await until(lambda: len(one.kernel.objects[Kind.MPLS_ROUTE]) == 1, "and delivers")
 
     play(scenario)
+
+
+def test_a_vm_that_is_not_running_is_no_problem() -> None:
+    """Linux refuses next hops on a device without carrier: the route back to the VM waits, all else is well."""
+
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        one = await world.host(1, gateway)
+        down = NextHop("tap-web", parse_address("10.1.1.1"))
+        one.kernel.fail(errno.ENETDOWN, kind=Kind.NEXT_HOP, key=down, times=-1)
+        await one.attach("web", "blue", "10.1.1.1")
+        daemon = one.daemon
+        assert daemon is not None
+        await until(lambda: bool(daemon.datapath.status(Kind.NEXT_HOP, down).error), "the kernel refuses")
+        routes = await one.call("route.list")
+        assert isinstance(routes["items"], list)
+        assert routes["items"][0]["state"] == "pending"
+        assert "carrier" in routes["items"][0]["error"]
+        status = await one.call("status")
+        assert (status["state"], status["failed"], status["problems"]) == ("ok", 0, [])
+        one.kernel.heal()
+        one.kernel.set_link("tap-web", False)
+        one.kernel.set_link("tap-web", True)
+        await one.has_route("blue", "10.1.1.1/32")
+
+    play(scenario)
