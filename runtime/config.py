@@ -125,7 +125,7 @@ def load(
     values of flags by dotted key, None is ignored. Raises OperatorError with file and line.
     """
     main = DIRECTORY / f"{program}.toml" if path is None else Path(path).absolute()
-    root = _Table({}, _Origin(str(main)))
+    root = _Table({}, _Origin(str(main) if main.exists() else f"{main} (no such file)"))
     files = []
     for file in (main, *sorted(main.with_name(main.name + ".d").glob("*.toml"))):
         if file == main and path is None and not file.exists():

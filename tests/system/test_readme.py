@@ -107,6 +107,8 @@ def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Pa
         (tmp_path / f"{name}.toml").write_text(block(start))
         assert machine.shell(f"vrfwire-{name} --config {name}.toml --check") == "configuration ok\n"
     with machine.daemon("vrfwire-gateway", "gateway"), machine.daemon("vrfwire-agent", "agent"):
+        findings = json.loads(machine.shell("vrfwire doctor --json"))["items"]
+        assert [row for row in findings if row["state"] == "failed"] == []
         machine.shell(block("vrfwire port attach web-1").replace("vrfwire status", ""))
         try:
             pings = machine.shell(block("ip netns add web-2"))

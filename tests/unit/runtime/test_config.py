@@ -230,6 +230,8 @@ def test_the_standard_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.Mon
     environ = {"VRFWIRE_HOST_NAME": "hv1", "VRFWIRE_HOST_ADDRESS": "192.0.2.7"}
     loaded = load(Schema, program="agent", environ=environ)
     assert (loaded.value.host.name, loaded.files) == ("hv1", ())
+    with pytest.raises(OperatorError, match=r"agent.toml \(no such file\): host.name is missing"):
+        load(Schema, program="agent", environ={})
 
 
 def test_an_override_must_be_in_the_schema(tmp_path: Path) -> None:
