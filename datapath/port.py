@@ -255,6 +255,8 @@ def _explain(port: Port, error: OSError) -> Failure:
     code = error.errno or errno.EIO
     if error.filename == tap.TUN_DEVICE:
         return Failure(code, f"{tap.TUN_DEVICE}: {error.strerror} (module tun)")
+    if code == errno.EPERM and port.port_kind is PortKind.VETH:
+        return Failure(code, f"namespace {port.netns}: {error.strerror} (it takes CAP_SYS_ADMIN to enter one)")
     if error.filename is not None:
         return Failure(code, f"namespace {port.netns}: {error.strerror}")
     return Failure(code, f"port {port.name}: {error.strerror or error}")
