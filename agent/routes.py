@@ -227,7 +227,7 @@ class RouteTables:
         one has, and the others of the network had time to find it again."""
         latest = self._start
         for vpn in self._vpns.values():
-            if not vpn.initial:
+            if not vpn.initial or not vpn.feeds:
                 continue
             ended = []
             for feed in vpn.feeds.values():

@@ -165,6 +165,13 @@ def test_the_start_without_ports_is_over_at_once() -> None:
     assert made.complete
 
 
+def test_without_gateways_no_route_can_be_right() -> None:
+    made = RouteTables((), 0.0)
+    made.join("blue", 0.0, initial=True)
+    made.handle_timer(0.0)
+    assert made.complete
+
+
 def test_a_refused_subscription_owes_nothing() -> None:
     made = tables()
     made.session_started(ONE, 0.0)
