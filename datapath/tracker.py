@@ -51,7 +51,7 @@ class DeltaTracker:
         self.aside: dict[Key, int] = {}
         self.strays: dict[Key, None] = {}
         self.doubtful: dict[Key, Value] = {}
-        """What the kernel held before an event that may have taken it away; keys of updates or aside."""
+        """What the kernel held before an event that may have taken it away, until it is put or deleted again."""
         self.outstanding: dict[int, int] = {}
         """How many pending changes each revision asked for, lowest revision first."""
         self._sweeping = False
@@ -72,15 +72,15 @@ class DeltaTracker:
             del desired[key]
         elif want == value:
             return key in self.updates or key in self.aside
-        before = self.kernel_value(key)
+        before = None if key in self.doubtful else self.kernel_value(key)
         asked = self._forget_pending(key)
         desired[key] = value
-        if before == value:
+        if before is None or before == value:
             self.other.pop(key, None)
-            self.doubtful.pop(key, None)
-            return False
-        if before is not None:
+        else:
             self.other[key] = before
+        if before == value:
+            return False
         self._ask(self.updates, key, asked or revision)
         return True
 
@@ -94,7 +94,7 @@ class DeltaTracker:
                 self._ask(self.removals, key, revision)
             return key in self.other
         # What was lost perhaps may be there after all: deleting it again does no harm.
-        before = self.kernel_value(key) or self.doubtful.pop(key, None)
+        before = self.kernel_value(key) or self.doubtful.get(key)
         asked = self._forget_pending(key)
         del self.desired[key]
         if before is None:
@@ -179,14 +179,15 @@ class DeltaTracker:
         Unlike after kernel_remove() the driver is told what was there, so that it replaces instead of insisting on making
         a new object. Returns whether a right object became pending.
         """
-        if key not in self.desired:
-            return False
         before = self.kernel_value(key)
         if before is None:
             return False
+        self.doubtful[key] = before
+        if key not in self.desired:
+            # Deleting it does no harm if it is gone; wanting it again must not take it for there.
+            return False
         right = self.is_right(key)
         self.other.pop(key, None)
-        self.doubtful[key] = before
         if right:
             self._ask(self.updates, key, 0)
         return right

@@ -68,8 +68,8 @@ _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 
 
 class RawRoute(NamedTuple):
-    """A unicast route as the kernel tells it. next_hop: nexthop id, 0 when it goes by none. plain: no metrics, type of
-    service or other priority than METRIC."""
+    """A unicast route as the kernel tells it, of our METRIC and without type of service. next_hop: nexthop id, 0 when it goes
+    by none. plain: whether it has nothing but that (no metrics such as an MTU)."""
 
     protocol: int
     table: int
@@ -230,7 +230,8 @@ def decode_route_dump(buffer: bytes | bytearray, size: int, others: list[Message
 
 
 def decode_route(buffer: bytes | bytearray, found: Message) -> RawRoute | None:
-    """A RTM_NEWROUTE or RTM_DELROUTE message of any layout; None when it is no unicast IP route. Raises WireError."""
+    """A RTM_NEWROUTE or RTM_DELROUTE message of any layout; None when it can't be one of ours: no unicast IP route, or one of
+    another metric, type of service or source. Raises WireError."""
     if found.end - found.start < _RTMSG.size:
         raise WireError("route message too short")
     family, bits, source, tos, _, protocol, _, kind, _ = _RTMSG.unpack_from(buffer, found.start)
@@ -241,7 +242,9 @@ def decode_route(buffer: bytes | bytearray, found: Message) -> RawRoute | None:
     packed = have.get(RTA_DST, b"").ljust(size, b"\0")
     if len(packed) != size or bits > 8 * size:
         raise WireError(f"route to {len(packed)} bytes /{bits}")
-    plain = source == 0 and tos == 0 and RTA_METRICS not in have and number(have.get(RTA_PRIORITY)) == METRIC[size]
+    if source or tos or number(have.get(RTA_PRIORITY)) != METRIC[size]:
+        return None
+    plain = RTA_METRICS not in have
     return RawRoute(protocol, number(have.get(RTA_TABLE)), packed, bits, number(have.get(RTA_NH_ID)), plain)
 
 

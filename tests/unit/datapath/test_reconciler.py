@@ -55,7 +55,9 @@ class World:
 
     def writes(self, verb: Verb | None = None) -> list[tuple[Kind, object]]:
         """What reached the kernel since the last call."""
-        found = [(write.kind, write.key) for write in self.kernel.writes if verb in (None, write.verb)]
+        found: list[tuple[Kind, object]] = [
+            (write.kind, write.key) for write in self.kernel.writes if verb in (None, write.verb)
+        ]
         self.kernel.writes.clear()
         return found
 

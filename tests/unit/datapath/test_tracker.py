@@ -34,6 +34,9 @@ class TrackerModel(RuleBasedStateMachine):
     @rule(route=ROUTES)
     def put(self, route: MplsRoute) -> None:
         self.revision += 1
+        if route.key in self.tracker.doubtful and self.desired.get(route.key) != route:
+            # What may be gone is put again.
+            self.kernel.pop(route.key, None)
         self.desired[route.key] = route
         pending = self.tracker.put(route.key, route, self.revision)
         assert pending == (self.kernel.get(route.key) != route)
@@ -42,7 +45,7 @@ class TrackerModel(RuleBasedStateMachine):
     def remove(self, label: int) -> None:
         self.revision += 1
         self.desired.pop(label, None)
-        doubted = label in self.tracker.doubtful
+        doubted = label in self.tracker.doubtful and label not in self.kernel
         pending = self.tracker.remove(label, self.revision)
         if doubted:
             # It may be there after all, so that it is to be deleted.
@@ -117,9 +120,9 @@ class TrackerModel(RuleBasedStateMachine):
         assert unwanted == {*tracker.removals, *tracker.strays, *tracker.aside} - wrong
         if self.sweeping:
             assert not tracker.strays
-        sets = (tracker.updates, tracker.removals, tracker.aside, tracker.strays)
-        assert len({key for each in sets for key in each}) == sum(map(len, sets))
-        assert tracker.doubtful.keys() <= wrong
+        sets = [set(tracker.updates), set(tracker.removals), set(tracker.aside), set(tracker.strays)]
+        assert len(set().union(*sets)) == sum(len(each) for each in sets)
+        assert tracker.doubtful.keys() <= wrong | unwanted
 
     @invariant()
     def counts_revisions(self) -> None:
