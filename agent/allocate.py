@@ -86,6 +86,18 @@ class LabelPool:
             ExitCode.CONFLICT,
         )
 
+    def resting_of(self, owner: Owner) -> Quarantined | None:
+        """The label that rests for an owner, which allocate() would give it."""
+        label = self._resting.get(owner)
+        return None if label is None else self._quarantined[label]
+
+    def give_back(self, label: int, before: Quarantined | None) -> None:
+        """Undo allocate() of a label that nobody was told of. before: resting_of() the owner before it."""
+        self._used.discard(label)
+        if before is not None:
+            self._quarantined[label] = before
+            self._resting[before.owner] = label
+
     def release(self, label: int, owner: Owner, now: float) -> Quarantined:
         """Free a label: from now on it rests. Returns what is to be kept on disk."""
         self._used.discard(label)

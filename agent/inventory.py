@@ -24,6 +24,8 @@ class Accepted:
     new_vpn: bool
     forget: str | None = None
     """A VPN without attachments whose numbers the new one takes."""
+    rested: Quarantined | None = None
+    """The rest that ended for it."""
 
 
 class Inventory:
@@ -85,8 +87,10 @@ class Inventory:
         new = record is None
         if record is None:
             record, forget = self._number(attachment.vpn)
-        label = self._labels.allocate(Owner(attachment.name, attachment.vpn), now)
-        return Accepted(Attached(attachment, label), record, new, forget)
+        owner = Owner(attachment.name, attachment.vpn)
+        rested = self._labels.resting_of(owner)
+        label = self._labels.allocate(owner, now)
+        return Accepted(Attached(attachment, label), record, new, forget, rested)
 
     def commit(self, accepted: Accepted) -> None:
         """The attachment is durable."""
@@ -95,10 +99,9 @@ class Inventory:
         self._vpns[accepted.record.name] = accepted.record
         self._add(accepted.attached)
 
-    def abandon(self, accepted: Accepted, now: float) -> None:
+    def abandon(self, accepted: Accepted) -> None:
         """It could not be made durable."""
-        attachment = accepted.attached.attachment
-        self._labels.release(accepted.attached.label, Owner(attachment.name, attachment.vpn), now)
+        self._labels.give_back(accepted.attached.label, accepted.rested)
 
     def _check_free(self, attachment: Attachment) -> None:
         what = f"port {attachment.name}"

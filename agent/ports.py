@@ -136,7 +136,7 @@ class Ports:
             _check_netns(attachment)
             self._store.attach(accepted.attached, accepted.record if accepted.new_vpn else None, accepted.forget)
         except OperatorError:
-            self.inventory.abandon(accepted, self._wall())
+            self.inventory.abandon(accepted)
             raise
         self.inventory.commit(accepted)
         self._plan(accepted.attached)

@@ -32,6 +32,19 @@ def test_a_freed_label_rests_and_only_its_owner_gets_it_back() -> None:
     assert pool.allocate(B, 320.0) == 100
 
 
+def test_a_label_that_nobody_was_told_of_needs_no_rest() -> None:
+    pool = LabelPool(100, 1, 300.0)
+    pool.give_back(pool.allocate(A, 0.0), pool.resting_of(A))
+    assert (pool.used, pool.resting) == (0, 0)
+    assert pool.allocate(B, 0.0) == 100
+    pool.release(100, B, 10.0)
+    before = pool.resting_of(B)
+    pool.give_back(pool.allocate(B, 20.0), before)
+    with pytest.raises(OperatorError):
+        pool.allocate(A, 309.0)
+    assert pool.allocate(B, 309.0) == 100
+
+
 def test_the_same_name_in_another_vpn_is_another_owner() -> None:
     pool = LabelPool(100, 2, 300.0)
     pool.allocate(A, 0.0)

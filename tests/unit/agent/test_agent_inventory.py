@@ -64,7 +64,7 @@ def test_what_is_refused_costs_no_label() -> None:
         made.accept(asked("other", tap="tap1"), 0.0)
     assert made.labels.used == 1
     accepted = made.accept(asked("other", address="10.1.1.2", tap="tap1"), 0.0)
-    made.abandon(accepted, 0.0)
+    made.abandon(accepted)
     assert made.labels.used == 1
     assert made.accept(asked("other", address="10.1.1.2", tap="tap1"), 1.0).attached.label == accepted.attached.label
 
