@@ -76,7 +76,9 @@ class Datapath:
         task, self._task = self._task, None
         task.cancel()
         for waiter in self._waiters:
-            waiter.cancel()
+            # Nothing will happen any more; whoever waits sees by the status what didn't.
+            if not waiter.done():
+                waiter.set_result(None)
         await asyncio.wait([task])
         if not task.cancelled() and (error := task.exception()) is not None:
             raise error
@@ -160,10 +162,10 @@ class Datapath:
             async with asyncio.timeout(timeout):
                 await waiter
         except TimeoutError:
-            return condition()
+            pass
         finally:
             self._waiters.pop(waiter, None)
-        return True
+        return condition()
 
     # The work
 

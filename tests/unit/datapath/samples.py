@@ -35,6 +35,7 @@ MULTIPATH = VrfRoute(10000, Prefix.parse("10.9.0.0/16"), GROUP)
 ROUTE6 = VrfRoute(10000, Prefix.parse("2001:db8::/64"), NEXT_HOPS[2])
 
 EVERYTHING: tuple[Value, ...] = (
-    TUNNEL, VRF, PORT, *NEIGHBOURS, *NEXT_HOPS, LOCAL_HOP, GROUP, FILTERS, MPLS_ROUTE, *ROUTES, LOCAL_ROUTE, MULTIPATH, ROUTE6,
+    TUNNEL, VRF, PORT, *NEIGHBOURS, *NEXT_HOPS, LOCAL_HOP, GROUP, FILTERS, MPLS_ROUTE,
+    *ROUTES, LOCAL_ROUTE, MULTIPATH, ROUTE6,
 )  # fmt: skip
 """One of each at least, with all that they stand on; in no special order."""
