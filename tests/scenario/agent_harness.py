@@ -100,6 +100,12 @@ class Gateway:
         for connection in list(self.daemon.server.connections):
             connection.abort()
 
+    def freeze(self) -> None:
+        """As a process that is stopped: connections stay open, nothing is read from them or written to them."""
+        assert self.daemon is not None
+        for connection in self.daemon.server.connections:
+            connection.pause_writing()
+
     def reload(self) -> None:
         """The VPNs of the configuration were changed."""
         assert self.daemon is not None

@@ -223,6 +223,23 @@ def test_a_wrong_password_is_told() -> None:
     play(scenario)
 
 
+def test_a_gateway_that_hangs_is_found_out() -> None:
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        one = await world.host(
+            1, gateway, settings="[signaling]\nhold_time = 0.3\nreconnect_min = 0.02\nreconnect_max = 0.1\n"
+        )
+        await one.attach("web", "blue", "10.1.1.1")
+        await one.has_route("blue", "10.1.1.1/32")
+        gateway.freeze()
+        await until(lambda: not one.connected(), "the silence is noticed")
+        assert one.route("blue", "10.1.1.1/32") is not None
+        await until(one.connected, "connected again")
+        assert "heard nothing" in await last_error(one)
+
+    play(scenario)
+
+
 class Mute(asyncio.Protocol):
     """Accepts and says nothing."""
 
@@ -270,5 +287,29 @@ def test_status_counts() -> None:
         wanted = {"state": "ok", "ports": 1, "ports_programmed": 1, "vpns": 1, "routes": 1, "gateways_connected": 1}
         assert {key: status[key] for key in wanted} == wanted
         assert len(one.kernel.objects[Kind.TUNNEL]) == 1
+
+    play(scenario)
+
+
+def test_doctor_finds_what_is_wrong() -> None:
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        one = await world.host(1, gateway)
+        await until(one.connected, "connected")
+        items = (await one.call("doctor"))["items"]
+        assert isinstance(items, list)
+        assert all(set(item) == {"check", "state", "detail", "hint"} for item in items)
+        states = {item["check"]: item["state"] for item in items}
+        assert states["gateway 127.0.0.1"] == "ok"
+        assert states["underlay address"] == "failed", "nobody here has an address of TEST-NET-1"
+        # Certificates of the lab live for days.
+        assert [state for check, state in states.items() if check.startswith("certificate ")] == ["warning"] * 2
+        assert all(item["hint"] for item in items if item["state"] == "failed")
+        assert "vrf" in " ".join(states).lower()
+        await gateway.stop()
+        await until(lambda: not one.connected(), "the loss is noticed")
+        items = (await one.call("doctor"))["items"]
+        assert isinstance(items, list)
+        assert {item["check"]: item["state"] for item in items}["gateway 127.0.0.1"] == "failed"
 
     play(scenario)
