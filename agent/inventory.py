@@ -40,7 +40,7 @@ class Inventory:
         self._prefixes: dict[tuple[str, Prefix], str] = {}
         self._tables = range(table_base, table_base + len(INSTANCE_IDS))
         for attached in state.attachments:
-            self._check_free(attached.attachment)
+            self.check(attached.attachment)
             self._add(attached)
         self._labels = LabelPool(
             label_base, label_count, quarantine, (attached.label for attached in state.attachments), state.quarantine
@@ -81,7 +81,7 @@ class Inventory:
         Raises OperatorError (CONFLICT): name, interface, address or prefix is taken, or numbers are used up. After
         commit() it counts; abandon() gives back what it got.
         """
-        self._check_free(attachment)
+        self.check(attachment)
         record = self._vpns.get(attachment.vpn)
         forget = None
         new = record is None
@@ -100,10 +100,11 @@ class Inventory:
         self._add(accepted.attached)
 
     def abandon(self, accepted: Accepted) -> None:
-        """It could not be made durable."""
+        """It could not be made durable; its label rests, in case that it was written all the same."""
         self._labels.give_back(accepted.attached.label, accepted.rested)
 
-    def _check_free(self, attachment: Attachment) -> None:
+    def check(self, attachment: Attachment) -> None:
+        """Raise OperatorError (CONFLICT) when a new attachment's name, interface, address or prefix is taken."""
         what = f"port {attachment.name}"
         if attachment.name in self._attached:
             raise _conflict(

@@ -131,9 +131,10 @@ class Ports:
 
     def _accept(self, attachment: Attachment) -> None:
         name = attachment.name
+        self.inventory.check(attachment)
+        _check_netns(attachment)
         accepted = self.inventory.accept(attachment, self._wall())
         try:
-            _check_netns(attachment)
             self._store.attach(accepted.attached, accepted.record if accepted.new_vpn else None, accepted.forget)
         except OperatorError:
             self.inventory.abandon(accepted)
