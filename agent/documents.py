@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterable
 
 from agent.attachment import Attached, VpnRecord, address_texts, format_mac
+from agent.faults import refusal_hint
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.plan import resolve
-from agent.ports import refusal_hint
 from agent.routes import GatewayId
 from agent.session import SessionState
 from agent.signaling import Refusal

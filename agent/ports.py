@@ -13,10 +13,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from pathlib import Path as FilePath
 
 from agent.attachment import Attached, Attachment, Phase, VpnRecord
 from agent.conditions import Conditions
+from agent.faults import check_netns, converging, refusal_hint, worst
 from agent.feed import RouteFeed
 from agent.inventory import Inventory
 from agent.peer import Peer
@@ -24,7 +24,7 @@ from agent.plan import Host, attachment_values, vpn_values
 from agent.signaling import Announced, Refusal
 from agent.store import Store
 from datapath.plane import Datapath, Object
-from datapath.status import Change, State, Status
+from datapath.status import Change
 from datapath.values import Kind
 from runtime.errors import ExitCode, OperatorError
 from runtime.log import fields
@@ -34,7 +34,6 @@ log = logging.getLogger("vrfwire.agent.ports")
 
 PORT_KINDS = (Kind.VRF, Kind.PORT, Kind.NEIGHBOUR, Kind.ANTI_SPOOFING, Kind.MPLS_ROUTE)
 """Kinds that a port is made of."""
-_NETNS = FilePath("/run/netns")
 _FOREVER = 1 << 30
 _REMIND = 60.0
 """Seconds between two complaints about a detach that doesn't end."""
@@ -132,7 +131,7 @@ class Ports:
     def _accept(self, attachment: Attachment) -> None:
         name = attachment.name
         self.inventory.check(attachment)
-        _check_netns(attachment)
+        check_netns(attachment)
         accepted = self.inventory.accept(attachment, self._wall())
         try:
             self._store.attach(accepted.attached, accepted.record if accepted.new_vpn else None, accepted.forget)
@@ -161,7 +160,7 @@ class Ports:
                 failure,
                 f"kept and tried again; `vrfwire doctor` looks for causes, `vrfwire port detach {name}` gives up",
             )
-        raise _converging(name, "not all of it is in the kernel yet")
+        raise converging(name, "not all of it is in the kernel yet")
 
     async def _wait_announced(self, name: str, timeout: float) -> None:
         if not self._peers:
@@ -175,7 +174,7 @@ class Ports:
             raise OperatorError(f"port {name}", f"gateway {peer.name} refused: {refusal}", refusal_hint(refusal))
         if state != "yes":
             down = [peer.name for peer in self._peers if not peer.connected]
-            raise _converging(name, f"gateway {', '.join(down)} is down" if down else "no answer of the gateway yet")
+            raise converging(name, f"gateway {', '.join(down)} is down" if down else "no answer of the gateway yet")
 
     def _refused(self, name: str) -> bool:
         return bool(self.announced(name)[1])
@@ -282,7 +281,7 @@ class Ports:
             self._withdrawing.add(name)
             self._continue_detach()
         if not await self._conditions.wait(lambda: self.inventory.get(name) is not attached, timeout):
-            raise _converging(name, "not all of it is withdrawn and out of the kernel yet")
+            raise converging(name, "not all of it is withdrawn and out of the kernel yet")
 
     def _continue_detach(self) -> None:
         """Go on with the ports that every connected gateway has confirmed to be withdrawn."""
@@ -365,55 +364,3 @@ class Ports:
             return "programmed", ""
         failure = worst(objects, statuses)
         return ("error", failure) if failure else ("pending", "")
-
-
-_SHOWN = {
-    Kind.VRF: "VRF device",
-    Kind.PORT: "port",
-    Kind.NEIGHBOUR: "neighbour",
-    Kind.ANTI_SPOOFING: "anti-spoofing",
-    Kind.MPLS_ROUTE: "MPLS route",
-}
-
-
-def worst(objects: list[Object], statuses: list[Status]) -> str:
-    """The failure in the lowest layer, which is the cause of those above it; "" when there is none."""
-    failed = [
-        (kind, status.error)
-        for (kind, _), status in zip(objects, statuses, strict=True)
-        if status.state is State.FAILED
-    ]
-    if not failed:
-        return ""
-    kind, error = min(failed)
-    return f"{_SHOWN.get(kind, kind.name.lower())}: {error}"
-
-
-def refusal_hint(refusal: Refusal) -> str:
-    """What an operator can do about a gateway's refusal."""
-    match refusal.condition:
-        case "item-not-found":
-            return (
-                "the gateway doesn't know the VPN: add it there ([[vpn]] in gateway.toml); it is tried again by itself"
-            )
-        case "forbidden" | "not-authorized" | "not-allowed":
-            return "the gateway's configuration doesn't allow this host to; see [[host]] in gateway.toml"
-        case _:
-            return "the gateway's log says more; it is tried again by itself"
-
-
-def _check_netns(attachment: Attachment) -> None:
-    """A namespace that isn't there is most likely a typing error: say so, and keep nothing."""
-    if attachment.netns is not None and not (_NETNS / attachment.netns).exists():
-        raise OperatorError(
-            f"port {attachment.name}",
-            f"there is no network namespace {attachment.netns}",
-            "see `ip netns list`",
-            ExitCode.NOT_FOUND,
-        )
-
-
-def _converging(name: str, why: str) -> OperatorError:
-    return OperatorError(
-        f"port {name}", f"accepted, still converging: {why}", f"see `vrfwire port show {name}`", ExitCode.TIMEOUT
-    )
