@@ -246,10 +246,10 @@ class FakeKernel:
         if isinstance(value, VrfRoute):
             kind = Kind.NEXT_HOP if isinstance(value.via, NextHop) else Kind.NEXT_HOP_GROUP
             there = value.via in self.objects[kind]
-            return None if there else Failure(errno.EINVAL, "next hop not programmed")
+            return None if there else Failure(errno.EAGAIN, "next hop not programmed")
         if isinstance(value, NextHopGroup):
             there = all(member in self.objects[Kind.NEXT_HOP] for member in value.members)
-            return None if there else Failure(errno.EINVAL, "next hop not programmed")
+            return None if there else Failure(errno.EAGAIN, "next hop not programmed")
         device = device_of(value)
         if device not in self.links:
             return Failure(errno.ENODEV, f"{device}: no such device")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from datapath.driver import Driver
+from datapath.relations import stands_on
 from datapath.tracker import DeltaTracker
 from datapath.values import Key, Kind, Value
 
@@ -16,7 +17,8 @@ class Layer:
     """One kind: its driver, its tracker, and when it is to be dumped.
 
     dump_due: time (seconds) of the next dump, None if none is asked for. sweep: whether the leave to delete strays was
-    given. kicked: something below has improved since the failed objects of this kind were tried. watched: whether status
+    given. kicked: something below has improved since the failed objects of this kind were tried. improved: devices (by
+    name), next hops and groups that have been made since then, while there were failed objects. watched: whether status
     changes are wanted.
     """
 
@@ -26,6 +28,7 @@ class Layer:
         "dump_due",
         "dump_error",
         "dumps",
+        "improved",
         "kicked",
         "kind",
         "repaired",
@@ -45,12 +48,29 @@ class Layer:
         self.repaired = 0
         self.sweep = False
         self.kicked = False
+        self.improved: set[Key] = set()
         self.watched = False
 
     @property
     def in_sync(self) -> bool:
         """Whether the kind was dumped with success."""
         return self.dumps > 0
+
+    def note_improved(self, keys: Iterable[Key]) -> None:
+        """These objects are there now, so what failed for the lack of them is to be tried again."""
+        if self.tracker.aside:
+            self.improved.update(keys)
+
+    def bring_back(self) -> None:
+        """Let the objects be tried again whose failure may have been cured since the last call."""
+        tracker, improved = self.tracker, self.improved
+        if self.kicked:
+            tracker.bring_back(list(tracker.aside))
+        elif improved:
+            desired = tracker.desired
+            tracker.bring_back([key for key in tracker.aside if key in desired and stands_on(desired[key], improved)])
+        self.kicked = False
+        self.improved = set()
 
     def pending_keys(self) -> set[Key]:
         """Keys for which there is something to do."""

@@ -40,9 +40,9 @@ class Losses:
                     self._link_lost(name, True, lost)
                 case LinkDown(name):
                     self._link_lost(name, False, lost)
-                case LinkChanged(_):
+                case LinkChanged(name):
                     for layer in self._layers:
-                        layer.kicked = True
+                        layer.note_improved((name,))
                 case ObjectRemoved(kind, key):
                     if (one := self._layers.get(kind)) is not None:
                         self._doubt(one, [key])
@@ -51,6 +51,8 @@ class Losses:
                 case ObjectChanged(kind, key, value):
                     self._object_changed(kind, key, value)
                 case _:
+                    for layer in self._layers:
+                        layer.kicked = True
                     self._resync(tuple(Kind), "notifications were lost")
         if lost:
             self._next_hops_lost(lost)

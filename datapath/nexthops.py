@@ -34,8 +34,8 @@ from datapath.wire_nexthop import (
 ID_RANGE = range(100_000_000, 200_000_000)
 """Ids of our nexthop objects and groups, unless configured otherwise."""
 
-NOT_PROGRAMMED = Failure(errno.EINVAL, "next hop not programmed")
-"""What uses a next hop that the kernel hasn't got yet."""
+NOT_PROGRAMMED = Failure(errno.EAGAIN, "next hop not programmed")
+"""What uses a next hop that the kernel hasn't got yet (see retry.WAITING)."""
 
 
 def odd_next_hop(identity: int) -> NextHop:

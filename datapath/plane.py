@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.reconciler import RESYNC_INTERVAL, Reconciler
-from datapath.retry import Jitter
+from datapath.retry import WAITING, Jitter
 from datapath.status import Change, Status
 from datapath.values import Key, Kind, Value
 
@@ -200,7 +200,7 @@ class Datapath:
         """Tell listeners, waiters and the log what the step changed."""
         changes = self.reconciler.take_changes()
         if changes:
-            self._log_failures([change for change in changes if change.status.attempts == 1])
+            self._log_failures([c for c in changes if c.status.attempts == 1 and c.status.errno not in WAITING])
             for kinds, listener in list(self._listeners):
                 for change in changes:
                     if change.kind in kinds:

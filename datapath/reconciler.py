@@ -21,8 +21,9 @@ routes only after every gateway's end of table. Until then an unknown route may 
 may the next hop it uses and the neighbour behind that; a sweep of those therefore waits for the routes' leave as well. What
 was wanted in the life of this process and no longer is (remove()) is deleted without such leave.
 
-One bad object stops nobody: its failure is kept with it and tried again, later and later. Success in a lower layer, or a
-device coming up, lets the failed objects above it be tried at once.
+One bad object stops nobody: its failure is kept with it and tried again, later and later. When something is made
+that it stands on, or its device comes up, it is tried at once; what can't succeed before that (retry.WAITING) is hardly
+tried otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from datapath.driver import Driver, DumpInterrupted, Failure, Operation, Outcome
 from datapath.events import KernelEvent
 from datapath.layer import AT_ONCE, KernelView, Layer, Layers
 from datapath.losses import Losses
-from datapath.relations import DEVICE_KINDS, REFERRERS
+from datapath.relations import DEVICE_KINDS, REFERRERS, SUPPORTS_ALL
 from datapath.retry import Jitter, RetryQueue, delay
 from datapath.status import Change, KindFigures, State, Status
 from datapath.values import Key, Kind, Value
@@ -284,9 +285,8 @@ class Reconciler:
             if not layer.in_sync:
                 return False
             tracker = layer.tracker
-            if layer.kicked:
-                layer.kicked = False
-                tracker.bring_back(list(tracker.aside))
+            if layer.kicked or layer.improved:
+                layer.bring_back()
             if tracker.updates:
                 self._update(layer, now)
                 return True
@@ -312,9 +312,20 @@ class Reconciler:
             self._losses.devices_made(keys)
         self._done(layer, keys)
         if keys:
-            for above in self._layers:
-                if above.kind > layer.kind:
+            self._improved(layer.kind, keys)
+
+    def _improved(self, kind: Kind, keys: Sequence[Key]) -> None:
+        """Let what failed above for the lack of these objects be tried again.
+
+        Nothing else: a host with many VMs that don't run has as many next hops that fail, and trying each of them at
+        every attach would make that slower and slower.
+        """
+        for above in self._layers:
+            if above.kind > kind:
+                if kind in SUPPORTS_ALL:
                     above.kicked = True
+                else:
+                    above.note_improved(keys)
 
     def _remove_one(self, now: float) -> bool:
         for layer in reversed(self._layers.ascending):

@@ -40,6 +40,10 @@ REFERRERS: dict[Kind, tuple[Kind, ...]] = {
 of these is complete too: the next hop that nobody has asked for yet may carry routes that are about to be wanted."""
 
 
+SUPPORTS_ALL = (Kind.TUNNEL, Kind.VRF)
+"""Kinds whose success may cure any failure above: settings and rules of the host come with them."""
+
+
 def device_of(value: Value) -> str | None:
     """Name of the device that a value is, or stands on directly; None for what names none (groups, VRF routes)."""
     if isinstance(value, Tunnel | Vrf | Port):
@@ -49,10 +53,15 @@ def device_of(value: Value) -> str | None:
     return None
 
 
-def uses_next_hop(value: Value, lost: Container[NextHop | NextHopGroup]) -> bool:
+def uses_next_hop(value: Value, lost: Container[object]) -> bool:
     """Whether a group has one of the lost next hops as a member, or a VRF route goes by a lost next hop or group."""
     if isinstance(value, VrfRoute):
         return value.via in lost
     if isinstance(value, NextHopGroup):
         return any(member in lost for member in value.members)
     return False
+
+
+def stands_on(value: Value, made: Container[object]) -> bool:
+    """Whether a value is, or stands directly on, one of these devices (by name), next hops or groups."""
+    return device_of(value) in made or uses_next_hop(value, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,14 @@ FIRST_DELAY = 0.05
 LAST_DELAY = 30.0
 """Most seconds between two tries."""
 
+WAITING = frozenset({errno.ENETDOWN, errno.EAGAIN})
+"""What only an event can cure: a device without carrier (the VM behind a port isn't running), a next hop that isn't
+there. The event lets the object be tried at once; the few tries without one are there in case it was missed."""
+
 Jitter = Callable[[], float]
 """A number from 0 (inclusive) to 1; random.random in a program, something repeatable in a test."""
+
+_MANY = 99
 
 
 def delay(attempts: int, jitter: Jitter) -> float:
@@ -50,7 +57,8 @@ class RetryQueue:
         """Note one more failure of an object."""
         before = self._troubles[kind].get(key)
         attempts = before.attempts + 1 if before else 1
-        trouble = Trouble(failure, attempts, now + delay(attempts, self._jitter))
+        wait = delay(_MANY if failure.errno in WAITING else attempts, self._jitter)
+        trouble = Trouble(failure, attempts, now + wait)
         self._troubles[kind][key] = trouble
         self._count += 1
         heapq.heappush(self._heap, (trouble.next_retry, self._count, kind, key))

@@ -10,6 +10,7 @@ from datapath.driver import Verb
 from datapath.events import LinkChanged, LinkDown, ObjectChanged, Overrun
 from datapath.fake import FakeKernel
 from datapath.reconciler import Reconciler
+from datapath.relations import SUPPORTS_ALL
 from datapath.retry import FIRST_DELAY, LAST_DELAY, delay
 from datapath.status import State
 from datapath.values import Kind, MplsRoute, NextHop, Vrf, VrfRoute
@@ -26,6 +27,7 @@ from tests.unit.datapath.samples import (
     TUNNEL,
     VRF,
 )
+from vpn.prefix import Prefix
 
 
 class World:
@@ -251,9 +253,47 @@ def test_a_device_that_comes_up_kicks(world: World) -> None:
     world.run()
     hop = NextHop("tap9", bytes([10, 1, 1, 9]))
     world.reconciler.put(hop)
-    world.run_for(20)
-    assert world.reconciler.status(Kind.NEXT_HOP, hop).attempts > 5
+    route = VrfRoute(VRF.table, Prefix(hop.gateway, 32), hop)
+    world.reconciler.put_all((VRF, route))
+    world.run()
     world.kernel.set_link("tap9", True)
+    world.run()
+    assert world.reconciler.status(Kind.NEXT_HOP, hop).settled
+    assert world.reconciler.status(Kind.VRF_ROUTE, route.key).settled
+
+
+def test_what_waits_for_a_device_is_hardly_tried(world: World) -> None:
+    """VMs that don't run cost nothing: neither time nor work for others lets them be tried, nor is a dump made."""
+    hops = [NextHop(f"tap{number}", bytes([10, 9, 1, number])) for number in range(1, 20)]
+    for hop in hops:
+        world.kernel.add_link(hop.device, up=False)
+    world.reconciler.put_all((VRF, *hops, *(VrfRoute(VRF.table, Prefix(hop.gateway, 32), hop) for hop in hops)))
+    world.run()
+    world.writes()
+    world.kernel.dumps.clear()
+    world.run_for(LAST_DELAY / 2 - 1)
+    world.reconciler.put_all(value for value in EVERYTHING if value.kind not in SUPPORTS_ALL)
+    world.run()
+    waiting = {(Kind.NEXT_HOP, hop) for hop in hops} | {
+        (Kind.VRF_ROUTE, (VRF.table, Prefix(h.gateway, 32))) for h in hops
+    }
+    assert not waiting.intersection(world.writes())
+    assert not world.kernel.dumps
+    assert {world.reconciler.status(kind, key).attempts for kind, key in waiting} == {1}
+    world.run_for(2)
+    assert {world.reconciler.status(kind, key).attempts for kind, key in waiting} == {2}, "in case an event was missed"
+
+
+def test_lost_notifications_let_what_waits_be_tried(world: World) -> None:
+    hop = NextHop("tap9", bytes([10, 1, 1, 9]))
+    world.kernel.add_link("tap9", up=False)
+    world.reconciler.put(hop)
+    world.run()
+    world.kernel.set_link("tap9", True)
+    world.kernel.monitor.drain()
+    world.run()
+    assert not world.reconciler.status(Kind.NEXT_HOP, hop).settled
+    world.reconciler.handle([Overrun()])
     world.run()
     assert world.reconciler.status(Kind.NEXT_HOP, hop).settled
 
