@@ -92,9 +92,11 @@ class Channel:
         self._sequence = first + count - 1
         return first
 
-    def transact(self, batch: Sequence[bytes | bytearray], count: int) -> dict[int, KernelError]:
+    def transact(
+        self, batch: Sequence[bytes | bytearray], count: int, answers: dict[int, bytes] | None = None
+    ) -> dict[int, KernelError]:
         """Send messages (count of them, in as many pieces as there are) and return the errors of those that failed, by
-        sequence number.
+        sequence number. answers: takes up the payload of what messages that ask for an object are answered.
 
         When the kernel lost answers for lack of memory, None of the outcomes is known: raises OSError (ENOBUFS). Raises
         OSError when the kernel can't be talked to.
@@ -119,6 +121,8 @@ class Channel:
                 continue
             for found in messages(self._buffer, size):
                 if found.type != NLMSG_ERROR:
+                    if answers is not None:
+                        answers[found.sequence] = bytes(self._buffer[found.start : found.end])
                     continue
                 failure = decode_error(self._buffer, found)
                 if failure is not None:

@@ -95,7 +95,7 @@ class Device(NamedTuple):
 
 
 def decode_device(body: bytes) -> Device:
-    """A device from the body of an RTM_NEWLINK or RTM_DELLINK. Raises Truncated."""
+    """A device from the body of an RTM_NEWLINK or RTM_DELLINK. Raises WireError."""
     _, _, index, flags, _ = _IFINFOMSG.unpack_from(body)
     found = parse(body, _IFINFOMSG.size)
     info = parse(found.get(IFLA_LINKINFO, b""))

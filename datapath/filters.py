@@ -245,7 +245,7 @@ def dump_request(index: int) -> bytes:
 
 
 def decode(body: bytes, responder: Responder | None) -> Filter | None:
-    """A filter of ours from an RTM_NEWTFILTER; None for others. Raises Truncated."""
+    """A filter of ours from an RTM_NEWTFILTER; None for others. Raises WireError."""
     found = _decode(body)
     if found is None:
         return None
@@ -262,7 +262,7 @@ def decode(body: bytes, responder: Responder | None) -> Filter | None:
 
 
 def decode_drops(body: bytes) -> tuple[int, int] | None:
-    """(priority, packets) that a filter of ours has matched; None for others. Raises Truncated."""
+    """(priority, packets) that a filter of ours has matched; None for others. Raises WireError."""
     found = _decode(body)
     if found is None:
         return None

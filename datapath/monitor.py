@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from datapath import port, tunnel, vrf
-from datapath.attributes import Truncated, messages, number, parse
+from datapath.attributes import WireError, messages, number, parse
 from datapath.channel import attach_filter
 from datapath.devices import AF_INET, Device, Devices, decode_device
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
@@ -88,14 +88,15 @@ class KernelMonitor:
                     raise
                 return self._overrun()
             try:
-                for kind, _, _, _, body in messages(data):
+                for found in messages(data, len(data)):
+                    kind, body = found.type, data[found.start : found.end]
                     if kind in (RTM_NEWLINK, RTM_DELLINK):
                         events.update(dict.fromkeys(self._link(kind, body, touched)))
                     elif kind == RTM_NEWNETCONF:
                         events.update(dict.fromkeys(self._settings(body)))
                     else:
                         events.update(dict.fromkeys(decode(kind, body, self._names)))
-            except Truncated:
+            except WireError:
                 return self._overrun()
         # Only now: a driver changes a device by several messages, and what is between them concerns nobody.
         for ifindex in touched:

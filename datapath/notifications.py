@@ -54,7 +54,7 @@ class Names(NamedTuple):
 
 
 def decode(kind: int, body: bytes, names: Names) -> list[KernelEvent]:
-    """The events in one notification that isn't about a link. Raises Truncated."""
+    """The events in one notification that isn't about a link. Raises WireError."""
     if kind in (RTM_NEWROUTE, RTM_DELROUTE):
         return _route(kind, body, names)
     if kind in (RTM_NEWNEIGH, RTM_DELNEIGH):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from datapath.attributes import HEADER, attr, u8
+from datapath.attributes import attr, u8
 from datapath.channel import attach_filter
 from datapath.filters import INGRESS, OUR_PRIORITIES, RTM_DELTFILTER, RTM_NEWTFILTER, TC_H_CLSACT
 from datapath.socket_filter import (
@@ -27,6 +27,7 @@ from datapath.socket_filter import (
     RTM_NEWROUTE,
     monitor_filter,
 )
+from datapath.wire import HEADER
 
 OWN = (1234, 0x80001234)
 OURS, KERNEL = 108, 2
