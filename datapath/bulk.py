@@ -7,8 +7,8 @@
     MPLS routes         in our label range                                 label
     VRF routes          in our table range, unicast, of our metric         table, prefix
 
-Everything else is another program's: it is neither read, changed nor deleted, and where it is in the way, making ours fails.
-"""
+Everything else is another program's: it is neither read, changed nor deleted, and where it is in the way, making ours
+fails."""
 
 from __future__ import annotations
 
@@ -41,17 +41,13 @@ class AlreadyDone(Exception):
 
 
 class Batch:
-    """What goes out in one send.
+    """What goes out in one send: encoded messages, and the failures of operations that can't be put into one, by
+    sequence number."""
 
-    pieces: encoded messages, several in one piece perhaps; count: of messages; failures: by sequence number, of operations
-    that can't be put into a message.
-    """
-
-    __slots__ = ("count", "failures", "pieces")
+    __slots__ = ("failures", "messages")
 
     def __init__(self) -> None:
-        self.pieces: list[bytes | bytearray] = []
-        self.count = 0
+        self.messages: list[bytes] = []
         self.failures: dict[int, Failure] = {}
 
 
@@ -81,28 +77,27 @@ class BulkDriver(ABC):
         """An operation failed; for drivers that keep books."""
         return
 
-    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
-        """The messages of operations, which have consecutive sequence numbers from first on."""
-        for sequence, operation in enumerate(operations, first):
-            self.encode_one(operation, sequence, batch)
-
-    def encode_one(self, operation: Operation, sequence: int, batch: Batch) -> None:
+    def _encode_one(self, operation: Operation, sequence: int, batch: Batch) -> None:
         """The message of one operation, or the reason why there is none."""
         try:
-            batch.pieces.append(self.encode(operation, sequence))
-            batch.count += 1
+            batch.messages.append(self.encode(operation, sequence))
         except Unencodable as missing:
             batch.failures[sequence] = missing.failure
         except AlreadyDone:
             return
+
+    def make(self, values: Sequence[Value]) -> list[Outcome]:
+        """See Maker.make()."""
+        return self.apply([Operation(Verb.PUT, value) for value in values])
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """See Driver.apply()."""
         self._indices.clear()
         batch = Batch()
         first = self.channel.reserve(len(operations))
-        self.encode_all(operations, first, batch)
-        errors = self.channel.transact(batch.pieces, batch.count)
+        for sequence, operation in enumerate(operations, first):
+            self._encode_one(operation, sequence, batch)
+        errors = self.channel.transact(batch.messages, len(batch.messages))
         outcomes: list[Outcome] = [None] * len(operations)
         if not errors and not batch.failures:
             self.succeeded(operations)
@@ -112,11 +107,11 @@ class BulkDriver(ABC):
         for sequence, error in errors.items():
             position = sequence - first
             if 0 <= position < len(operations):
-                outcomes[position] = self._judge(operations[position], error)
+                outcomes[position] = self.judge(operations[position], error)
         self.succeeded([operation for operation, outcome in zip(operations, outcomes, strict=True) if outcome is None])
         return outcomes
 
-    def _judge(self, operation: Operation, error: KernelError) -> Outcome:
+    def judge(self, operation: Operation, error: KernelError) -> Outcome:
         """What an error of the kernel means for an operation."""
         if operation.verb is Verb.REMOVE and error.errno in GONE:
             return None

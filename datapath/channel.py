@@ -1,8 +1,8 @@
 """A NETLINK_ROUTE socket for batches and dumps.
 
-A batch goes to the kernel in one send. The kernel carries out every message before the send returns and answers those that
-fail; nobody asks for an acknowledgement of the others. A message that does nothing but is acknowledged ends the batch: when
-its answer is read, there are no more. Answers are matched to messages by sequence number.
+A batch goes to the kernel in one send. The kernel carries out every message before the send returns and answers those
+that fail; nobody asks for an acknowledgement of the others. A message that does nothing but is acknowledged ends the
+batch: when its answer is read, there are no more. Answers are matched to messages by sequence number.
 
 A channel works in the network namespace that its thread was in when it was opened.
 """

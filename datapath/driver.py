@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from datapath.values import Key, Kind, Value
 
@@ -64,4 +64,13 @@ class Driver(Protocol):
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Carry out; one outcome per operation, in order. One failure doesn't stop the others. Raises OSError only
         when the kernel can't be talked to at all."""
+        ...
+
+
+@runtime_checkable
+class Maker(Driver, Protocol):
+    """A driver that has a shorter way for what comes in bulk."""
+
+    def make(self, values: Sequence[Value]) -> list[Outcome]:
+        """apply() of a PUT of each value, none of which the kernel holds anything of."""
         ...

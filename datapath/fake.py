@@ -6,10 +6,9 @@
     kernel.before(Kind.NEXT_HOP, 3, lambda: kernel.delete_link("vw-gre"))   # vanishes before the third operation
     kernel.delete(Kind.VRF_ROUTE, key)                           # a third party
 
-What it shares with Linux: a route needs its next hop; deleting a next hop deletes its routes without a word, and takes it out
-of its groups; a device that goes down loses its neighbours and next hops, one that is deleted loses all; making what is there
-already is EEXIST, changing what isn't there makes it.
-"""
+What it shares with Linux: a route needs its next hop; deleting a next hop deletes its routes without a word, and takes
+it out of its groups; a device that goes down loses its neighbours and next hops, one that is deleted loses all; making
+what is there already is EEXIST, changing what isn't there makes it."""
 
 from __future__ import annotations
 
@@ -137,8 +136,8 @@ class FakeKernel:
         skip: int = 0,
         times: int = 1,
     ) -> None:
-        """Let operations fail with an errno: those of a kind, verb and key (None: any), after skip of them, this many times
-        (-1: for ever, see heal())."""
+        """Let operations fail with an errno: those of a kind, verb and key (None: any), after skip of them, this many
+        times (-1: for ever, see heal())."""
         self._faults.append(_Fault(error, kind, verb, key, skip, times))
 
     def fail_dump(self, kind: Kind, error: int | None = None, times: int = 1) -> None:
@@ -147,7 +146,8 @@ class FakeKernel:
         self._dump_faults[kind] += [fault] * times
 
     def before(self, kind: Kind, nth: int, action: Callable[[], None]) -> None:
-        """Do something before the nth operation (from 1) of a kind from now on, in the middle of a batch for instance."""
+        """Do something before the nth operation (from 1) of a kind from now on, in the middle of a batch for
+        instance."""
         self._interruptions[kind].append((self._operations[kind] + nth, action))
 
     def heal(self) -> None:

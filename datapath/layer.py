@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from datapath.driver import Driver
+from datapath.driver import Driver, Maker
 from datapath.relations import stands_on
 from datapath.tracker import DeltaTracker
 from datapath.values import Key, Kind, Value
@@ -31,6 +31,7 @@ class Layer:
         "improved",
         "kicked",
         "kind",
+        "maker",
         "repaired",
         "sweep",
         "tracker",
@@ -40,6 +41,7 @@ class Layer:
     def __init__(self, driver: Driver) -> None:
         self.kind = driver.kind
         self.driver = driver
+        self.maker = driver if isinstance(driver, Maker) else None
         self.tracker = DeltaTracker()
         self.dumps = 0
         self.dump_due: float | None = AT_ONCE

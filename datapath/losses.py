@@ -1,8 +1,7 @@
 """What an event in the kernel took away: from one deleted object to all that stood on it.
 
-Linux deletes the neighbours and next hops of a device that goes down, and the routes of a next hop that is deleted, without
-a notification. So the reconciler's view of them is dropped here, and they are put again.
-"""
+Linux deletes the neighbours and next hops of a device that goes down, and the routes of a next hop that is deleted,
+without a notification. So the reconciler's view of them is dropped here, and they are put again."""
 
 from __future__ import annotations
 
@@ -14,7 +13,8 @@ from datapath.relations import DEVICE_KINDS, LOST_WHEN_DOWN, LOST_WHEN_GONE, REF
 from datapath.values import Key, Kind, NextHop, NextHopGroup, Value
 
 _REPLACEABLE = (Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.NEXT_HOP_GROUP, Kind.MPLS_ROUTE, Kind.VRF_ROUTE)
-"""Kinds that can be put whether they are there or not, if the driver is told that they were: a report may be out of date."""
+"""Kinds that can be put whether they are there or not, if the driver is told that they were: a report may be out of
+date."""
 
 Lost = set[NextHop | NextHopGroup]
 
@@ -66,8 +66,8 @@ class Losses:
         self._removed_devices.update(str(key) for key in keys)
 
     def next_hops_removed(self, kind: Kind, keys: Sequence[Key]) -> None:
-        """These next hops or groups were deleted by us, and the kernel deleted with them whatever still went by them. That
-        can only be what waits to be changed."""
+        """These next hops or groups were deleted by us, and the kernel deleted with them whatever still went by them.
+        That can only be what waits to be changed."""
         lost: Lost = {key for key in keys if isinstance(key, NextHop | NextHopGroup)}
         for referrer in REFERRERS[kind]:
             if (layer := self._layers.get(referrer)) is None:

@@ -1,9 +1,9 @@
 """Nexthop objects and groups of them: the mapping between contents and kernel ids, and the drivers.
 
-The kernel finds a nexthop object by a number, vrfwire by what it says. The mapping is learnt from a dump, so that a fresh
-process goes on with the ids of the one before. What doesn't fit in has a key of its own that nobody wants, so that it is
-swept like any stray after nothing uses it any more: an object that says what another one of ours says already (a
-duplicate), or says something that vrfwire never would.
+The kernel finds a nexthop object by a number, vrfwire by what it says. The mapping is learnt from a dump, so that a
+fresh process goes on with the ids of the one before. What doesn't fit in has a key of its own that nobody wants, so
+that it is swept like any stray after nothing uses it any more: an object that says what another one of ours says
+already (a duplicate), or says something that vrfwire never would.
 
 Ids are given out in a circle: one that was deleted isn't used again soon, lest a route that was overlooked sends to
 another tenant.
@@ -14,10 +14,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from typing import cast
 
-from datapath.bulk import AlreadyDone, Batch, BulkDriver, Unencodable
+from datapath.bulk import AlreadyDone, BulkDriver, Unencodable
 from datapath.channel import Channel
-from datapath.driver import Failure, Operation, Verb
+from datapath.driver import Failure, Operation, Outcome, Verb
 from datapath.links import device_names
 from datapath.values import PROTOCOL, Key, Kind, NextHop, NextHopGroup, Value
 from datapath.wire import NEW, SET, KernelError, decode_labels, encode_labels
@@ -73,10 +74,10 @@ class NextHopIds:
         self.by_id[identity] = value
         self.by_value[value] = identity
 
-    def put_all(self, objects: Mapping[NextHop | NextHopGroup, int]) -> None:
+    def put_all(self, values: Sequence[NextHop | NextHopGroup], identities: Sequence[int]) -> None:
         """Objects were made."""
-        self.by_value.update(objects)
-        self.by_id.update(zip(objects.values(), objects.keys(), strict=True))
+        self.by_id.update(zip(identities, values, strict=True))
+        self.by_value.update(zip(values, identities, strict=True))
 
     def forget(self, value: NextHop | NextHopGroup) -> None:
         """An object was deleted."""
@@ -92,6 +93,15 @@ class NextHopIds:
     def take(self, identity: int) -> None:
         """Another program has this id."""
         self._taken.add(identity)
+
+    def allocate_together(self, count: int) -> range | None:
+        """Consecutive ids that nothing has, or None when they aren't to be had at this place of the circle."""
+        start = self._next if self._next in self.range else self.range.start
+        found = range(start, start + count)
+        if found.stop > self.range.stop or not self._taken.isdisjoint(found) or not self.by_id.keys().isdisjoint(found):
+            return None
+        self._next = found.stop
+        return found
 
     def allocate(self) -> int:
         """An id that nothing has. Raises Unencodable when there is none."""
@@ -133,15 +143,12 @@ class _IdDriver(BulkDriver):
         """The message that makes an object."""
         raise NotImplementedError
 
-    def apply(self, operations: Sequence[Operation]) -> list[Failure | None]:
+    def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         self._new.clear()
         return super().apply(operations)
 
     def succeeded(self, operations: Sequence[Operation]) -> None:
         ids, new = self.ids, self._new
-        if len(new) == len(operations):
-            ids.put_all(new)
-            return
         for operation in operations:
             value = operation.value
             assert isinstance(value, NextHop | NextHopGroup)
@@ -173,34 +180,28 @@ class NextHopDriver(_IdDriver):
             sequence, identity, self.index(value.device), value.gateway, encode_labels(labels) if labels else b"", flags
         )
 
-    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
-        """New next hops, which come by the thousand, are encoded together, those of one shape at a time."""
-        known = self.ids.by_value
-        shapes: dict[tuple[str, int, int], tuple[list[int], list[NextHop]]] = {}
-        for sequence, operation in enumerate(operations, first):
-            value = operation[1]
-            if operation[0] is not Verb.PUT or value in known or not isinstance(value, NextHop):
-                self.encode_one(operation, sequence, batch)
-                continue
-            device, gateway, labels = value
-            shape = (device, len(gateway), len(labels))
-            if shape not in shapes:
-                shapes[shape] = ([], [])
-            sequences, values = shapes[shape]
-            sequences.append(sequence)
-            values.append(value)
-        for (device, _, _), (sequences, values) in shapes.items():
-            try:
-                oif = self.index(device)
-                identities = [self.ids.allocate() for _ in values]
-            except Unencodable as missing:
-                batch.failures.update(dict.fromkeys(sequences, missing.failure))
-                continue
-            self._new.update(zip(values, identities, strict=True))
-            gateways = [gateway for _, gateway, _ in values]
-            stacks = [labels for _, _, labels in values]
-            batch.pieces.append(encode_next_hops(sequences, identities, oif, gateways, stacks, NEW))
-            batch.count += len(values)
+    def make(self, values: Sequence[Value]) -> list[Outcome]:
+        """See Maker.make(). Next hops of one shape, which come by the thousand, are encoded column by column."""
+        hops = cast(Sequence[NextHop], values)
+        devices, gateways, labels = zip(*hops, strict=True)
+        shapes = set(zip(devices, map(len, gateways), map(len, labels), strict=True))
+        oif = self.channel.interface_index(devices[0])
+        known = not self.ids.by_value.keys().isdisjoint(hops)
+        identities = self.ids.allocate_together(len(hops))
+        if len(shapes) > 1 or oif is None or identities is None or known:
+            return super().make(values)
+        first = self.channel.reserve(len(values))
+        packed = encode_next_hops(range(first, first + len(hops)), identities, oif, gateways, labels, NEW)
+        errors = self.channel.transact([packed], len(hops))
+        outcomes: list[Outcome] = [None] * len(hops)
+        for sequence, error in errors.items():
+            outcomes[sequence - first] = self.judge(Operation(Verb.PUT, hops[sequence - first]), error)
+            if error.errno == errno.EEXIST:
+                self.ids.take(identities[sequence - first])
+        self.ids.put_all(hops, identities)
+        for sequence in errors:
+            self.ids.forget(hops[sequence - first])
+        return outcomes
 
     def dump(self) -> dict[Key, Value]:
         """See Driver.dump(). Raises DumpInterrupted, OSError, WireError."""

@@ -4,9 +4,8 @@
       ^                                               |
       +------------- listeners, wait() --------------+
 
-One task does everything; a step blocks the loop for one batch of netlink messages or one dump, never longer. The agent's own
-calls (put, remove, status) are plain functions that return at once.
-"""
+One task does everything; a step blocks the loop for one batch of netlink messages or one dump, never longer. The
+agent's own calls (put, remove, status) are plain functions that return at once."""
 
 from __future__ import annotations
 
@@ -35,9 +34,9 @@ _LOGGED_FAILURES = 10
 class Datapath:
     """Keeps the kernel as the agent wants it.
 
-    drivers: one per kind in use. monitor: reports what others do to the kernel; without one only the periodic resync finds
-    it. clock: monotonic seconds. jitter: see retry.Jitter. resync_interval: seconds between two dumps of everything.
-    """
+    drivers: one per kind in use. monitor: reports what others do to the kernel; without one only the periodic resync
+    finds it. clock: monotonic seconds. jitter: see retry.Jitter. resync_interval: seconds between two dumps of
+    everything."""
 
     def __init__(
         self,
@@ -133,9 +132,8 @@ class Datapath:
     async def wait(self, objects: Iterable[Object], timeout: float, *, attempts: int = 3) -> list[Status]:
         """Wait until the kernel agrees with the desired state on every one of the objects.
 
-        Returns their statuses in order. It returns early when one has failed this many times in a row, and after timeout
-        seconds in any case; look at Status.settled.
-        """
+        Returns their statuses in order. It returns early when one has failed this many times in a row, and after
+        timeout seconds in any case; look at Status.settled."""
         names = list(objects)
 
         def over() -> bool:

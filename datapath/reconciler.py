@@ -1,7 +1,7 @@
 """Makes the kernel hold what is wanted: which object to touch next, in which order, and what became of it.
 
-A core without I/O of its own: time is handed in (`now`, float seconds of any monotonic clock) and the kernel is behind the
-drivers. The shell calls step() for as long as it returns True, then sleeps until next_deadline() or the next event:
+A core without I/O of its own: time is handed in (`now`, float seconds of any monotonic clock) and the kernel is behind
+the drivers. The shell calls step() for as long as it returns True, then sleeps until next_deadline() or the next event:
 
         put(), remove()            handle(event)
               |                         |
@@ -15,11 +15,11 @@ drivers. The shell calls step() for as long as it returns True, then sleeps unti
             Driver of the kind  ->   the kernel
 
 The gate. Nothing of a kind is made or deleted before that kind and those of the layers below were dumped with success:
-a process that has just started knows nothing, and what it wants is mostly there already. Objects of ours that a dump shows
-and nobody wants ("strays") are kept until allow_sweep(): when an agent starts, it knows its local objects at once, but VRF
-routes only after every gateway's end of table. Until then an unknown route may well be right and carry traffic, and so
-may the next hop it uses and the neighbour behind that; a sweep of those therefore waits for the routes' leave as well. What
-was wanted in the life of this process and no longer is (remove()) is deleted without such leave.
+a process that has just started knows nothing, and what it wants is mostly there already. Objects of ours that a dump
+shows and nobody wants ("strays") are kept until allow_sweep(): when an agent starts, it knows its local objects at
+once, but VRF routes only after every gateway's end of table. Until then an unknown route may well be right and carry
+traffic, and so may the next hop it uses and the neighbour behind that; a sweep of those therefore waits for the routes'
+leave as well. What was wanted in the life of this process and no longer is (remove()) is deleted without such leave.
 
 One bad object stops nobody: its failure is kept with it and tried again, later and later. When something is made
 that it stands on, or its device comes up, it is tried at once; what can't succeed before that (retry.WAITING) is hardly
@@ -29,8 +29,9 @@ tried otherwise.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 from datapath.driver import Driver, DumpInterrupted, Failure, Operation, Outcome
 from datapath.events import KernelEvent
@@ -45,6 +46,9 @@ RESYNC_INTERVAL = 600.0
 """Seconds between two dumps of everything, in case an event was missed."""
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV, errno.ESRCH})
+_BULK = 16
+"""Objects of a kind from which on it pays to put them together."""
+_T = TypeVar("_T")
 _NEXT_HOP_KINDS = (Kind.NEXT_HOP, Kind.NEXT_HOP_GROUP)
 
 
@@ -81,18 +85,29 @@ class Reconciler:
     def put_all(self, values: Iterable[Value]) -> int:
         """put() for many; all get one revision, which is returned."""
         self._revision = revision = self._revision + 1
-        layers: dict[type, Layer] = {}
-        troubled = bool(self._retries)
+        groups: dict[type, list[Value]] = {}
         for value in values:
-            layer = layers.get(type(value))
-            if layer is None:
-                layer = layers[type(value)] = self._layers[value.kind]
-            key = value.key
-            if troubled and layer.tracker.desired.get(key) != value:
-                self._retries.forget(layer.kind, key)
-            if not layer.tracker.put(key, value, revision) and layer.watched:
-                self._changed(layer, key)
+            group = groups.get(type(value))
+            if group is None:
+                group = groups[type(value)] = []
+            group.append(value)
+        troubled = bool(self._retries)
+        for group in groups.values():
+            layer = self._layers[group[0].kind]
+            if len(group) >= _BULK and not troubled:
+                keyed = {value.key: value for value in group}
+                if layer.tracker.put_new(keyed, revision):
+                    continue
+            for value in group:
+                self._put(layer, value, revision)
         return revision
+
+    def _put(self, layer: Layer, value: Value, revision: int) -> None:
+        key = value.key
+        if layer.tracker.desired.get(key) != value:
+            self._retries.forget(layer.kind, key)
+        if not layer.tracker.put(key, value, revision) and layer.watched:
+            self._changed(layer, key)
 
     def remove(self, kind: Kind, key: Key) -> int:
         """Want no object under this key any more; it is deleted if it is in the kernel. Returns the revision.
@@ -294,15 +309,20 @@ class Reconciler:
 
     def _update(self, layer: Layer, now: float) -> None:
         tracker = layer.tracker
-        keys, operations = tracker.next_updates(layer.driver.batch_size)
-        outcomes = self._apply(layer, operations)
+        operations: list[Operation] | None = None
+        if layer.maker is not None and tracker.all_new():
+            keys, values = tracker.next_new(layer.driver.batch_size)
+            outcomes = self._guarded(layer.maker.make, values)
+        else:
+            keys, operations = tracker.next_updates(layer.driver.batch_size)
+            outcomes = self._guarded(layer.driver.apply, operations)
         if any(outcomes):
             done = []
-            for key, operation, outcome in zip(keys, operations, outcomes, strict=True):
+            for place, (key, outcome) in enumerate(zip(keys, outcomes, strict=True)):
                 if outcome is None:
                     done.append(key)
                     continue
-                if operation.actual is not None and outcome.errno in _GONE:
+                if operations is not None and operations[place].actual is not None and outcome.errno in _GONE:
                     # It isn't there to be changed: make it anew next time.
                     tracker.kernel_remove(key)
                 self._failed(layer, key, outcome, now)
@@ -336,7 +356,7 @@ class Reconciler:
 
     def _remove(self, layer: Layer, now: float) -> None:
         keys, operations = layer.tracker.next_removals(layer.driver.batch_size)
-        outcomes = self._apply(layer, operations)
+        outcomes = self._guarded(layer.driver.apply, operations)
         done: list[Key] = []
         for key, outcome in zip(keys, outcomes, strict=True):
             if outcome is None:
@@ -350,12 +370,14 @@ class Reconciler:
             self._losses.next_hops_removed(layer.kind, done)
         self._done(layer, done)
 
-    def _apply(self, layer: Layer, operations: list[Operation]) -> list[Outcome]:
+    @staticmethod
+    def _guarded(call: Callable[[list[_T]], list[Outcome]], work: list[_T]) -> list[Outcome]:
+        """A driver's batch; one that can't talk to the kernel has failed for each of its operations."""
         try:
-            return layer.driver.apply(operations)
+            return call(work)
         except OSError as error:
             failure = Failure(error.errno or errno.EIO, str(error) or type(error).__name__)
-            return [failure] * len(operations)
+            return [failure] * len(work)
 
     def _failed(self, layer: Layer, key: Key, failure: Failure, now: float) -> None:
         layer.tracker.set_aside(key)

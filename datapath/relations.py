@@ -36,8 +36,9 @@ REFERRERS: dict[Kind, tuple[Kind, ...]] = {
     Kind.NEXT_HOP: (Kind.NEXT_HOP_GROUP, Kind.VRF_ROUTE),
     Kind.NEXT_HOP_GROUP: (Kind.VRF_ROUTE,),
 }
-"""Kinds whose objects are lost or cut off when one of this kind is deleted. A stray is swept only when the desired state
-of these is complete too: the next hop that nobody has asked for yet may carry routes that are about to be wanted."""
+"""Kinds whose objects are lost or cut off when one of this kind is deleted. A stray is swept only when the desired
+state of these is complete too: the next hop that nobody has asked for yet may carry routes that are about to be
+wanted."""
 
 
 SUPPORTS_ALL = (Kind.TUNNEL, Kind.VRF)

@@ -6,10 +6,11 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import cast
 
-from datapath.bulk import Batch, BulkDriver, Unencodable
+from datapath.bulk import BulkDriver, Unencodable
 from datapath.channel import Channel
-from datapath.driver import Operation, Verb
+from datapath.driver import Operation, Outcome, Verb
 from datapath.links import device_names
 from datapath.nexthops import NOT_PROGRAMMED, NextHopIds, odd_next_hop
 from datapath.values import PROTOCOL, Key, Kind, MplsRoute, Neighbour, Value, VrfRoute
@@ -58,26 +59,24 @@ class VrfRouteDriver(BulkDriver):
         # Where nothing of ours should be, nothing of another program may be replaced.
         return encode_route(sequence, table, packed, length, next_hop, NEW if operation.actual is None else SET)
 
-    def encode_all(self, operations: Sequence[Operation], first: int, batch: Batch) -> None:
-        """Routes to be put are encoded together, those of one family at a time."""
-        known = self.ids.by_value
-        rows: dict[tuple[int, int], list[tuple[int, int, Prefix, int]]] = {
-            (size, flags): [] for size in (4, 16) for flags in (NEW, SET)
-        }
-        for sequence, (verb, value, actual) in enumerate(operations, first):
-            if verb is Verb.PUT and isinstance(value, VrfRoute) and (next_hop := known.get(value[2])) is not None:
-                prefix = value[1]
-                rows[len(prefix[0]), NEW if actual is None else SET].append((sequence, value[0], prefix, next_hop))
-            else:
-                self.encode_one(operations[sequence - first], sequence, batch)
-        for (_, flags), found in rows.items():
-            if found:
-                sequences, tables, prefixes, next_hops = zip(*found, strict=True)
-                batch.pieces.append(encode_routes(sequences, tables, prefixes, next_hops, flags))
-                batch.count += len(found)
+    def make(self, values: Sequence[Value]) -> list[Outcome]:
+        """See Maker.make(). Routes of one family, which come by the thousand, are encoded column by column."""
+        tables, prefixes, vias = zip(*cast(Sequence[VrfRoute], values), strict=True)
+        next_hops = [identity for identity in map(self.ids.by_value.get, vias) if identity is not None]
+        packed, lengths = zip(*prefixes, strict=True)
+        if len(next_hops) < len(values) or len(set(map(len, packed))) > 1:
+            return super().make(values)
+        first = self.channel.reserve(len(values))
+        sequences = range(first, first + len(values))
+        batch = encode_routes(sequences, tables, packed, lengths, next_hops, NEW)
+        outcomes: list[Outcome] = [None] * len(values)
+        for sequence, error in self.channel.transact([batch], len(values)).items():
+            outcomes[sequence - first] = self.judge(Operation(Verb.PUT, values[sequence - first]), error)
+        return outcomes
 
     def dump(self) -> dict[Key, Value]:
-        """See Driver.dump(). Needs the dumps of next hops and groups before. Raises DumpInterrupted, OSError, WireError."""
+        """See Driver.dump(). Needs the dumps of next hops and groups before. Raises DumpInterrupted, OSError,
+        WireError."""
         tables = self.tables
         next_hops = self.ids.by_id
         new = tuple.__new__

@@ -1,8 +1,8 @@
 """Desired state against the kernel's, for one kind of object: what is left to do.
 
-After Felix's delta tracker. The cost of finding the next thing to do doesn't depend on the size of the table, and what is
-right is held once: `desired` has every wanted object, and a wanted object that isn't in one of the sets below is in the
-kernel exactly as wanted. A key is in at most one of:
+After Felix's delta tracker. The cost of finding the next thing to do doesn't depend on the size of the table, and what
+is right is held once: `desired` has every wanted object, and a wanted object that isn't in one of the sets below is in
+the kernel exactly as wanted. A key is in at most one of:
 
     updates    wanted, and the kernel hasn't it or has something else
     removals   not wanted any more, and the kernel has it
@@ -22,8 +22,6 @@ from itertools import islice
 
 from datapath.driver import Operation, Verb
 from datapath.values import Key, Value
-
-_PUT = Verb.PUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +80,15 @@ class DeltaTracker:
         if before == value:
             return False
         self._ask(self.updates, key, asked or revision)
+        return True
+
+    def put_new(self, values: dict[Key, Value], revision: int) -> bool:
+        """put() for many at once, if none of the keys is known: without a step of Python for each. Returns whether."""
+        if not self.desired.keys().isdisjoint(values) or not self.other.keys().isdisjoint(values):
+            return False
+        self.desired.update(values)
+        self.updates.update(dict.fromkeys(values, revision))
+        self.outstanding[revision] = self.outstanding.get(revision, 0) + len(values)
         return True
 
     def remove(self, key: Key, revision: int) -> bool:
@@ -176,9 +183,8 @@ class DeltaTracker:
     def kernel_doubt(self, key: Key) -> bool:
         """The kernel may have lost what it held under key, so put it again if it is wanted.
 
-        Unlike after kernel_remove() the driver is told what was there, so that it replaces instead of insisting on making
-        a new object. Returns whether a right object became pending.
-        """
+        Unlike after kernel_remove() the driver is told what was there, so that it replaces instead of insisting on
+        making a new object. Returns whether a right object became pending."""
         before = self.kernel_value(key)
         if before is None:
             return False
@@ -251,15 +257,20 @@ class DeltaTracker:
             self._ask(self.removals, key, 0)
         self.strays = {}
 
+    def all_new(self) -> bool:
+        """Whether the kernel is sure to hold nothing under the keys of the updates."""
+        return not self.other and not self.doubtful
+
+    def next_new(self, count: int) -> tuple[list[Key], list[Value]]:
+        """next_updates() when all_new(): up to count keys that are ready to be put, and the values."""
+        keys = list(islice(self.updates, count))
+        return keys, list(map(self.desired.__getitem__, keys))
+
     def next_updates(self, count: int) -> tuple[list[Key], list[Operation]]:
         """Up to count keys that are ready to be put, and the operations."""
         desired, other, doubtful = self.desired, self.other, self.doubtful
         keys = list(islice(self.updates, count))
-        if not other and not doubtful:
-            # Operation(), without the function in Python that a named tuple's constructor is.
-            new = tuple.__new__
-            return keys, [new(Operation, (_PUT, desired[key], None)) for key in keys]
-        return keys, [Operation(_PUT, desired[key], other.get(key) or doubtful.get(key)) for key in keys]
+        return keys, [Operation(Verb.PUT, desired[key], other.get(key) or doubtful.get(key)) for key in keys]
 
     def next_removals(self, count: int) -> tuple[list[Key], list[Operation]]:
         """Up to count keys that are ready to be removed, and the operations."""

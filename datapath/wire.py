@@ -1,8 +1,9 @@
 """Netlink messages in packed form: framing, attributes, errors (Linux uapi/linux/netlink.h, rtnetlink.h).
 
-Pure functions on bytes. Only the bulk kinds are written this way (next hops, routes, MPLS routes, neighbours): a message
-is one struct.pack() of constants made beforehand and a few variable fields, and one struct.unpack_from() on the way back
-for the layouts that the kernel writes in practice. What doesn't fit the expected layout goes through attributes().
+Pure functions on bytes. Only the bulk kinds are written this way (next hops, routes, MPLS routes, neighbours): a
+message is one struct.pack() of constants made beforehand and a few variable fields, and one struct.unpack_from() on the
+way back for the layouts that the kernel writes in practice. What doesn't fit the expected layout goes through
+attributes().
 
 Multi-byte numbers are in host byte order except inside addresses and label stack entries.
 """
@@ -131,8 +132,8 @@ class Template:
         self, count: int, columns: Sequence[tuple[int, bytes | array[int]]], octets: bytes, at: int
     ) -> bytearray:
         """count messages. columns: where a field is (offset in words of 4 bytes) and its values for all messages one
-        behind another, in the byte order of the message; a field has one word or several. octets: values of the one field
-        that is a byte, at this offset in bytes; empty for none."""
+        behind another, in the byte order of the message; a field has one word or several. octets: values of the one
+        field that is a byte, at this offset in bytes; empty for none."""
         packed = bytearray(self._message * count)
         with memoryview(packed) as view, view.cast("I") as words:
             for offset, values in columns:
@@ -159,7 +160,8 @@ def messages(buffer: bytes | bytearray, size: int, offset: int = 0) -> Iterator[
 
 
 def attributes(buffer: bytes | bytearray, start: int, end: int) -> dict[int, bytes]:
-    """Attributes between start and end by number, without the flag bits; of equal numbers the last. Raises WireError."""
+    """Attributes between start and end by number, without the flag bits; of equal numbers the last. Raises
+    WireError."""
     found: dict[int, bytes] = {}
     while end - start >= _ATTRIBUTE.size:
         length, number = _ATTRIBUTE.unpack_from(buffer, start)

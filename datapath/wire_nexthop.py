@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -60,9 +61,9 @@ _LAYOUTS: dict[tuple[int, int], tuple[struct.Struct, bytes, bytes, bytes, bytes]
 class RawNextHop(NamedTuple):
     """A nexthop object as the kernel tells it.
 
-    members: ids of a group's members, None for a single next hop. gateway, labels and oif are empty or 0 where the object
-    has none. plain: whether it has nothing but what the others say (no blackhole, FDB, weights, other encapsulation).
-    """
+    members: ids of a group's members, None for a single next hop. gateway, labels and oif are empty or 0 where the
+    object has none. plain: whether it has nothing but what the others say (no blackhole, FDB, weights, other
+    encapsulation)."""
 
     id: int
     protocol: int
@@ -74,7 +75,8 @@ class RawNextHop(NamedTuple):
 
 
 def _layout(gateway_size: int, labels: int) -> tuple[struct.Struct, bytes, bytes, bytes, bytes]:
-    """Struct and constant parts of a message: head..id, oif header, gateway header, encapsulation in front of labels."""
+    """Struct and constant parts of a message: head..id, oif header, gateway header, encapsulation in front of
+    labels."""
     packed = _LAYOUTS.get((gateway_size, labels))
     if packed is not None:
         return packed
@@ -143,8 +145,17 @@ def encode_next_hops(
     ]
     if depth:
         # Behind the gateway: the encapsulation's type, its header and the stack's header.
-        columns.append((11 + (size >> 2) + 4, b"".join(map(encode_labels, labels))))
+        columns.append((11 + (size >> 2) + 4, _encode_stacks(labels)))
     return template.render(len(gateways), columns, b"", 0)
+
+
+def _encode_stacks(labels: Sequence[tuple[int, ...]]) -> bytes | array[int]:
+    """encode_labels() for many of one depth, end to end."""
+    if len(labels[0]) > 1 or sys.byteorder != "little":
+        return b"".join(map(encode_labels, labels))
+    entries = array("I", [(label << 12) | 0x100 for (label,) in labels])
+    entries.byteswap()
+    return entries
 
 
 _MOST_TEMPLATES = 1024

@@ -38,7 +38,6 @@ from datapath.wire import (
     messages,
     number,
 )
-from vpn.prefix import Prefix
 
 RTA_DST = 1
 RTA_OIF = 4
@@ -55,8 +54,8 @@ NUD_PERMANENT = 0x80
 AF_MPLS = 28
 
 METRIC = {4: 0, 16: 1024}
-"""Metric of every route of ours, by the size of an address: what the kernel takes for none given. A route of another metric
-is another route, and not ours."""
+"""Metric of every route of ours, by the size of an address: what the kernel takes for none given. A route of another
+metric is another route, and not ours."""
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BBHiHBB")
@@ -68,8 +67,8 @@ _FAMILY = {4: socket.AF_INET, 16: socket.AF_INET6}
 
 
 class RawRoute(NamedTuple):
-    """A unicast route as the kernel tells it, of our METRIC and without type of service. next_hop: nexthop id, 0 when it goes
-    by none. plain: whether it has nothing but that (no metrics such as an MTU)."""
+    """A unicast route as the kernel tells it, of our METRIC and without type of service. next_hop: nexthop id, 0 when
+    it goes by none. plain: whether it has nothing but that (no metrics such as an MTU)."""
 
     protocol: int
     table: int
@@ -115,19 +114,20 @@ _TEMPLATES = {
 def encode_routes(
     sequences: Sequence[int],
     tables: Sequence[int],
-    prefixes: Sequence[Prefix],
+    packed: Sequence[bytes],
+    lengths: Sequence[int],
     next_hops: Sequence[int],
     flags: int,
 ) -> bytearray:
     """encode_route() for many prefixes of one family; flags: NEW or SET."""
-    size = len(prefixes[0].packed)
+    size = len(packed[0])
     columns: list[tuple[int, bytes | array[int]]] = [
         (2, array("I", sequences)),
         (8, array("I", tables)),
-        (10, b"".join([packed for packed, _ in prefixes])),
+        (10, b"".join(packed)),
         (10 + (size >> 2) + 3, array("I", next_hops)),
     ]
-    return _TEMPLATES[size, flags].render(len(prefixes), columns, bytes([length for _, length in prefixes]), 17)
+    return _TEMPLATES[size, flags].render(len(packed), columns, bytes(lengths), 17)
 
 
 def encode_route_delete(sequence: int, table: int, packed: bytes, length: int) -> bytes:
@@ -152,7 +152,8 @@ def encode_route_dump(family: int, sequence: int) -> bytes:
     return message(RTM_GETROUTE, NLM_F_REQUEST | NLM_F_DUMP, sequence, payload)
 
 
-# The layout of the kernel's answers (fib_dump_info, rt6_fill_node) up to the nexthop id; what follows repeats the next hop.
+# The layout of the kernel's answers (fib_dump_info, rt6_fill_node) up to the nexthop id; what follows repeats the next
+# hop.
 _FAST4 = struct.Struct("=IHHIIBBBBBBBBIIII4sII")
 _FAST6 = struct.Struct("=IHHIIBBBBBBBBIIII16sIIII")
 
@@ -230,8 +231,8 @@ def decode_route_dump(buffer: bytes | bytearray, size: int, others: list[Message
 
 
 def decode_route(buffer: bytes | bytearray, found: Message) -> RawRoute | None:
-    """A RTM_NEWROUTE or RTM_DELROUTE message of any layout; None when it can't be one of ours: no unicast IP route, or one of
-    another metric, type of service or source. Raises WireError."""
+    """A RTM_NEWROUTE or RTM_DELROUTE message of any layout; None when it can't be one of ours: no unicast IP route, or
+    one of another metric, type of service or source. Raises WireError."""
     if found.end - found.start < _RTMSG.size:
         raise WireError("route message too short")
     family, bits, source, tos, _, protocol, _, kind, _ = _RTMSG.unpack_from(buffer, found.start)
@@ -252,7 +253,8 @@ def decode_route(buffer: bytes | bytearray, found: Message) -> RawRoute | None:
 
 
 class RawMplsRoute(NamedTuple):
-    """An MPLS route as the kernel tells it. via: packed address, b"" for none. plain: pops the label and goes one way."""
+    """An MPLS route as the kernel tells it. via: packed address, b"" for none. plain: pops the label and goes one
+    way."""
 
     label: int
     protocol: int
@@ -265,7 +267,8 @@ _LABEL_BITS = 20
 
 
 def encode_mpls_route(sequence: int, label: int, oif: int, via: bytes, flags: int = NEW) -> bytes:
-    """RTM_NEWROUTE: pop the label, deliver to via (packed; b"" on a VRF device: look up again) on an interface index."""
+    """RTM_NEWROUTE: pop the label, deliver to via (packed; b"" on a VRF device: look up again) on an interface
+    index."""
     payload = (
         _RTMSG.pack(AF_MPLS, _LABEL_BITS, 0, 0, _RT_TABLE_MAIN, PROTOCOL, 0, RTN_UNICAST, 0)
         + attribute(RTA_DST, encode_labels((label,)))
@@ -285,7 +288,8 @@ def encode_mpls_route_delete(sequence: int, label: int) -> bytes:
 
 
 def decode_mpls_route_dump(buffer: bytes | bytearray, size: int, others: list[Message]) -> list[RawMplsRoute]:
-    """The MPLS routes in a received buffer; messages other than of routes, or marked, go to others. Raises WireError."""
+    """The MPLS routes in a received buffer; messages other than of routes, or marked, go to others. Raises
+    WireError."""
     routes = []
     for found in messages(buffer, size):
         if found.type == RTM_NEWROUTE and (route := decode_mpls_route(buffer, found)) is not None:

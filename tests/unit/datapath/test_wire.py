@@ -182,7 +182,8 @@ def test_route(sequence: int, table: int, prefix: Prefix, next_hop: int) -> None
 def test_routes_by_column(rows: list[tuple[int, int, Prefix, int]], size: int) -> None:
     rows = [row for row in rows if len(row[2].packed) == size] or [(1, 2, Prefix(bytes(size), 0), 3)]
     sequences, tables, nets, hops = zip(*rows, strict=True)
-    together = wire_route.encode_routes(sequences, tables, nets, hops, wire.SET)
+    packed, lengths = zip(*nets, strict=True)
+    together = wire_route.encode_routes(sequences, tables, packed, lengths, hops, wire.SET)
     assert together == b"".join(
         wire_route.encode_route(seq, table, *net, hop, wire.SET) for seq, table, net, hop in rows
     )
