@@ -18,6 +18,7 @@ from agent.methods import Methods
 from agent.peer import Peer
 from agent.session import Session, SessionSettings, tls_context
 from agent.store import State, Store
+from datapath.collector import collect_seldom
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.plane import Datapath
@@ -217,6 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print("configuration ok")
             return ExitCode.OK
         logs.configure(loaded.value.log.level)
+        collect_seldom()
         store = Store(loaded.value.state.directory)
         try:
             asyncio.run(_serve(loaded, store))

@@ -18,6 +18,7 @@ from itertools import islice
 from pathlib import Path
 
 from datapath.channel import Channel
+from datapath.collector import collect_seldom
 from datapath.driver import Driver, Operation, Verb
 from datapath.nexthops import ID_RANGE, NextHopDriver, NextHopGroupDriver, NextHopIds
 from datapath.reconciler import Reconciler
@@ -205,6 +206,8 @@ def main(argv: list[str]) -> int:
     """The command."""
     way, count = argv
     enter_private_namespace()
+    # As the agent does.
+    collect_seldom()
     json.dump(WAYS[way](int(count), kernel_has_mpls()), sys.stdout)
     return 0
 
