@@ -70,6 +70,7 @@ def run(hv: Host, scenario: Callable[[Datapath], Coroutine[None, None, None]]) -
     async def work() -> None:
         datapath = Datapath(hv.kernel.drivers, hv.kernel.monitor)
         datapath.put(*desired())
+        datapath.allow_sweep()
         await datapath.start()
         tap = -1
         try:
@@ -185,7 +186,6 @@ def test_restart_writes_nothing(hv: Host) -> None:
 
 def test_what_is_no_longer_wanted_goes(hv: Host) -> None:
     async def scenario(datapath: Datapath) -> None:
-        datapath.allow_sweep()
         revision = datapath.remove(*((value.kind, value.key) for value in reversed(desired())))
         assert await datapath.wait_revision(revision, 10)
         assert held(hv) == {kind: {} for kind in sorted(Kind)}
