@@ -102,8 +102,13 @@ class Losses:
             layer = self._layers.get(kind)
             if layer is None:
                 continue
-            keys = layer.tracker.keys_in_kernel(stands_on_it)
-            lost.update(key for key in keys if isinstance(key, NextHop))
+            tracker = layer.tracker
+            keys = tracker.keys_in_kernel(stands_on_it)
+            if kind is Kind.NEXT_HOP:
+                # Those too that wait to be put: while a device loses its carrier, the kernel already refuses new next
+                # hops and still has the old ones, by which a route may have been put meanwhile.
+                waiting = (*keys, *tracker.updates, *tracker.aside)
+                lost.update(key for key in waiting if isinstance(key, NextHop) and key.device == name)
             self._doubt(layer, keys)
 
     def _next_hops_lost(self, lost: Lost) -> None:
