@@ -170,11 +170,12 @@ def _offload() -> Finding:
 
 
 def _conflicts() -> Iterator[Finding]:
-    conflicts = Sysctls().conflicts()
-    for conflict in conflicts:
+    sysctls = Sysctls()
+    found = [(State.FAILED, one) for one in sysctls.conflicts()] + [(State.WARNING, one) for one in sysctls.risks()]
+    for state, conflict in found:
         detail = f"{conflict.name} is {conflict.value}: {conflict.why}"
-        yield Finding("settings of the host", State.FAILED, detail, conflict.hint)
-    if not conflicts:
+        yield Finding("settings of the host", state, detail, conflict.hint)
+    if not found:
         yield Finding("settings of the host", State.OK, "none in the way")
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _ROOT = Path("/proc/sys")
+_ROUTES6 = Path("/proc/thread-self/net/ipv6_route")
+_RTF_LEARNT_DEFAULT = 0x00050000
+"""RTF_DEFAULT and RTF_ADDRCONF: a default route from a router advertisement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,9 @@ def tunnel_settings(device: str) -> tuple[Setting, ...]:
 class Sysctls:
     """Reads and raises settings, and remembers what it changed."""
 
-    def __init__(self, root: Path = _ROOT) -> None:
+    def __init__(self, root: Path = _ROOT, routes6: Path = _ROUTES6) -> None:
         self._root = root
+        self._routes6 = routes6
         self.changes: list[Change] = []
         """Every change since the start, oldest first."""
 
@@ -116,3 +120,29 @@ class Sysctls:
                     )
                 )
         return found
+
+    def risks(self) -> list[Conflict]:
+        """Settings of others that go wrong because of what we set: a host that forwards ignores router advertisements,
+        and its own default route ends with the lifetime of the last one."""
+        found = []
+        for device in sorted(self._devices_with_learnt_default()):
+            name = f"net/ipv6/conf/{device}/accept_ra"
+            value = self.read(name)
+            if value == 1:
+                found.append(
+                    Conflict(
+                        name.replace("/", "."),
+                        value,
+                        f"{device} has its IPv6 default route from router advertisements, which a host that forwards "
+                        "ignores",
+                        f"set {name.replace('/', '.')}=2",
+                    )
+                )
+        return found
+
+    def _devices_with_learnt_default(self) -> set[str]:
+        try:
+            rows = [line.split() for line in self._routes6.read_text().splitlines()]
+        except OSError:
+            return set()
+        return {row[9] for row in rows if int(row[8], 16) & _RTF_LEARNT_DEFAULT == _RTF_LEARNT_DEFAULT}

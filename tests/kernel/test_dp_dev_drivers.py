@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from datapath.antispoofing import AntiSpoofingDriver
 from datapath.driver import Operation, Verb
 from datapath.values import VRRP_MAC, AntiSpoofing, Kind, Port, PortKind, Value, Vrf
 from lab.namespace import Namespace
@@ -375,3 +376,14 @@ def test_device_made_anew_has_another_index(hv: Host) -> None:
     hv.namespace.ip("link delete tap0", "tuntap add tap0 mode tap", "link set tap0 alias vrfwire:port:web-1")
     assert hv.put(FILTERS) is None
     assert hv.dump(Kind.ANTI_SPOOFING) == {"tap0": FILTERS}
+
+
+def test_filters_without_a_responder_are_replaced_once_there_is_one(hv: Host) -> None:
+    hv.make(BLUE, TAP)
+    without = AntiSpoofingDriver(hv.kernel.devices, None)
+    assert without.apply([Operation(Verb.PUT, FILTERS)]) == [None]
+    assert without.dump() == {"tap0": FILTERS}
+    assert "bpf" not in shown(hv, "tc", "filter", "show", "dev", "tap0", "ingress")
+    assert hv.dump(Kind.ANTI_SPOOFING) != {"tap0": FILTERS}
+    assert hv.converge(FILTERS) == FILTERS
+    assert "vrfwire_nd" in shown(hv, "tc", "filter", "show", "dev", "tap0", "ingress")

@@ -65,3 +65,26 @@ def test_settings_of_others_in_the_way(root: Path, name: str, value: str) -> Non
     found = Sysctls(root).conflicts()
     assert [conflict.value for conflict in found] == [int(value)]
     assert found[0].name == name.replace("/", ".") and found[0].hint
+
+
+def test_host_that_learns_its_default_route_is_warned(root: Path) -> None:
+    table = root / "ipv6_route"
+    zero = "0" * 32
+    rows = [
+        (zero, "00", "fe80" + "0" * 26 + "01", "00450003", "eth0"),
+        (zero, "00", "fe80" + "0" * 26 + "02", "00000003", "eth1"),
+        ("fd00" + "0" * 28, "40", zero, "00040001", "eth2"),
+    ]
+    table.write_text(
+        "".join(f"{to} {bits} {zero} 00 {via} 00000400 1 0 {flags} {dev}\n" for to, bits, via, flags, dev in rows)
+    )
+    setting = root / "net/ipv6/conf/eth0/accept_ra"
+    setting.parent.mkdir(parents=True)
+    setting.write_text("1")
+    risks = Sysctls(root, table).risks()
+    assert [(risk.name, risk.hint) for risk in risks] == [
+        ("net.ipv6.conf.eth0.accept_ra", "set net.ipv6.conf.eth0.accept_ra=2")
+    ]
+    setting.write_text("2")
+    assert Sysctls(root, table).risks() == []
+    assert Sysctls(root, root / "missing").risks() == []
