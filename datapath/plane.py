@@ -4,8 +4,9 @@
       ^                                               |
       +------------- listeners, wait() --------------+
 
-One task does everything; a step blocks the loop for one batch of netlink messages or one dump, never longer. The
-agent's own calls (put, remove, status) are plain functions that return at once."""
+One task does everything; it blocks the loop for TURN, and then to the end of the batch of netlink messages, or of the
+dump, that it has begun. The agent's own calls (put, remove, status) are plain functions that return at once.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +28,9 @@ log = logging.getLogger("vrfwire.datapath")
 Object = tuple[Kind, Key]
 """How an object is named."""
 Listener = Callable[[Change], None]
+
+TURN = 0.005
+"""Seconds of work in which small steps, as of one attach, follow each other without a turn of the loop between them."""
 
 _LOGGED_FAILURES = 10
 
@@ -51,6 +55,7 @@ class Datapath:
         self._monitor = monitor
         self._clock = clock
         self._wake = asyncio.Event()
+        self._reported = True
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[tuple[frozenset[Kind], Listener]] = []
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
@@ -60,7 +65,7 @@ class Datapath:
     async def start(self) -> None:
         """Begin to work: the first thing is a dump of every kind (see wait_in_sync())."""
         if self._monitor is not None:
-            asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._wake.set)
+            asyncio.get_running_loop().add_reader(self._monitor.fileno(), self._report)
         self._task = asyncio.create_task(self._run(), name="datapath")
 
     async def stop(self) -> None:
@@ -171,17 +176,34 @@ class Datapath:
         try:
             while True:
                 self._wake.clear()
-                if self._monitor is not None and (events := self._monitor.drain()):
-                    self.reconciler.handle(events)
-                more = self.reconciler.step(self._clock())
-                self._tell()
-                if more:
+                if self._monitor is not None and self._reported:
+                    self._reported = False
+                    self.reconciler.handle(self._monitor.drain())
+                if self._work():
                     await asyncio.sleep(0)
                 else:
                     await self._sleep()
         except Exception:
             log.critical("the datapath stopped working", exc_info=True)
             raise
+
+    def _work(self) -> bool:
+        """Do as many steps as fit into a turn. Returns whether there is more to do at once."""
+        now = self._clock()
+        end = now + TURN
+        while True:
+            more = self.reconciler.step(now)
+            self._tell()
+            if not more:
+                return False
+            now = self._clock()
+            if now >= end:
+                return True
+
+    def _report(self) -> None:
+        """The monitor has something."""
+        self._reported = True
+        self._wake.set()
 
     async def _sleep(self) -> None:
         deadline = self.reconciler.next_deadline()

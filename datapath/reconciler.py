@@ -37,7 +37,7 @@ from datapath.driver import Driver, DumpInterrupted, Failure, Operation, Outcome
 from datapath.events import KernelEvent
 from datapath.layer import AT_ONCE, KernelView, Layer, Layers
 from datapath.losses import Losses
-from datapath.relations import DEVICE_KINDS, REFERRERS, SUPPORTS_ALL
+from datapath.relations import DEVICE_KINDS, REFERRERS, SUPPORTS_ALL, SUPPORTS_SOME
 from datapath.retry import Jitter, RetryQueue, delay
 from datapath.status import Change, KindFigures, State, Status
 from datapath.values import Key, Kind, Value
@@ -344,7 +344,7 @@ class Reconciler:
             if above.kind > kind:
                 if kind in SUPPORTS_ALL:
                     above.kicked = True
-                else:
+                elif kind in SUPPORTS_SOME:
                     above.note_improved(keys)
 
     def _remove_one(self, now: float) -> bool:

@@ -43,6 +43,8 @@ wanted."""
 
 SUPPORTS_ALL = (Kind.TUNNEL, Kind.VRF)
 """Kinds whose success may cure any failure above: settings and rules of the host come with them."""
+SUPPORTS_SOME = (Kind.PORT, Kind.NEXT_HOP, Kind.NEXT_HOP_GROUP)
+"""Kinds whose success may cure a failure of what stands on that very object."""
 
 
 def device_of(value: Value) -> str | None:
