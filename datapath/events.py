@@ -32,7 +32,7 @@ class LinkGone:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """A device lost IFF_UP. The kernel has dropped its IPv4 routes, permanent neighbours and nexthop objects (and with
+    """A device lost IFF_UP, or its carrier (then next hops are all that goes). The kernel has dropped its IPv4 routes, permanent neighbours and nexthop objects (and with
     those the routes that use them), without a notification of any of it."""
 
     name: str
