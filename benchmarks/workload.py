@@ -208,7 +208,7 @@ def main(argv: list[str]) -> int:
     enter_private_namespace()
     # As the agent does.
     collect_seldom()
-    json.dump(WAYS[way](int(count), kernel_has_mpls()), sys.stdout)
+    print(json.dumps(WAYS[way](int(count), kernel_has_mpls())))
     return 0
 
 

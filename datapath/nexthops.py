@@ -184,11 +184,11 @@ class NextHopDriver(_IdDriver):
         """See Maker.make(). Next hops of one shape, which come by the thousand, are encoded column by column."""
         hops = cast(Sequence[NextHop], values)
         devices, gateways, labels = zip(*hops, strict=True)
-        shapes = set(zip(devices, map(len, gateways), map(len, labels), strict=True))
+        one_shape = len(set(devices)) == len(set(map(len, gateways))) == len(set(map(len, labels))) == 1
         oif = self.channel.interface_index(devices[0])
         known = not self.ids.by_value.keys().isdisjoint(hops)
         identities = self.ids.allocate_together(len(hops))
-        if len(shapes) > 1 or oif is None or identities is None or known:
+        if not one_shape or oif is None or identities is None or known:
             return super().make(values)
         first = self.channel.reserve(len(values))
         packed = encode_next_hops(range(first, first + len(hops)), identities, oif, gateways, labels, NEW)

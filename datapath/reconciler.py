@@ -40,6 +40,7 @@ from datapath.losses import Losses
 from datapath.relations import DEVICE_KINDS, REFERRERS, SUPPORTS_ALL, SUPPORTS_SOME
 from datapath.retry import Jitter, RetryQueue, delay
 from datapath.status import Change, KindFigures, State, Status
+from datapath.tracker import keyed
 from datapath.values import Key, Kind, Value
 
 RESYNC_INTERVAL = 600.0
@@ -85,19 +86,13 @@ class Reconciler:
     def put_all(self, values: Iterable[Value]) -> int:
         """put() for many; all get one revision, which is returned."""
         self._revision = revision = self._revision + 1
-        groups: dict[type, list[Value]] = {}
-        for value in values:
-            group = groups.get(type(value))
-            if group is None:
-                group = groups[type(value)] = []
-            group.append(value)
+        wanted: Sequence[Value] = values if isinstance(values, Sequence) else list(values)
         troubled = bool(self._retries)
-        for group in groups.values():
+        for of_type in {type(value) for value in wanted}:
+            group: list[Value] = [value for value in wanted if type(value) is of_type]
             layer = self._layers[group[0].kind]
-            if len(group) >= _BULK and not troubled:
-                keyed = {value.key: value for value in group}
-                if layer.tracker.put_new(keyed, revision):
-                    continue
+            if len(group) >= _BULK and not troubled and layer.tracker.put_new(keyed(group), revision):
+                continue
             for value in group:
                 self._put(layer, value, revision)
         return revision

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import cast
 
@@ -62,9 +63,9 @@ class VrfRouteDriver(BulkDriver):
     def make(self, values: Sequence[Value]) -> list[Outcome]:
         """See Maker.make(). Routes of one family, which come by the thousand, are encoded column by column."""
         tables, prefixes, vias = zip(*cast(Sequence[VrfRoute], values), strict=True)
-        next_hops = [identity for identity in map(self.ids.by_value.get, vias) if identity is not None]
+        next_hops = list(map(self.ids.by_value.get, vias, repeat(0)))
         packed, lengths = zip(*prefixes, strict=True)
-        if len(next_hops) < len(values) or len(set(map(len, packed))) > 1:
+        if 0 in next_hops or len(set(map(len, packed))) > 1:
             return super().make(values)
         first = self.channel.reserve(len(values))
         sequences = range(first, first + len(values))

@@ -19,9 +19,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import cast
 
 from datapath.driver import Operation, Verb
-from datapath.values import Key, Value
+from datapath.values import Key, NextHop, NextHopGroup, Value, VrfRoute
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,16 @@ class Difference:
     missing: int
     changed: int
     strays: int
+
+
+def keyed(values: Sequence[Value]) -> dict[Key, Value]:
+    """Values of one type by key. For those that come by the thousand no function is called for each."""
+    if isinstance(values[0], NextHop | NextHopGroup):
+        return dict(zip(cast(Sequence[Key], values), values, strict=True))
+    if isinstance(values[0], VrfRoute):
+        tables, prefixes, _ = zip(*cast(Sequence[VrfRoute], values), strict=True)
+        return dict(zip(zip(tables, prefixes, strict=True), values, strict=True))
+    return {value.key: value for value in values}
 
 
 class DeltaTracker:
