@@ -32,8 +32,8 @@ class LinkGone:
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
-    """A device lost IFF_UP, or its carrier (then next hops are all that goes). The kernel has dropped its IPv4 routes, permanent neighbours and nexthop objects (and with
-    those the routes that use them), without a notification of any of it."""
+    """A device lost IFF_UP or its carrier. The kernel has dropped its nexthop objects, with the routes that use them;
+    if it isn't up any more, its IPv4 routes and permanent neighbours too. There is no notification of any of that."""
 
     name: str
 
