@@ -106,10 +106,10 @@ def open_kernel(config: KernelConfig) -> Kernel:
             VrfDriver(devices),
             PortDriver(devices),
             NeighbourDriver(channel),
-            NextHopDriver(channel, ids),
-            NextHopGroupDriver(channel, ids),
             anti_spoofing,
             MplsRouteDriver(channel, config.labels),
+            NextHopDriver(channel, ids),
+            NextHopGroupDriver(channel, ids),
             VrfRouteDriver(channel, ids, config.tables),
         )
         monitor = KernelMonitor(devices, config.tables, config.labels, ids.by_id, (netlink.port, channel.port_id))

@@ -31,16 +31,20 @@ ALIAS_PREFIX = "vrfwire:"
 
 
 class Kind(enum.IntEnum):
-    """Kinds of kernel objects; the number is the layer."""
+    """Kinds of kernel objects; the number is the layer.
+
+    What belongs to a port comes before what comes by the hundred thousand: a VM that is attached in the middle of a
+    large table's intake doesn't wait for the rest of that.
+    """
 
     TUNNEL = 1
     VRF = 2
     PORT = 3
     NEIGHBOUR = 4
-    NEXT_HOP = 5
-    NEXT_HOP_GROUP = 6
-    ANTI_SPOOFING = 7
-    MPLS_ROUTE = 8
+    ANTI_SPOOFING = 5
+    MPLS_ROUTE = 6
+    NEXT_HOP = 7
+    NEXT_HOP_GROUP = 8
     VRF_ROUTE = 9
 
 

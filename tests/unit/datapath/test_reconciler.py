@@ -16,6 +16,7 @@ from datapath.status import State
 from datapath.values import Kind, MplsRoute, NextHop, Vrf, VrfRoute
 from tests.unit.datapath.samples import (
     EVERYTHING,
+    FILTERS,
     GROUP,
     LOCAL_ROUTE,
     MPLS_ROUTE,
@@ -163,6 +164,25 @@ def test_making_goes_up_and_breaking_goes_down(world: World) -> None:
     kinds = [kind for kind, _ in world.writes()]
     assert len(kinds) == len(EVERYTHING)
     assert kinds == sorted(kinds, reverse=True)
+
+
+def test_an_attach_does_not_wait_for_a_large_table(world: World) -> None:
+    world.kernel.batch_size = 8
+    world.reconciler = Reconciler(world.kernel.drivers())
+    world.reconciler.put_all((TUNNEL, VRF))
+    world.run()
+    hops = [NextHop("vw-gre", bytes([192, 0, 2, 11]), (label,)) for label in range(16, 816)]
+    world.reconciler.put_all(hops)
+    world.reconciler.put_all(
+        VrfRoute(10000, Prefix(bytes([10, 8, *divmod(n, 256)]), 32), h) for n, h in enumerate(hops)
+    )
+    world.reconciler.step(world.now)
+    port = (PORT, FILTERS, MPLS_ROUTE)
+    world.reconciler.put_all(port)
+    for _ in port:
+        world.reconciler.step(world.now)
+    assert all(world.reconciler.status(value.kind, value.key).settled for value in port)
+    assert len(world.kernel.objects[Kind.NEXT_HOP]) == 8
 
 
 def test_a_changed_route_is_moved_before_its_old_next_hop_is_deleted(full: World) -> None:
