@@ -5,14 +5,12 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from bgp.as_path import AS_TRANS
 from bgp.capabilities import Capabilities, UnknownCapability, decode_capabilities, split_capabilities
 from bgp.errors import BgpError, EncodeError, ErrorCode, OpenSubcode
 from bgp.message import MessageType, frame
 
 VERSION = 4
-AS_TRANS = 23456
-"""Stands for an AS number that doesn't fit two octets (RFC 6793)."""
-
 _CAPABILITIES = 2
 """Type of the parameter that carries capabilities."""
 _EXTENDED = 255
