@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from itertools import islice
 from pathlib import Path
 
 from datapath.channel import Channel
@@ -28,8 +27,8 @@ from vpn.prefix import Prefix, format_address
 
 DEVICE = "bench0"
 TABLE = 10_000
-CHUNK = 2_000
-"""Routes handed to the reconciler at a time."""
+CHUNK = 500
+"""Routes handed to the reconciler at a time: some messages of a gateway."""
 CLONE_NEWNET = 0x40000000
 FIRST_GATEWAY = 0x0A800001
 FIRST_PREFIX = 0x14000000
@@ -116,12 +115,12 @@ def resident() -> float:
 def measure_vrfwire(count: int, labels: bool) -> dict[str, float]:
     """Load, resync, and a fresh process (another reconciler, channel and drivers) that finds all of it right."""
     routes = list(values(count, labels))
+    feed = [[value for pair in routes[at : at + CHUNK] for value in pair] for at in range(0, count, CHUNK)]
     process = Process()
     process.work()
     began = time.perf_counter()
-    feed = iter(routes)
-    while chunk := list(islice(feed, CHUNK)):
-        process.reconciler.put_all([value for pair in chunk for value in pair])
+    for chunk in feed:
+        process.reconciler.put_all(chunk)
         process.work()
     loaded = time.perf_counter()
     longest = process.longest
