@@ -30,9 +30,12 @@ def _progress(text: str) -> None:
 def main(argv: list[str] | None = None) -> int:
     """The command. Returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, print a table, write JSON.")
-    parser.add_argument("names", nargs="*", choices=[[], *BENCHMARKS], metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(BENCHMARKS)} (default: all)")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder for NAME.json (default: %(default)s)")
     options = parser.parse_args(argv)
+    for name in options.names:
+        if name not in BENCHMARKS:
+            parser.error(f"there is no benchmark {name!r}; there are {', '.join(BENCHMARKS)}")
     code = 0
     for name in options.names or BENCHMARKS:
         benchmark: Benchmark = importlib.import_module(BENCHMARKS[name])

@@ -312,3 +312,7 @@ class FakeDriver:
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         return [self.kernel.apply(self.kind, operation) for operation in operations]
+
+    def make(self, values: Sequence[Value]) -> list[Outcome]:
+        """See Maker.make()."""
+        return self.apply([Operation(Verb.PUT, value) for value in values])

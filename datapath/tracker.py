@@ -95,6 +95,8 @@ class DeltaTracker:
 
     def put_new(self, values: dict[Key, Value], revision: int) -> bool:
         """put() for many at once, if none of the keys is known: without a step of Python for each. Returns whether."""
+        if not values:
+            return True
         if not self.desired.keys().isdisjoint(values) or not self.other.keys().isdisjoint(values):
             return False
         self.desired.update(values)

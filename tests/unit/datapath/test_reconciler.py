@@ -560,3 +560,19 @@ def test_a_kind_without_driver_is_refused() -> None:
         reconciler.put(TUNNEL)
     with pytest.raises(ValueError, match="two drivers for VRF"):
         Reconciler([*FakeKernel([Kind.VRF]).drivers(), *FakeKernel([Kind.VRF]).drivers()])
+
+
+def test_many_at_once(world: World) -> None:
+    routes = [MplsRoute(label, "vw-blue", bytes([10, 0, 0, 1])) for label in range(100, 1100)]
+    world.reconciler.watch(Kind.MPLS_ROUTE)
+    first = world.reconciler.put_all([VRF, *routes[:900]])
+    second = world.reconciler.put_all(routes)
+    assert not world.reconciler.reached(first)
+    world.run()
+    assert world.reconciler.reached(second)
+    assert world.kernel.objects[Kind.MPLS_ROUTE].keys() == {route.label for route in routes}
+    assert len(world.reconciler.take_changes()) == 1000
+    world.reconciler.put_all([route._replace(gateway=bytes([10, 0, 0, 2])) for route in routes])
+    world.run()
+    held = world.kernel.objects[Kind.MPLS_ROUTE].values()
+    assert {route.gateway for route in held if isinstance(route, MplsRoute)} == {bytes([10, 0, 0, 2])}

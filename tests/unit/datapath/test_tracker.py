@@ -41,6 +41,25 @@ class TrackerModel(RuleBasedStateMachine):
         pending = self.tracker.put(route.key, route, self.revision)
         assert pending == (self.kernel.get(route.key) != route)
 
+    @rule(routes=DUMPS)
+    def put_new(self, routes: dict[Key, Value]) -> None:
+        self.revision += 1
+        unknown = not routes.keys() & (self.desired.keys() | self.kernel.keys())
+        assert self.tracker.put_new(routes, self.revision) == unknown
+        if unknown:
+            self.desired.update(routes)
+
+    @rule()
+    def make(self) -> None:
+        """The short way for new objects takes the same ones as the general way."""
+        if self.tracker.all_new():
+            keys, values = self.tracker.next_new(3)
+            assert (keys, values) == (
+                self.tracker.next_updates(3)[0],
+                [operation.value for operation in self.tracker.next_updates(3)[1]],
+            )
+            assert not {*keys} & self.kernel.keys()
+
     @rule(label=LABELS)
     def remove(self, label: int) -> None:
         self.revision += 1
