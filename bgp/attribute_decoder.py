@@ -175,7 +175,7 @@ def _kinds(four_octet_as: bool, internal: bool) -> dict[int, _Kind]:
 
 def split_attributes(data: bytes) -> tuple[list[RawAttribute], Malformation | None]:
     """Take a sequence of attributes apart; the second is what is wrong with its end (RFC 7606, section 4)."""
-    found = []
+    found: list[RawAttribute] = []
     position, end = 0, len(data)
     while position < end:
         head = 4 if data[position] & EXTENDED_LENGTH else 3

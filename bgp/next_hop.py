@@ -1,7 +1,7 @@
 """Next hops of MP_REACH_NLRI (RFC 4364, section 4.3.2; RFC 4659, section 3.2.1; RFC 8950).
 
-A next hop is kept as its address, 4 or 16 bytes, or as a global and a link-local IPv6 address, 32 bytes. An IPv4 address
-mapped into IPv6 stays as it is, for it goes on unchanged to the next speaker; `address` looks through it.
+A next hop is kept as its address, 4 or 16 bytes, or as a global and a link-local IPv6 address, 32 bytes. An IPv4
+address mapped into IPv6 stays as it is, for it goes on unchanged to the next speaker; `address` looks through it.
 """
 
 from __future__ import annotations
