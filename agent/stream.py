@@ -5,10 +5,14 @@ Imported late, and off the loop: slixmpp is the slowest import of the daemon, an
 Events and the answers to our own requests are taken out in `incoming_filter`, before slixmpp matches a stanza against
 its handlers or makes objects of it; the pub-sub plugin's own events are quadratic in the items of a message. slixmpp's
 reconnection is not used: it hasn't any jitter and waits up to five minutes (agent.session has its own).
+
+What TLS hands over at once may hold hundreds of routes. It is read piece by piece, with turns of the loop between, and
+the connection isn't read further meanwhile: an attach or a question doesn't wait for a large table.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Callable
 from xml.etree.ElementTree import Element
@@ -20,6 +24,9 @@ from xmpp.namespaces import CLIENT
 _MESSAGE = f"{{{CLIENT}}}message"
 _IQ = f"{{{CLIENT}}}iq"
 SCRAM = ("SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")
+
+PIECE = 32 << 10
+"""Bytes of the stream that are read in one turn of the loop: some 70 routes, a few milliseconds."""
 
 Answer = Callable[[Element], None]
 
@@ -49,6 +56,7 @@ class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
         self._on_heard = on_heard
         self._on_fault = on_fault
         self._answers: dict[str, Answer] = {}
+        self._unread = bytearray()
         self.enable_direct_tls = direct_tls
         self.enable_starttls = not direct_tls
         self.enable_plaintext = False
@@ -81,6 +89,43 @@ class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
     def encrypted(self) -> bool:
         """Whether there is TLS on the connection."""
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
+    def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
+        """A connection begins (again, when TLS begins on it): what an earlier one has left unread isn't of it."""
+        self._unread.clear()
+        super().connection_made(transport, send_event)
+
+    def data_received(self, data: bytes) -> None:
+        """Read the first piece now and the others later; slixmpp would read it all at once."""
+        if self._unread:
+            # Was under way when the connection was paused.
+            self._unread += data
+        elif len(data) <= PIECE:
+            super().data_received(data)
+        else:
+            self._unread += data
+            self.transport.pause_reading()
+            self._read_piece()
+
+    def _read_piece(self) -> None:
+        if not self._unread:
+            return  # the connection was lost meanwhile
+        piece = bytes(self._unread[:PIECE])
+        del self._unread[:PIECE]
+        super().data_received(piece)
+        if self.transport is None:
+            self._unread.clear()
+        elif self._unread:
+            asyncio.get_running_loop().call_soon(self._read_piece)
+        else:
+            self.transport.resume_reading()
+
+    def connection_lost(self, exception: BaseException | None) -> None:
+        """The last words of the gateway may be among what is unread."""
+        unread, self._unread = bytes(self._unread), bytearray()
+        if unread and exception is None:
+            super().data_received(unread)
+        super().connection_lost(exception)
 
     def incoming_filter(self, xml: Element) -> Element:
         """Take what is ours; slixmpp gets an empty message in its place."""
