@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import fields
 from typing import Any, NamedTuple
 
 from bgp.as_path import AS_TRANS, AsPath, AsPathError, SegmentKind, decode_as_path, merge_as4_path
@@ -23,6 +24,7 @@ from bgp.attributes import (
     UnknownAttribute,
 )
 from bgp.errors import Handling, Malformation, UpdateSubcode
+from bgp.recent import Recent
 
 
 class RawAttribute(NamedTuple):
@@ -143,13 +145,15 @@ class _Kind(NamedTuple):
     internal_only: bool = False
 
 
+_BOTH = OPTIONAL | TRANSITIVE
+_FIELDS = {field.name for field in fields(Attributes)}
+_CACHED = 8192
 _DISCARD = Handling.ATTRIBUTE_DISCARD
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE
 
 
 def _kinds(four_octet_as: bool, internal: bool) -> dict[int, _Kind]:
     aggregator = _aggregator4 if four_octet_as else _aggregator2
-    both = OPTIONAL | TRANSITIVE
     kinds: dict[int, _Kind] = {
         AttributeCode.ORIGIN: _Kind("origin", TRANSITIVE, _origin),
         AttributeCode.AS_PATH: _Kind("as_path", TRANSITIVE, _as_path(four_octet_as, internal)),
@@ -157,19 +161,19 @@ def _kinds(four_octet_as: bool, internal: bool) -> dict[int, _Kind]:
         AttributeCode.MULTI_EXIT_DISC: _Kind("med", OPTIONAL, _number),
         AttributeCode.LOCAL_PREF: _Kind("local_pref", TRANSITIVE, _number, internal_only=True),
         AttributeCode.ATOMIC_AGGREGATE: _Kind("atomic_aggregate", TRANSITIVE, _flag, _DISCARD),
-        AttributeCode.AGGREGATOR: _Kind("aggregator", both, aggregator, _DISCARD),
-        AttributeCode.COMMUNITIES: _Kind("communities", both, _communities),
+        AttributeCode.AGGREGATOR: _Kind("aggregator", _BOTH, aggregator, _DISCARD),
+        AttributeCode.COMMUNITIES: _Kind("communities", _BOTH, _communities),
         AttributeCode.ORIGINATOR_ID: _Kind("originator_id", OPTIONAL, _identifier, internal_only=True),
         AttributeCode.CLUSTER_LIST: _Kind("cluster_list", OPTIONAL, _pieces(4, _LENGTH), internal_only=True),
-        AttributeCode.EXTENDED_COMMUNITIES: _Kind("extended_communities", both, _pieces(8, _OPTIONAL_ERROR)),
-        AttributeCode.AS4_PATH: _Kind("as4_path", both, _as_path(True, True), _DISCARD),
-        AttributeCode.AS4_AGGREGATOR: _Kind("as4_aggregator", both, _aggregator4, _DISCARD),
-        AttributeCode.LARGE_COMMUNITIES: _Kind("large_communities", both, _pieces(12, _OPTIONAL_ERROR)),
+        AttributeCode.EXTENDED_COMMUNITIES: _Kind("extended_communities", _BOTH, _pieces(8, _OPTIONAL_ERROR)),
+        AttributeCode.AS4_PATH: _Kind("as4_path", _BOTH, _as_path(True, True), _DISCARD),
+        AttributeCode.AS4_AGGREGATOR: _Kind("as4_aggregator", _BOTH, _aggregator4, _DISCARD),
+        AttributeCode.LARGE_COMMUNITIES: _Kind("large_communities", _BOTH, _pieces(12, _OPTIONAL_ERROR)),
     }
     if four_octet_as:
         # RFC 6793, section 4.1: between two speakers of four octets these are discarded, well-formed or not.
         for code in (AttributeCode.AS4_PATH, AttributeCode.AS4_AGGREGATOR):
-            kinds[code] = _Kind("", both, bytes, _DISCARD)
+            kinds[code] = _Kind("", _BOTH, bytes, _DISCARD)
     return kinds
 
 
@@ -205,6 +209,47 @@ class AttributeDecoder:
     def __init__(self, *, four_octet_as: bool, internal: bool) -> None:
         self._internal = internal
         self._kinds = _kinds(four_octet_as, internal)
+        self._read: Recent[bytes, tuple[str, Any]] = Recent(_CACHED)
+        """Field and value by the bytes of a whole attribute that is well-formed."""
+
+    def decode_well_formed(self, data: bytes) -> Attributes | None:
+        """The short way: what decode gives for a sequence of attributes in which everything is right.
+
+        None when something is wrong or missing, or is an attribute that is passed on or merged: decode says more.
+        """
+        known = self._read
+        values: dict[str, Any] = {}
+        position, end = 0, len(data)
+        while position < end:
+            if data[position] & EXTENDED_LENGTH:
+                stop = position + 4 + int.from_bytes(data[position + 2 : position + 4], "big")
+            else:
+                stop = position + 3 + int.from_bytes(data[position + 2 : position + 3], "big")
+            whole = data[position:stop]
+            found = known.get(whole)
+            if found is None:
+                if stop > end or (found := self._well_formed(whole)) is None:
+                    return None
+                known.put(whole, found)
+            field, value = found
+            if field in values:
+                return None
+            values[field] = value
+            position = stop
+        if "origin" not in values or "as_path" not in values or not values.keys() <= _FIELDS:
+            return None
+        return Attributes(**values)
+
+    def _well_formed(self, whole: bytes) -> tuple[str, Any] | None:
+        """Field and value of one attribute that is known and right."""
+        flags, code = whole[0], whole[1]
+        kind = self._kinds.get(code)
+        if kind is None or (flags ^ kind.flags) & _BOTH or (kind.internal_only and not self._internal):
+            return None
+        try:
+            return kind.field, kind.read(whole[4 if flags & EXTENDED_LENGTH else 3 :])
+        except _Bad:
+            return None
 
     def decode(self, raw: Iterable[RawAttribute]) -> Decoded:
         """Attributes, and everything that is wrong with them. Of one that comes twice the first counts."""
@@ -226,7 +271,7 @@ class AttributeDecoder:
                 if not flags & OPTIONAL:
                     problems.append(_unrecognised(code, whole))
                 elif flags & TRANSITIVE:
-                    unknown.append(UnknownAttribute(code, OPTIONAL | TRANSITIVE | PARTIAL, value))
+                    unknown.append(UnknownAttribute(code, _BOTH | PARTIAL, value))
             elif kind.internal_only and not self._internal:
                 # RFC 7606, sections 7.5, 7.9, 7.10: of an external peer it is discarded, malformed or not.
                 problems.append(
@@ -234,7 +279,7 @@ class AttributeDecoder:
                         _DISCARD, UpdateSubcode.OPTIONAL_ATTRIBUTE, whole, f"attribute {code} of an external peer", code
                     )
                 )
-            elif (flags ^ kind.flags) & (OPTIONAL | TRANSITIVE):
+            elif (flags ^ kind.flags) & _BOTH:
                 # RFC 7606, section 3 (c).
                 problems.append(
                     Malformation(

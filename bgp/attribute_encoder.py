@@ -11,7 +11,7 @@ from bgp.communities import is_transitive
 from bgp.errors import EncodeError
 from bgp.recent import Recent
 
-_CACHED = 32768
+_CACHED = 8192
 _BOTH = OPTIONAL | TRANSITIVE
 
 

@@ -26,8 +26,9 @@ FAMILIES = frozenset((VPNV4, VPNV6, RTC))
 
 _MP_REACH = int(AttributeCode.MP_REACH_NLRI)
 _MP_UNREACH = int(AttributeCode.MP_UNREACH_NLRI)
-_CACHED_SETS = 32768
-_CACHED_NEXT_HOPS = 8192
+_SHARED_SETS = 32768
+_CACHED_SETS = 8192
+_CACHED_NEXT_HOPS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class AttributeTable:
 
     __slots__ = ("_sets",)
 
-    def __init__(self, limit: int = _CACHED_SETS) -> None:
+    def __init__(self, limit: int = _SHARED_SETS) -> None:
         self._sets: Recent[Attributes, Attributes] = Recent(limit)
 
     def intern(self, attributes: Attributes) -> Attributes:
@@ -119,7 +120,8 @@ class UpdateDecoder:
 
     def __init__(self, options: UpdateOptions, table: AttributeTable | None = None) -> None:
         self._options = options
-        self._families = set(options.families & FAMILIES)
+        self._families = options.families & FAMILIES
+        self._by_name = {family.packed: family for family in self._families}
         self._attributes = AttributeDecoder(four_octet_as=options.four_octet_as, internal=options.internal)
         self._table = AttributeTable() if table is None else table
         self._seen: Recent[bytes, Attributes] = Recent(_CACHED_SETS)
@@ -145,22 +147,35 @@ class UpdateDecoder:
                         stop = start + body[position + 2]
                     code = body[position + 1]
                     if code == _MP_REACH:
-                        attributes = self._seen.get(body[4:position] + body[stop:])
                         after = start + 5 + body[start + 3]
                         head = self._heads.get(body[start:after])
-                        if attributes is None or head is None or after > stop or stop > end:
+                        if head is None or after > stop or stop > end or body[position] & 0xC0 != OPTIONAL:
+                            break
+                        others = body[4:position] + body[stop:]
+                        attributes = self._seen.get(others) or self._well_formed(others)
+                        if attributes is None:
+                            break
+                        reached, next_hop, read = head
+                        return Update(attributes, Reach(reached, next_hop, read(body[after:stop])))
+                    if code == _MP_UNREACH:
+                        family = self._by_name.get(body[start : start + 3])
+                        if family is None or position != 4 or stop != end or stop == start + 3:
                             break
                         if body[position] & 0xC0 != OPTIONAL:
                             break
-                        family, next_hop, read = head
-                        return Update(attributes, Reach(family, next_hop, read(body[after:stop])))
-                    if code == _MP_UNREACH:
-                        break
+                        return Update(None, None, (Unreach(family, _KEYS[family](body[start + 3 : stop])),))
                     position = stop
         except (IndexError, NlriError):
             # The long way says what is wrong.
             pass
         return self._decode(body)
+
+    def _well_formed(self, others: bytes) -> Attributes | None:
+        """The attributes beside MP_REACH_NLRI where nothing is wrong with them; None when something may be."""
+        attributes = self._attributes.decode_well_formed(others)
+        if attributes is None:
+            return None
+        return self._seen.put(others, self._table.intern(attributes))
 
     def _decode(self, body: bytes) -> Update:
         """The long way."""
@@ -232,6 +247,7 @@ class UpdateDecoder:
             if not self._options.disable_families:
                 raise worst.error()
             self._families -= {one.family for one in problems if one.handling is Handling.DISABLE_FAMILY}
+            self._by_name = {family.packed: family for family in self._families}
             self._heads = Recent(_CACHED_NEXT_HOPS)
 
     def _reach(self, attribute: RawAttribute) -> tuple[Reach | None, list[Malformation]]:
