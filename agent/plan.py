@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from agent.attachment import Attached, VpnRecord
+from agent.attachment import Attached, Attachment, VpnRecord
 from agent.names import TUNNEL_DEVICE
 from datapath.values import (
     AntiSpoofing,
@@ -34,6 +34,7 @@ from vpn.path import Encapsulation, Path
 from vpn.prefix import AFI_IPV4, Prefix
 
 _MAPPED = bytes(10) + b"\xff\xff"
+_LINK_LOCAL = b"\xfe\x80" + bytes(6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...
     return (
         port,
         *(Neighbour(device, address, attachment.mac) for address in attachment.addresses),
+        *([Neighbour(device, hop, attachment.mac)] if (hop := _hop6(attachment)) is not None else []),
         AntiSpoofing(device, attachment.mac, attachment.announced()),
         MplsRoute(attached.label, device, attachment.addresses[0]),
     )
@@ -125,15 +127,29 @@ def _next_hop(
         attached = by_label.get(label)
         if attached is None:
             return f"label {label} is this host's, but no port here has it"
-        gateway = attached.attachment.gateway_of(prefix)
+        attachment = attached.attachment
+        gateway = attachment.gateway_of(prefix) if prefix.afi == AFI_IPV4 else _hop6(attachment)
         if gateway is None:
             return f"port {attached.name} has no address of the family"
-        return NextHop(attached.attachment.interface, gateway)
+        return NextHop(attachment.interface, gateway)
     if len(address) != 4:
         return "the next hop is not an IPv4 underlay address"
     if not any(encapsulation in host.encapsulations for encapsulation in encapsulations):
         return f"encapsulation {', '.join(encapsulations) or 'none'} is not supported here"
     return NextHop(host.tunnel, address if prefix.afi == AFI_IPV4 else _MAPPED + address, (label,))
+
+
+def _hop6(attachment: Attachment) -> bytes | None:
+    """The gateway of IPv6 routes to a VM: the link-local address that its MAC makes (RFC 4291, appendix A); None for a
+    VM without IPv6.
+
+    Not its own address: Linux refuses a gateway that has a route by another device, and the address has one as long as
+    another host announces it too (a VM that is moved, an anycast address). A link-local gateway isn't looked up.
+    """
+    if not any(len(address) == 16 for address in attachment.addresses):
+        return None
+    mac = attachment.mac
+    return _LINK_LOCAL + bytes((mac[0] ^ 0x02,)) + mac[1:3] + b"\xff\xfe" + mac[3:]
 
 
 def parts(host: Host, value: NextHop | NextHopGroup) -> tuple[NextHop | Neighbour, ...]:

@@ -133,8 +133,8 @@ class NextHop(NamedTuple):
     """A nexthop object; content is identity, so it is made and deleted but never changed.
 
     gateway: packed; family AF_INET or AF_INET6 follows from its length (for IPv6 payload over the tunnel it is the
-    IPv4-mapped address of the remote host); for a VM behind a port, the VM's address. labels: outermost first; empty
-    for delivery to a port.
+    IPv4-mapped address of the remote host); for a VM behind a port, an address that has a Neighbour there. labels:
+    outermost first; empty for delivery to a port.
     """
 
     device: str

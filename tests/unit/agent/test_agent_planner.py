@@ -51,6 +51,7 @@ def path(*hops: tuple[bytes, int], encapsulation: Encapsulation = Encapsulation.
 
 
 WEB = attached("web", "blue", 100, "10.1.1.1", "fd00::1", prefixes=("10.9.0.0/16",))
+WEB_LINK_LOCAL = parse_address("fe80::ff:fe00:1")
 P4, P6 = Prefix.parse("10.2.0.1/32"), Prefix.parse("fd02::1/128")
 
 
@@ -70,6 +71,7 @@ def test_what_a_port_needs() -> None:
         Port("tap-web", PortKind.TAP, "vw-blue", "web", guest_mac=WEB_MAC),
         Neighbour("tap-web", parse_address("10.1.1.1"), WEB_MAC),
         Neighbour("tap-web", parse_address("fd00::1"), WEB_MAC),
+        Neighbour("tap-web", WEB_LINK_LOCAL, WEB_MAC),
         AntiSpoofing("tap-web", WEB_MAC, tuple(map(Prefix.parse, ("10.1.1.1/32", "fd00::1/128", "10.9.0.0/16")))),
         MplsRoute(100, "tap-web", parse_address("10.1.1.1")),
     }
@@ -98,6 +100,20 @@ def test_a_prefix_behind_a_vm_goes_to_the_vm() -> None:
     behind = Prefix.parse("10.9.0.0/16")
     values = plan(HOST, VPNS, [WEB], {("blue", behind): path((SELF, 100))})
     assert routes_of(values)[behind].via == Hop("tap-web", parse_address("10.1.1.1"))
+
+
+def test_ipv6_goes_to_a_vm_by_its_link_local_address() -> None:
+    """Linux takes no gateway that is routed elsewhere, as the VM's own address is while another host announces it."""
+    address, behind = Prefix.parse("fd00::1/128"), Prefix.parse("fd09::/64")
+    values = plan(HOST, VPNS, [WEB], {("blue", prefix): path((SELF, 100)) for prefix in (address, behind)})
+    assert {route.via for route in routes_of(values).values()} == {Hop("tap-web", WEB_LINK_LOCAL)}
+
+
+def test_a_port_without_ipv6_takes_no_ipv6() -> None:
+    web = attached("web", "blue", 100, "10.1.1.1")
+    values = plan(HOST, VPNS, [web], {("blue", P6): path((SELF, 100))})
+    assert routes_of(values) == {}
+    assert {v.address for v in values if isinstance(v, Neighbour)} == {parse_address("10.1.1.1")}
 
 
 def test_local_and_remote_in_one_group() -> None:
