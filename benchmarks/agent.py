@@ -6,8 +6,10 @@ where every system call costs some 80 us and all daemons share one CPU: times th
     attach           200 taps in a row, from the call on the control socket to "everything is in the kernel"
     attach_with_cli  the same with a process of `vrfwire port attach` each
     attach_veth      interfaces of VMs in namespaces, whose inner end is configured too
-    first_reply      from the call until a VM on another host has a reply of the new one, whose route it learns meanwhile
-    routes           a VPN of 100,000 routes is joined, while the agent is asked and ports are attached
+    first_reply      from the call until a VM on another host has a reply of the new one, signaling included
+    repair           what a third party breaks: from the start of its command until the VM is reached again
+    lost             pings lost, of one every 20 ms, while a daemon is restarted or killed
+    routes           a VPN of 100,000 routes is joined, while the agent is asked (busy_question) and ports are attached
     rss_mib          resident memory of the daemon
 """
 

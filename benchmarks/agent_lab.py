@@ -1,6 +1,6 @@
 """The part of the agent's benchmark that runs in the lab: one gateway, two hosts, real daemons on a real kernel.
 
-python -m benchmarks.agent_lab [--ports N] [--cli N] [--vms N] [--routes N] RESULT
+python -m benchmarks.agent_lab [--ports N] [--cli N] [--vms N] [--routes N] [--no-faults] RESULT
 
 Writes a JSON object of figures to the file RESULT; progress goes to standard error. Times are those of the machine that
 it runs in: in user-mode Linux a system call costs about 80 us, and all daemons share one CPU.
@@ -18,6 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks import agent_faults
 from lab.errors import LabError
 from lab.namespace import Namespace
 from lab.netns_guest import NamespaceGuest
@@ -140,7 +141,7 @@ def attach_by_command(host: Host, first: int, count: int) -> Figures:
 
 def first_replies(lab: Lab, host: Host, remote: NamespaceGuest, first: int, count: int) -> Figures:
     """VMs in namespaces: from the call until the VM on the other host has a reply of the new one."""
-    attached, replied = [], []
+    attached, replied, detached = [], [], []
     namespaces = [Namespace(f"vm-{number}") for number in range(first, first + count)]
     try:
         with ControlClient(str(host.socket)) as client:
@@ -160,10 +161,13 @@ def first_replies(lab: Lab, host: Host, remote: NamespaceGuest, first: int, coun
                         raise LabError(f"{address(number)} does not answer", log=lab.tails())
                     time.sleep(0.002)
                 replied.append(time.perf_counter() - began)
+            for namespace in namespaces:
+                gone = {"name": namespace.name}
+                detached.append(timed(lambda gone=gone: client.call("port.detach", gone)))  # type: ignore[misc]
     finally:
         for namespace in namespaces:
             namespace.delete()
-    return spread("attach_veth", attached) | spread("first_reply", replied)
+    return spread("attach_veth", attached) | spread("first_reply", replied) | spread("detach_veth", detached)
 
 
 def many_routes(lab: Lab, host: Host, count: int) -> Figures:
@@ -195,7 +199,8 @@ def many_routes(lab: Lab, host: Host, count: int) -> Figures:
         if published is None:
             raise LabError("the publisher failed", log=lab.tails())
         say(f"published in {published['seconds']:.1f} s")
-        return {"publish_s": round(published["seconds"], 2)} | receive_routes(host, count, before)
+        figures = receive_routes(host, count, before) | restart(host, count)
+        return {"publish_s": round(published["seconds"], 2)} | figures
     finally:
         publisher.communicate()
 
@@ -241,7 +246,7 @@ def receive_routes(host: Host, count: int, before: float) -> Figures:
 
 
 def restart(host: Host, count: int) -> Figures:
-    """A restart with everything in the kernel: until all of it is known to be right."""
+    """A restart with all routes in the kernel: until the gateway has told them anew, and nothing is left to do."""
     host.daemon.stop()
     began = time.perf_counter()
     host.daemon.start()
@@ -281,6 +286,12 @@ def run(arguments: argparse.Namespace) -> Figures:
             figures |= first_replies(lab, one, remote, next_port, arguments.vms)
             next_port += arguments.vms
             say(f"{arguments.vms} VMs reached: {figures['first_reply_p50_ms']} ms")
+        if arguments.faults:
+            vm = address(next_port)
+            lab.attach("hv1", "kept", "blue", [vm])
+            figures |= agent_faults.damage(one, remote, vm, lab.replies["kept"])
+            figures |= agent_faults.disturb(lab, one, remote, vm)
+            say(f"damage repaired in {figures['repair_s']} s; pings lost by kill -9: {figures['lost_kill9']}")
         if arguments.routes:
             figures |= many_routes(lab, two, arguments.routes)
             say(f"{arguments.routes} routes programmed: {figures['routes_programmed_s']} s")
@@ -294,6 +305,7 @@ def main() -> None:
     parser.add_argument("--cli", type=int, default=40)
     parser.add_argument("--vms", type=int, default=40)
     parser.add_argument("--routes", type=int, default=100_000)
+    parser.add_argument("--no-faults", dest="faults", action="store_false")
     parser.add_argument("result", type=Path)
     arguments = parser.parse_args()
     figures = run(arguments)

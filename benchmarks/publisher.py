@@ -79,10 +79,11 @@ class Session:
         """Elements of the stream, as they come."""
         while data := self._socket.recv(1 << 16):
             self._parser.feed(data)
-            for event, found in self._parser.read_events():
+            events: Iterator[Any] = self._parser.read_events()
+            for event, element in events:
                 self._depth += 1 if event == "start" else -1
-                if event == "end" and self._depth == 1 and isinstance(found, Element):
-                    yield found
+                if event == "end" and self._depth == 1:
+                    yield element
         raise RuntimeError("the gateway ended the stream")
 
     def _expect(self, text: str, tag: str) -> Element:
