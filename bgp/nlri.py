@@ -126,7 +126,7 @@ def decode_vpn(data: bytes, bits: int) -> list[Route]:
     routes = []
     position = 0
     while position < end:
-        key, labels, position = _one(data, position, bits)
+        key, labels, position = _one(data, position, bits, False)
         routes.append((key, labels))
     return routes
 
@@ -157,12 +157,12 @@ def decode_vpn_withdrawn(data: bytes, bits: int) -> list[bytes]:
     keys = []
     position = 0
     while position < end:
-        key, _, position = _one(data, position, bits)
+        key, _, position = _one(data, position, bits, True)
         keys.append(key)
     return keys
 
 
-def _one(data: bytes, position: int, bits: int) -> tuple[bytes, bytes, int]:
+def _one(data: bytes, position: int, bits: int, withdrawn: bool) -> tuple[bytes, bytes, int]:
     """Key, label stack and where the next one begins."""
     length = data[position]
     start = position + 1
@@ -171,7 +171,10 @@ def _one(data: bytes, position: int, bits: int) -> tuple[bytes, bytes, int]:
         raise NlriError(f"an NLRI of {length} bits in {len(data) - start} bytes")
     if length < _FIXED_BITS:
         raise NlriError(f"a VPN NLRI of {length} bits")
-    labels = _LABEL * _stack_depth(data, start, end, length, bits)
+    labels = _LABEL
+    empty = withdrawn and length <= _FIXED_BITS + bits and data[start : start + 3] in _COMPATIBILITY
+    if not (empty or data[start + 2] & 1):
+        labels *= _stack_depth(data, start, length, bits)
     prefix_length = length - 8 * (labels + _RD)
     if prefix_length > bits:
         raise NlriError(f"a prefix of {prefix_length} bits")
@@ -181,15 +184,13 @@ def _one(data: bytes, position: int, bits: int) -> tuple[bytes, bytes, int]:
     return key + _BYTE[prefix_length], data[start : start + labels], end
 
 
-def _stack_depth(data: bytes, start: int, end: int, length: int, bits: int) -> int:
-    """How many labels there are.
+def _stack_depth(data: bytes, start: int, length: int, bits: int) -> int:
+    """How many labels there are where the first one isn't marked as the bottom of the stack.
 
-    The bottom-of-stack bit says so, but a speaker that sends one label may leave it out (RFC 8277, section 2.2), and a
-    withdrawal has none. So without it in the first label, a stack is believed only when it ends with that bit in front
-    of a route distinguisher of a known type and a prefix that isn't too long.
+    There may be more, or one: a speaker that sends but one may leave the mark out (RFC 8277, section 2.2), and the
+    label of a withdrawal may be anything. So a stack is believed only when it ends with the mark in front of a route
+    distinguisher of a known type and a prefix that isn't too long.
     """
-    if data[start + 2] & 1 or data[start : start + 3] in _COMPATIBILITY:
-        return 1
     depth = 2
     while length >= 8 * (_LABEL * depth + _RD):
         after = start + _LABEL * depth
