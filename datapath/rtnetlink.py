@@ -1,8 +1,6 @@
 """Requests and dumps of the low-rate kinds over a channel: several messages a system call, one result each.
 
-Not pyroute2's IPRoute (0.9): it drives an event loop of its own for every call and so can't be called from within ours;
-it takes a call a change and 0.9 ms for each; it doesn't know the flower classifier; and its import costs more than the
-rest of the agent's start.
+Why not pyroute2: docs/design/datapath.md.
 """
 
 from __future__ import annotations
