@@ -14,6 +14,7 @@ from agent.plan import resolve
 from agent.routes import GatewayId
 from agent.session import SessionState
 from agent.signaling import Refusal
+from datapath.describe import describe
 from datapath.status import Change, State, Status
 from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
 from runtime.errors import ExitCode, OperatorError
@@ -330,7 +331,7 @@ class Documents:
         for failure in agent.datapath.reconciler.failures():
             if self._expected(failure):
                 continue
-            what = f"kernel: {failure.kind.name.lower()} {_key(failure.key)}"
+            what = f"kernel: {describe(failure.kind, failure.key)}"
             yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
 
 
@@ -389,20 +390,6 @@ def _via(via: NextHop | NextHopGroup, tunnel: str) -> Document:
             }
         )
     return {"next_hops": hops}
-
-
-def _key(key: object) -> str:
-    if isinstance(key, str | int):
-        return str(key)
-    if isinstance(key, NextHop):
-        return f"{format_address(key.gateway)} dev {key.device} labels {'/'.join(map(str, key.labels)) or 'none'}"
-    if isinstance(key, NextHopGroup):
-        return ", ".join(map(_key, key.members))
-    if isinstance(key, tuple) and isinstance(key[1], Prefix):
-        return f"{key[1]} in table {key[0]}"
-    if isinstance(key, tuple) and isinstance(key[1], bytes):
-        return f"{format_address(key[1])} dev {key[0]}"
-    return str(key)
 
 
 def _problem(what: str, why: str, hint: str) -> Document:

@@ -6,20 +6,12 @@ from pathlib import Path
 
 from agent.attachment import Attachment
 from agent.signaling import Refusal
+from datapath.describe import NOUNS
 from datapath.plane import Object
 from datapath.status import State, Status
-from datapath.values import Kind
 from runtime.errors import ExitCode, OperatorError
 
 _NETNS = Path("/run/netns")
-
-_SHOWN = {
-    Kind.VRF: "VRF device",
-    Kind.PORT: "port",
-    Kind.NEIGHBOUR: "neighbour",
-    Kind.ANTI_SPOOFING: "anti-spoofing",
-    Kind.MPLS_ROUTE: "MPLS route",
-}
 
 
 def worst(objects: list[Object], statuses: list[Status]) -> str:
@@ -32,7 +24,8 @@ def worst(objects: list[Object], statuses: list[Status]) -> str:
     if not failed:
         return ""
     kind, error = min(failed)
-    return f"{_SHOWN.get(kind, kind.name.lower())}: {error}"
+    # Of one port, so a name isn't needed; what names itself isn't named twice.
+    return error if error.startswith(f"{NOUNS[kind]} ") else f"{NOUNS[kind]}: {error}"
 
 
 def refusal_hint(refusal: Refusal) -> str:

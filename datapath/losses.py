@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
+from datapath.describe import describe
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, ObjectRemoved
 from datapath.layer import Layer, Layers
 from datapath.relations import DEVICE_KINDS, LOST_WHEN_DOWN, LOST_WHEN_GONE, REFERRERS, device_of, uses_next_hop
@@ -139,7 +140,7 @@ class Losses:
         if layer is None:
             return
         if value is None:
-            self._resync([kind], f"{kind.name} {key!r} was changed by another program")
+            self._resync([kind], f"{describe(kind, key)} was changed by another program")
             return
         right = layer.tracker.is_right(key)
         layer.tracker.kernel_put(key, value)

@@ -16,6 +16,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 
+from datapath.describe import complaint
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.reconciler import RESYNC_INTERVAL, Reconciler
@@ -232,6 +233,6 @@ class Datapath:
     @staticmethod
     def _log_failures(failures: list[Change]) -> None:
         for change in failures[:_LOGGED_FAILURES]:
-            log.warning("%s %s: %s", change.kind.name, change.key, change.status.error)
+            log.warning("%s", complaint(change.kind, change.key, change.status.error))
         if len(failures) > _LOGGED_FAILURES:
             log.warning("and %d more failures", len(failures) - _LOGGED_FAILURES)

@@ -180,7 +180,7 @@ def test_failures_are_logged_once_and_not_by_the_thousand(caplog: pytest.LogCapt
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 11
     assert lines[-1] == "and 20 more failures"
-    assert lines[0].startswith("NEIGHBOUR")
+    assert lines[0] == "neighbour 10.0.0.0 dev vw-gre: Device or resource busy"
 
 
 def test_a_defect_ends_the_work_loudly(caplog: pytest.LogCaptureFixture) -> None:
