@@ -28,8 +28,11 @@ def vpn(text: str, labels: bytes = LABEL) -> bytes:
 
 
 def attribute(flags: int, code: int, value: bytes, length: int | None = None) -> bytes:
-    """An attribute, with the length that is said to be its own."""
-    return bytes((flags, code, len(value) if length is None else length)) + value
+    """An attribute, with the length that is said to be its own; in two octets where it needs them."""
+    size = len(value) if length is None else length
+    if size > 255:
+        return bytes((flags | 0x10, code)) + size.to_bytes(2, "big") + value
+    return bytes((flags, code, size)) + value
 
 
 ORIGIN = attribute(0x40, 1, b"\0")
