@@ -89,7 +89,7 @@ def write_job(exchange: Path, job: Job, uml_root: Path | None, where: str) -> No
         "module_root": None if uml_root is None else str(uml_root),
         "modules": MODULES,
         "console": job.console,
-        "stdin": None if job.stdin is None else str(exchange / "stdin"),
+        "stdin": job.stdin is not None,
     }
     (exchange / "job.json").write_text(json.dumps(document), encoding="utf-8")
     script = exchange / "init"

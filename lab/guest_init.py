@@ -12,17 +12,18 @@ EXCHANGE is a directory that the parent outside reads as well. It holds `job.jso
     module_root             directory for `modprobe -d`, or null
     modules                 names to load
     console                 true: the command talks to a person at the console, or natively to our terminal
-    stdin                   file that the command reads, or null for none
+    stdin                   true: the command reads the file `stdin` there; false: nothing
 
 and receives `status`, the exit status, written last, and in user-mode Linux without a console the command's output,
 `out` and `err`. Natively the command has our own stdout and stderr.
 """
 
 # pathlib would be one more import.
-# ruff: noqa: PTH101, PTH103, PTH104, PTH110, PTH123, PTH211
+# ruff: noqa: PTH101, PTH103, PTH123, PTH211
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -122,8 +123,8 @@ def run(argv: Sequence[str], cwd: str, environ: Mapping[str, str], streams: tupl
             return 128 - code if code < 0 else code
 
 
-def take_console(exchange: str) -> None:
-    """Make the kernel's console our terminal, so that a shell has job control."""
+def take_console(box: int) -> None:
+    """Make the kernel's console our terminal, so that a shell has job control. box: the exchange directory, opened."""
     import fcntl
     import termios
 
@@ -132,14 +133,16 @@ def take_console(exchange: str) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSCTTY, 0)
     for number in (0, 1, 2):
         os.dup2(descriptor, number)
-    size = f"{exchange}/winsize"
-    if os.path.exists(size):
-        with open(size, "rb") as file:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, file.read())
+    with contextlib.suppress(FileNotFoundError):
+        size = os.open("winsize", os.O_RDONLY, dir_fd=box)
+        fcntl.ioctl(0, termios.TIOCSWINSZ, os.read(size, 8))
+        os.close(size)
 
 
 def main(exchange: str) -> int:
     """Do the job described in EXCHANGE/job.json. In user-mode Linux this doesn't return: it powers the machine off."""
+    # Held open: its path may be out of sight once memory file systems are mounted (a TMPDIR in /run, say).
+    box = os.open(exchange, os.O_RDONLY | os.O_DIRECTORY)
     with open(f"{exchange}/job.json", encoding="utf-8") as file:
         job = json.load(file)
     uml: bool = job["uml"]
@@ -158,16 +161,17 @@ def main(exchange: str) -> int:
     set_up_network()
     out, err = 1, 2
     if uml and tty:
-        take_console(exchange)
+        take_console(box)
     elif uml:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        out = os.open(f"{exchange}/out", flags, 0o644)
-        err = os.open(f"{exchange}/err", flags, 0o644)
-    stdin = 0 if tty else os.open(job["stdin"] or os.devnull, os.O_RDONLY)
+        out = os.open("out", flags, 0o644, dir_fd=box)
+        err = os.open("err", flags, 0o644, dir_fd=box)
+    stdin = 0 if tty else os.open("stdin" if job["stdin"] else os.devnull, os.O_RDONLY, dir_fd=box)
     status = run(job["argv"], job["cwd"], {**job["environ"], "TMPDIR": SCRATCH}, (stdin, out, err), tty)
-    with open(f"{exchange}/status.new", "w") as file:
-        file.write(f"{status}\n")
-    os.rename(f"{exchange}/status.new", f"{exchange}/status")
+    descriptor = os.open("status.new", os.O_WRONLY | os.O_CREAT, 0o644, dir_fd=box)
+    os.write(descriptor, f"{status}\n".encode())
+    os.close(descriptor)
+    os.rename("status.new", "status", src_dir_fd=box, dst_dir_fd=box)
     if uml:
         _libc.reboot(RB_POWER_OFF)
     return status

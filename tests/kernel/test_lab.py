@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
@@ -49,6 +51,21 @@ def guest(namespace: MakeNamespace) -> Iterator[Guest]:
             "route add fd00:1::1 dev tap0",
         )
         yield made
+
+
+def test_runs_natively_where_the_kernel_has_everything() -> None:
+    """This kernel does. TMPDIR is below /run here, which the environment covers with its own."""
+    script = "ip link add red type vrf table 5 && ip -br link show type vrf; exit 7"
+    done = subprocess.run(
+        [sys.executable, "-m", "lab", "run", "--native", "--", "sh", "-c", script],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.startswith("red ")
 
 
 def test_namespace_is_found_by_name_and_gone_after() -> None:

@@ -112,7 +112,8 @@ def test_job_keeps_the_callers_surroundings(tmp_path: Path, monkeypatch: pytest.
     assert written["environ"]["PATH"] == "/usr/bin:/usr/sbin:/sbin"
     assert (written["environ"]["CI"], written["environ"]["MORE"]) == ("true", "1")
     assert written["environ"][environment.MARK] == "uml"
-    assert Path(written["stdin"]).read_bytes() == b"text"
+    assert written["stdin"] is True
+    assert (tmp_path / "stdin").read_bytes() == b"text"
     assert os.access(tmp_path / "init", os.X_OK)
 
 
