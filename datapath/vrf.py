@@ -227,13 +227,15 @@ def _furnish(value: Vrf, ifindex: int) -> list[_Request]:
         _Request("rule by mark", _mark_rule(RTM_NEWRULE, value.table), _THERE),
         _Request(
             "address of ICMPv6 errors",
+            # Not replaced: that makes the kernel drop the address's own local route.
             message(
                 RTM_NEWADDR,
-                NLM_F_CREATE | NLM_F_REPLACE,
+                NLM_F_CREATE | NLM_F_EXCL,
                 address,
                 attr(_IFA_LOCAL, ICMP_SOURCE6),
                 attr(_IFA_ADDRESS, ICMP_SOURCE6),
             ),
+            _THERE,
         ),
     ]
 
