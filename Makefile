@@ -28,7 +28,7 @@ types:
 unit:
 	@$(BIN)/pytest -q tests/unit
 
-# make bench [BENCH=datapath|agent]
+# make bench [BENCH=datapath|agent|bgp_codec]
 bench: setup
 	@$(BIN)/python -m benchmarks $(BENCH)
 

@@ -148,6 +148,7 @@ class _Kind(NamedTuple):
 _BOTH = OPTIONAL | TRANSITIVE
 _FIELDS = {field.name for field in fields(Attributes)}
 _CACHED = 8192
+_CACHED_BYTES = 256
 _DISCARD = Handling.ATTRIBUTE_DISCARD
 _OPTIONAL_ERROR = UpdateSubcode.OPTIONAL_ATTRIBUTE
 
@@ -230,7 +231,8 @@ class AttributeDecoder:
             if found is None:
                 if stop > end or (found := self._well_formed(whole)) is None:
                     return None
-                known.put(whole, found)
+                if len(whole) <= _CACHED_BYTES:
+                    known.put(whole, found)
             field, value = found
             if field in values:
                 return None

@@ -9,6 +9,7 @@ from bgp.as_path import AS_TRANS, encode_as_path, fits_two_octets, without_confe
 from bgp.attributes import EXTENDED_LENGTH, OPTIONAL, TRANSITIVE, AttributeCode, Attributes
 from bgp.communities import is_transitive
 from bgp.errors import EncodeError
+from bgp.message import MAX_LENGTH
 from bgp.recent import Recent
 
 _CACHED = 8192
@@ -45,7 +46,9 @@ class AttributeEncoder:
                 encoded = [encode_attribute(flags, code, value) for code, flags, value in ordered]
             except (struct.error, OverflowError, ValueError) as error:
                 raise EncodeError(f"path attributes: {error}") from None
-            written = self._written.put(attributes, b"".join(encoded))
+            written = b"".join(encoded)
+            if len(written) <= MAX_LENGTH:
+                self._written.put(attributes, written)
         return written
 
     def _each(self, attributes: Attributes) -> Iterator[tuple[int, int, bytes]]:

@@ -29,6 +29,8 @@ _MP_UNREACH = int(AttributeCode.MP_UNREACH_NLRI)
 _SHARED_SETS = 32768
 _CACHED_SETS = 8192
 _CACHED_NEXT_HOPS = 4096
+_CACHED_BYTES = 512
+"""Longer attribute sets are rare, and are not remembered: a peer must not fill the memory with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Update(NamedTuple):
 
 
 class AttributeTable:
-    """Makes one object of equal attribute sets; share one among all sessions."""
+    """Makes one object of equal attribute sets, those in use of late; share one among all sessions."""
 
     __slots__ = ("_sets",)
 
@@ -173,8 +175,8 @@ class UpdateDecoder:
     def _well_formed(self, others: bytes) -> Attributes | None:
         """The attributes beside MP_REACH_NLRI where nothing is wrong with them; None when something may be."""
         attributes = self._attributes.decode_well_formed(others)
-        if attributes is None:
-            return None
+        if attributes is None or len(others) > _CACHED_BYTES:
+            return attributes
         return self._seen.put(others, self._table.intern(attributes))
 
     def _decode(self, body: bytes) -> Update:
@@ -224,9 +226,12 @@ class UpdateDecoder:
             reach = None
         if reach is None:
             return Update(None, None, tuple(unreach), None, tuple(problems))
-        attributes = self._table.intern(decoded.attributes)
-        if not problems and not decoded.missing:
-            self._seen.put(b"".join([one.whole for one in others]), attributes)
+        attributes = decoded.attributes
+        joined = b"".join([one.whole for one in others])
+        if len(joined) <= _CACHED_BYTES:
+            attributes = self._table.intern(attributes)
+            if not problems and not decoded.missing:
+                self._seen.put(joined, attributes)
         return Update(attributes, reach, tuple(unreach), None, tuple(problems))
 
     def _end_of_rib(self, family: Family) -> Update:

@@ -138,6 +138,15 @@ def test_equal_attributes_are_one_object_in_all_sessions() -> None:
     assert one.attributes is two.attributes is three.attributes
 
 
+def test_large_attribute_sets_are_read_and_written_like_small_ones() -> None:
+    large = Attributes(communities=tuple(range(1, 900)))
+    encoder, decoder = UpdateEncoder(OPTIONS), UpdateDecoder(OPTIONS)
+    for _ in range(3):
+        (message,) = encoder.announce(VPNV4, large, NEXT_HOP, many(1))
+        got = decoder.decode(message[19:])
+        assert got == Update(large, Reach(VPNV4, NEXT_HOP, many(1)))
+
+
 @pytest.mark.parametrize(
     "attributes",
     [
