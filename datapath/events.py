@@ -33,9 +33,13 @@ class LinkGone:
 @dataclass(frozen=True, slots=True)
 class LinkDown:
     """A device lost IFF_UP or its carrier. The kernel has dropped its nexthop objects, with the routes that use them;
-    if it isn't up any more, its IPv4 routes and permanent neighbours too. There is no notification of any of that."""
+    if it isn't up any more, its IPv4 routes and permanent neighbours too. There is no notification of any of that.
+
+    up: whether it still has IFF_UP, so that only the carrier is gone.
+    """
 
     name: str
+    up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Sequence
 from datapath.describe import describe
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, ObjectRemoved
 from datapath.layer import Layer, Layers
-from datapath.relations import DEVICE_KINDS, LOST_WHEN_DOWN, LOST_WHEN_GONE, REFERRERS, device_of, uses_next_hop
+from datapath.relations import (
+    DEVICE_KINDS,
+    LOST_WHEN_DOWN,
+    LOST_WHEN_GONE,
+    LOST_WITHOUT_CARRIER,
+    REFERRERS,
+    users_of,
+    uses_next_hop,
+)
 from datapath.values import Key, Kind, NextHop, NextHopGroup, Value
 
 _REPLACEABLE = (Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.NEXT_HOP_GROUP, Kind.MPLS_ROUTE, Kind.VRF_ROUTE)
@@ -39,6 +47,8 @@ class Losses:
             match event:
                 case LinkGone(name):
                     self._link_lost(name, True, lost)
+                case LinkDown(name, True):
+                    self._lose_on(name, LOST_WITHOUT_CARRIER, lost)
                 case LinkDown(name):
                     self._link_lost(name, False, lost)
                 case LinkChanged(name):
@@ -96,10 +106,15 @@ class Losses:
             else:
                 self._resync([kind], f"{name} went down")
 
-        def stands_on_it(value: Value) -> bool:
-            return device_of(value) == name
+        self._lose_on(name, LOST_WHEN_GONE if gone else LOST_WHEN_DOWN, lost)
 
-        for kind in LOST_WHEN_GONE if gone else LOST_WHEN_DOWN:
+    def _lose_on(self, name: str, kinds: Iterable[Kind], lost: Lost) -> None:
+        """What stood on a device is gone, as far as it is of these kinds (of relations.LOST_WHEN_GONE)."""
+
+        def stands_on_it(value: Value) -> bool:
+            return value.device == name  # type: ignore[union-attr]  # all of these kinds have it
+
+        for kind in kinds:
             layer = self._layers.get(kind)
             if layer is None:
                 continue
@@ -120,7 +135,8 @@ class Losses:
             self._resync([Kind.NEXT_HOP_GROUP, Kind.VRF_ROUTE], "a next-hop group lost a member")
         routes = self._layers.get(Kind.VRF_ROUTE)
         if routes is not None:
-            self._doubt(routes, routes.tracker.keys_in_kernel(lambda value: uses_next_hop(value, lost)))
+            devices = {one.device for one in lost if isinstance(one, NextHop)}
+            self._doubt(routes, routes.tracker.keys_in_kernel(users_of(lost, devices)))
 
     def _doubt(self, layer: Layer, keys: Sequence[Key]) -> None:
         """The kernel has lost these objects, or may have: put those that are wanted again."""

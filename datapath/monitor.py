@@ -144,7 +144,7 @@ class KernelMonitor:
         if old is not None and not new.carries and old.flags != new.flags:
             # Told twice for a tap that loses its carrier: IFF_LOWER_UP goes at once, IFF_RUNNING up to a second later,
             # and only then does the kernel drop what stands on it.
-            events.append(LinkDown(new.name))
+            events.append(LinkDown(new.name, new.up))
         if old is None or (new.up and not old.up) or (new.carries and not old.carries):
             events.append(LinkChanged(new.name))
         return events

@@ -5,7 +5,7 @@ The kernel deletes what stands on a thing that goes away, and tells nobody. The 
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from datapath.values import (
     AntiSpoofing,
@@ -26,6 +26,9 @@ DEVICE_KINDS = (Kind.TUNNEL, Kind.VRF, Kind.PORT)
 
 LOST_WHEN_DOWN = (Kind.NEIGHBOUR, Kind.NEXT_HOP)
 """Kinds whose objects the kernel drops when their device loses IFF_UP."""
+
+LOST_WITHOUT_CARRIER = (Kind.NEXT_HOP,)
+"""Kinds whose objects the kernel drops when their device loses its carrier, as at every start and end of a VM."""
 
 LOST_WHEN_GONE = (Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.ANTI_SPOOFING, Kind.MPLS_ROUTE)
 """Kinds whose objects the kernel drops when their device is deleted."""
@@ -63,6 +66,19 @@ def uses_next_hop(value: Value, lost: Container[object]) -> bool:
     if isinstance(value, NextHopGroup):
         return any(member in lost for member in value.members)
     return False
+
+
+def users_of(lost: Container[object], devices: Container[str]) -> Callable[[Value], bool]:
+    """uses_next_hop() for all VRF routes of a large table: devices are those of the lost next hops."""
+
+    def uses(value: Value) -> bool:
+        if isinstance(value, VrfRoute):
+            via = value[2]
+            # The device first: hashing a next hop costs more, and nearly no route has the device of a port.
+            return (via[0] in devices or isinstance(via, NextHopGroup)) and via in lost
+        return uses_next_hop(value, lost)
+
+    return uses
 
 
 def stands_on(value: Value, made: Container[object]) -> bool:

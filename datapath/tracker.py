@@ -141,7 +141,11 @@ class DeltaTracker:
 
     def keys_in_kernel(self, matches: Callable[[Value], bool]) -> list[Key]:
         """Keys of the kernel's objects that match; reads the whole table."""
-        return [key for key, value in self.kernel_items() if matches(value)]
+        # Few match, and looking a key up costs more than the question.
+        updates, aside = self.updates, self.aside
+        found = [key for key, value in self.desired.items() if matches(value)]
+        keys = [key for key in found if key not in updates and key not in aside]
+        return keys + [key for key, value in self.other.items() if matches(value)]
 
     def kernel_count(self) -> int:
         """Number of objects that the kernel is believed to hold."""

@@ -163,7 +163,7 @@ def test_carrier_comes_and_goes(hv: Host) -> None:
     tap = open_tap("tap1", hv.namespace)
     events(hv, LinkChanged("tap1"))
     os.close(tap)
-    events(hv, LinkDown("tap1"))
+    events(hv, LinkDown("tap1", up=True))
 
 
 def test_next_hops_of_a_device_without_carrier_are_gone(hv: Host) -> None:
@@ -174,7 +174,7 @@ def test_next_hops_of_a_device_without_carrier_are_gone(hv: Host) -> None:
     tap = open_tap("tap1", hv.namespace)
     hv.make(hop)
     os.close(tap)
-    events(hv, LinkDown("tap1"))
+    events(hv, LinkDown("tap1", up=True))
     wait_until(lambda: hop not in hv.dump(Kind.NEXT_HOP), 5, "the kernel to drop the next hop")
 
 

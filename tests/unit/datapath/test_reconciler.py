@@ -18,6 +18,7 @@ from tests.unit.datapath.samples import (
     EVERYTHING,
     FILTERS,
     GROUP,
+    LOCAL_HOP,
     LOCAL_ROUTE,
     MPLS_ROUTE,
     MULTIPATH,
@@ -500,6 +501,14 @@ def test_a_changed_object_is_put_right(full: World) -> None:
     full.reconciler.handle([ObjectChanged(Kind.VRF, VRF.key)])
     full.run()
     assert full.kernel.objects[Kind.VRF] == {VRF.key: VRF}
+
+
+def test_a_lost_carrier_takes_next_hops_and_what_goes_by_them(full: World) -> None:
+    full.kernel.dumps.clear()
+    full.reconciler.handle([LinkDown("tap0", up=True)])
+    full.run()
+    assert full.writes() == [(Kind.NEXT_HOP, LOCAL_HOP), (Kind.VRF_ROUTE, LOCAL_ROUTE.key)]
+    assert not full.kernel.dumps, "a VM that stops or starts costs no dump"
 
 
 def test_an_event_out_of_date_costs_a_rewrite_and_no_more(full: World) -> None:
