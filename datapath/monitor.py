@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from datapath.channel import attach_filter
 from datapath.devices import AF_INET, Device, Devices, decode_device
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
 from datapath.notifications import Names, decode
-from datapath.socket_filter import RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
+from datapath.socket_filter import RTM_DELADDR, RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
 from datapath.values import Kind, NextHop, NextHopGroup
 
 _SOL_NETLINK = 270
@@ -21,12 +22,15 @@ _NETLINK_ADD_MEMBERSHIP = 1
 _SO_RCVBUFFORCE = 33
 _RECEIVE_BUFFER = 4 << 20
 _READ_SIZE = 1 << 16
+_IFADDRMSG = struct.Struct("=BBBBI")
+_IFA_ADDRESS = 1
 _NETCONFMSG_SIZE = 4
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
 _NETCONFA_IFINDEX_ALL = 0xFFFFFFFF
 
-GROUPS = (1, 3, 4, 7, 8, 11, 19, 24, 27, 32)
-"""RTNLGRP_LINK, NEIGH, TC, IPV4_ROUTE, IPV4_RULE, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, MPLS_ROUTE, NEXTHOP."""
+GROUPS = (1, 3, 4, 7, 8, 9, 11, 19, 24, 27, 32)
+"""RTNLGRP_LINK, NEIGH, TC, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, MPLS_ROUTE and
+NEXTHOP."""
 
 
 class KernelMonitor:
@@ -78,6 +82,7 @@ class KernelMonitor:
         """See events.Monitor."""
         events: dict[KernelEvent, None] = {}
         touched: set[int] = set()
+        bare: set[int] = set()
         while True:
             try:
                 data = self._socket.recv(_READ_SIZE)
@@ -92,6 +97,9 @@ class KernelMonitor:
                     kind, body = found.type, data[found.start : found.end]
                     if kind in (RTM_NEWLINK, RTM_DELLINK):
                         events.update(dict.fromkeys(self._link(kind, body, touched)))
+                    elif kind == RTM_DELADDR:
+                        if parse(body, _IFADDRMSG.size).get(_IFA_ADDRESS) == vrf.ICMP_SOURCE6:
+                            bare.add(_IFADDRMSG.unpack_from(body)[-1])
                     elif kind == RTM_NEWNETCONF:
                         events.update(dict.fromkeys(self._settings(body)))
                     else:
@@ -103,7 +111,15 @@ class KernelMonitor:
             event = self._judge(ifindex)
             if event is not None:
                 events[event] = None
+        # The address goes with its device, too; then that is told already.
+        for device in map(self._devices.get, bare):
+            if device is not None and vrf.is_owned(device):
+                events[ObjectChanged(Kind.VRF, device.name)] = None
         return list(events)
+
+    def without_carrier(self) -> frozenset[str]:
+        """See events.Monitor."""
+        return frozenset(device.name for device in self._devices.values() if device.up and not device.carries)
 
     def _overrun(self) -> list[KernelEvent]:
         """Drop what is waiting, know the links again, and say so."""

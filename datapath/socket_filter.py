@@ -16,6 +16,7 @@ from datapath.values import PROTOCOL
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
+RTM_DELADDR: Final = 21
 RTM_NEWROUTE: Final = 24
 RTM_DELROUTE: Final = 25
 RTM_NEWNEIGH: Final = 28
@@ -73,6 +74,7 @@ def monitor_filter(own_ports: Sequence[int]) -> bytes:
                 *((_JUMP_EQUAL, _h(kind), "neighbour", None) for kind in (RTM_NEWNEIGH, RTM_DELNEIGH)),
                 *((_JUMP_EQUAL, _h(kind), "filter", None) for kind in (RTM_NEWTFILTER, RTM_DELTFILTER)),
                 (_JUMP_EQUAL, _h(RTM_DELRULE), "accept", None),
+                (_JUMP_EQUAL, _h(RTM_DELADDR), "accept", None),
                 (_JUMP_EQUAL, _h(RTM_DELQDISC), "qdisc", "drop"),
             ],
             # Bridges send RTM_NEWLINK of their own family.

@@ -82,6 +82,7 @@ CHANGES: list[tuple[str, KernelEvent]] = [
     ("ip link set vw-blue alias other", ObjectChanged(Kind.VRF, "vw-blue")),
     (f"ip route delete unreachable default {TABLE}", ObjectChanged(Kind.VRF, "vw-blue")),
     (f"ip -6 route delete unreachable default {TABLE}", ObjectChanged(Kind.VRF, "vw-blue")),
+    ("ip -6 address flush dev vw-blue", ObjectChanged(Kind.VRF, "vw-blue")),
     ("ip rule delete pref 1000", ObjectChanged(Kind.VRF, "*")),
     ("ip -6 rule delete pref 1001 fwmark 10001", ObjectChanged(Kind.VRF, "vw-blue")),
     ("sysctl -w net.ipv4.conf.vw-blue.rp_filter=1", ObjectChanged(Kind.VRF, "vw-blue")),

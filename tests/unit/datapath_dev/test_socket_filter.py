@@ -14,6 +14,7 @@ from datapath.filters import INGRESS, OUR_PRIORITIES, RTM_DELTFILTER, RTM_NEWTFI
 from datapath.socket_filter import (
     AF_MPLS,
     NLM_F_REPLACE,
+    RTM_DELADDR,
     RTM_DELLINK,
     RTM_DELNEIGH,
     RTM_DELNEXTHOP,
@@ -92,6 +93,7 @@ PASSED = {
     "our filter gone": notification(RTM_DELTFILTER, tc(INGRESS, OUR_PRIORITIES[-1])),
     "clsact gone": notification(RTM_DELQDISC, tc(TC_H_CLSACT, 0)),
     "rule gone": notification(RTM_DELRULE, route(0)),
+    "address gone": notification(RTM_DELADDR, bytes(8)),
 }
 DROPPED = {
     "link of a bridge": notification(RTM_NEWLINK, b"\7" + bytes(15)),
