@@ -1,0 +1,171 @@
+"""Which VPNs import which routes, by route target.
+
+A VPN imports a route when any of the route's targets is one of its import targets. What comes out is, per VPN and
+route, the paths to use: the best one and those equal to it. Routes of this gateway's own hosts are left out, since the
+VRF tables have them already; where such a route is better than what peers say of the same NLRI, theirs isn't imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from bgp.communities import TUNNEL_GRE, TUNNEL_MPLS_IN_UDP, TUNNEL_VXLAN, encapsulations, mac_mobility
+from bgp.family import Family
+from bgp.next_hop import address
+from bgp.nlri import split_vpn_key, unpack_labels
+from bgp.rib import decision
+from bgp.rib.table import Destination, Table
+from bgp.rib.values import DEFAULT_LOCAL_PREF
+from bgp.rib.values import Path as BgpPath
+from vpn.community import RouteDistinguisher
+from vpn.label import LABEL_MIN
+from vpn.path import Encapsulation, NextHop, Path
+from vpn.prefix import Prefix
+
+_NONE: frozenset[str] = frozenset()
+_ENCAPSULATIONS = {
+    TUNNEL_GRE: Encapsulation.GRE,
+    TUNNEL_MPLS_IN_UDP: Encapsulation.UDP,
+    TUNNEL_VXLAN: Encapsulation.VXLAN,
+}
+
+
+class Imported(NamedTuple):
+    """A route that a VPN is to use from now on, or, without path, not any more."""
+
+    vpn: str
+    distinguisher: RouteDistinguisher
+    prefix: Prefix
+    path: Path | None
+
+
+def vpn_path(paths: Iterable[BgpPath]) -> Path | None:
+    """Paths of equal rank, the best first, as a VRF table wants them; None when no label can be used.
+
+    Of a label stack the top one counts. A route without encapsulation community goes by GRE (RFC 9012, section 4.1,
+    leaves the choice to us).
+    """
+    next_hops: dict[tuple[bytes, int], NextHop] = {}
+    first: BgpPath | None = None
+    for path in paths:
+        first = first or path
+        attributes = path.attributes
+        labels = unpack_labels(path.labels)
+        if not labels or labels[0] < LABEL_MIN:
+            continue
+        where = (address(attributes.next_hop), labels[0])
+        known = [_ENCAPSULATIONS[kind] for kind in encapsulations(attributes.attributes) if kind in _ENCAPSULATIONS]
+        next_hops.setdefault(where, NextHop(*where, tuple(known) or (Encapsulation.GRE,)))
+    if first is None or not next_hops:
+        return None
+    said = first.attributes.attributes
+    mobility = mac_mobility(said)
+    return Path(
+        tuple(next_hops[where] for where in sorted(next_hops)),
+        DEFAULT_LOCAL_PREF if said.local_pref is None else said.local_pref,
+        mobility.sequence_number if mobility is not None else 0,
+    )
+
+
+class ImportTable:
+    """The imports of one family; it takes what is dirty in the table."""
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self._dirty: dict[Destination, None] = {}
+        self._queue: list[Destination] = []
+        """Taken out of what is dirty, the next one last."""
+        table.dirty = self._dirty
+        self._vpns: dict[bytes, frozenset[str]] = {}
+        """VPNs by import target."""
+        self._by_targets: dict[tuple[bytes, ...], frozenset[str]] = {}
+        self._imported: dict[bytes, frozenset[str]] = {}
+        """VPNs that have a route, by key."""
+
+    def __len__(self) -> int:
+        """Number of routes that at least one VPN has imported."""
+        return len(self._imported)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether step() would find something to look at."""
+        return bool(self._dirty or self._queue)
+
+    def set_vpns(self, imports: Mapping[str, Iterable[bytes]]) -> None:
+        """Import targets (8 bytes each) by VPN, all VPNs there are. Routes come into and leave VPNs at step()."""
+        by_target: dict[bytes, set[str]] = {}
+        for vpn, targets in imports.items():
+            for target in targets:
+                by_target.setdefault(target, set()).add(vpn)
+        vpns = {target: frozenset(names) for target, names in by_target.items()}
+        changed = {target for target in vpns.keys() | self._vpns.keys() if vpns.get(target) != self._vpns.get(target)}
+        self._vpns = vpns
+        self._by_targets.clear()
+        for target in changed:
+            self._dirty.update(dict.fromkeys(self.table.targets.of(target)))
+
+    def vpns_of(self, targets: tuple[bytes, ...]) -> frozenset[str]:
+        """VPNs that import routes with these targets."""
+        found = self._by_targets.get(targets)
+        if found is None:
+            sets = [self._vpns[target] for target in targets if target in self._vpns]
+            found = sets[0] if len(sets) == 1 else frozenset().union(*sets)
+            if len(self._by_targets) > 2 * len(self.table.targets) + 1024:
+                self._by_targets.clear()
+            self._by_targets[targets] = found
+        return found
+
+    def imported_by(self, key: bytes) -> frozenset[str]:
+        """VPNs that have the route of a key (bgp.nlri)."""
+        return self._imported.get(key, _NONE)
+
+    def step(self, limit: int) -> tuple[int, list[Imported]]:
+        """Look at `limit` routes at most that have changed; how many were, and what VPNs are to do."""
+        queue = self._queue
+        imported = self._imported
+        found: list[Imported] = []
+        count = 0
+        while count < limit:
+            if not queue:
+                if not self._dirty:
+                    break
+                queue += reversed(self._dirty)
+                self._dirty.clear()
+            destination = queue.pop()
+            count += 1
+            key, paths = destination.key, destination.paths
+            if not paths and self._superseded(destination):
+                continue
+            after = _NONE
+            if paths and paths[0].source.kind.is_peer:
+                after = self.vpns_of(paths[0].attributes.targets)
+            before = imported.get(key, _NONE)
+            if not (before or after):
+                continue
+            path = vpn_path(decision.multipath(paths)) if after else None
+            if path is None:
+                after = _NONE
+            self._emit(found, self.table.family, key, before, after, path)
+            if after:
+                imported[key] = after
+            elif before:
+                del imported[key]
+        return count, found
+
+    def _superseded(self, destination: Destination) -> bool:
+        """Whether a destination that is gone was made anew under the same key: then that one says what holds."""
+        return self.table.destinations.get(destination.key, destination) is not destination
+
+    @staticmethod
+    def _emit(
+        found: list[Imported],
+        family: Family,
+        key: bytes,
+        before: frozenset[str],
+        after: frozenset[str],
+        path: Path | None,
+    ) -> None:
+        distinguisher, prefix = split_vpn_key(family, key)
+        found += [Imported(vpn, distinguisher, prefix, path) for vpn in sorted(after)]
+        found += [Imported(vpn, distinguisher, prefix, None) for vpn in sorted(before - after)]
