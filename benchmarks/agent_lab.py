@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 import time
@@ -53,8 +54,7 @@ def say(text: str) -> None:
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """Nearest rank: the smallest value that at least `percent` of the values don't exceed."""
-    ordered = sorted(values)
-    return ordered[max(0, -(-len(ordered) * percent // 100).__int__() - 1)]
+    return sorted(values)[max(1, math.ceil(len(values) * percent / 100)) - 1]
 
 
 def spread(name: str, seconds: Sequence[float]) -> Figures:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import gc
 
 _THRESHOLDS = (10_000, 10, 100)
-"""New objects until the youngest are looked at (2 ms), how often that is done until those are looked at that outlived it
-(100,000 of them: 20 ms), and how often that until all are. With larger ones the loop stands still for 0.2 s."""
+"""New objects until the youngest are looked at (2 ms), how often that is done until those are looked at that outlived
+it (100,000 of them: 20 ms), and how often that until all are. With larger ones the loop stands still for 0.2 s."""
 
 
 def collect_seldom() -> None:
