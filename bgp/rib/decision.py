@@ -27,7 +27,6 @@ MAX_PATHS = 64
 class Step(enum.StrEnum):
     """What decides between two paths, in this order. The values are what `explain` says to people."""
 
-    ONLY = "only path"
     LONG_LIVED_STALE = "long-lived stale (RFC 9494)"
     LOCAL_PREF = "local preference"
     STATIC = "static MAC mobility"

@@ -2,7 +2,7 @@
 
                  update(), session_up/down()                                   take() -> bytes of UPDATEs
     sessions ----------------------------------> adj-rib-in -> Table -> groups --------------------------> sessions
-    hosts    -- originate(), unoriginate() ----> (one a family)     \\-> imports --- take_imports() --------> VRF tables
+    hosts    -- originate(), unoriginate() ----> (one a family)      +-> imports --- take_imports() --------> VRF tables
     VPNs     -- set_imports(), set_memberships() ------^
 
 Calls change tables at once and cost what they change. What may be long (the first dump, a lost peer's routes, a change
