@@ -26,7 +26,7 @@ from bgp.recent import Recent
 from bgp.rib.member import Member
 from bgp.rib.policy import Identity, Profile, may_send, sent_as
 from bgp.rib.table import Destination, Table
-from bgp.rib.values import AttributeSet, Path, Source, SourceKind
+from bgp.rib.values import DEFAULT_LOCAL_PREF, AttributeSet, Path, Source, SourceKind
 from bgp.update import UpdateOptions
 from bgp.update_encoder import UpdateEncoder
 
@@ -61,6 +61,9 @@ class ExportGroup:
         self._masks = masks
         self._by_bit: dict[int, Member] = {}
         self._is_rtc = table.family == RTC
+        self._silent = self._is_rtc and profile.kind is SourceKind.CLIENT
+        """To clients a reflector announces that it wants everything (greet), and nothing else; they then send all their
+        routes, whoever wants them, and the reflector passes on what other peers want."""
         options = UpdateOptions(
             frozenset((table.family,)), profile.four_octet_as, internal=profile.kind is not SourceKind.EXTERNAL
         )
@@ -87,8 +90,7 @@ class ExportGroup:
             member.ready
             and (
                 member.cursor < revision
-                or bool(member.rechecks)
-                or member.walk is not None
+                or member.rechecking
                 or (bool(member.marks) and member.marks[0][0] <= member.cursor)
             )
             for member in self.members.values()
@@ -106,7 +108,7 @@ class ExportGroup:
         for member in self.members.values():
             if not member.ready:
                 continue
-            if member.rechecks or member.walk is not None:
+            if member.rechecking:
                 count += self._recheck(member, limit, touched)
             if member.cursor < log.revision:
                 positions.setdefault(member.cursor, []).append(member)
@@ -123,18 +125,25 @@ class ExportGroup:
 
     def _recheck(self, member: Member, limit: int, touched: set[str]) -> int:
         """Look again at what a peer may have come to want or not to want."""
-        rechecks = member.rechecks
         found: list[Destination] = []
-        while rechecks and len(found) < limit:
-            found.append(rechecks.popitem()[0])
-        count = len(found)
-        if member.walk is not None and count < limit:
-            more, reached = self.table.log.read(member.walk, limit - count)
-            count += len(more) or 1
+        count = 1
+        while (room := limit - len(found)) > 0:
+            if member.recheck_rest:
+                found += member.recheck_rest[-room:]
+                del member.recheck_rest[-room:]
+            elif member.recheck_targets:
+                member.recheck_rest = list(self.table.targets.of(member.recheck_targets.popitem()[0]))
+            else:
+                break
+        count += len(found)
+        if member.walk is not None and room > 0:
+            more, reached = self.table.log.read(member.walk, room)
+            count += len(more)
             found += more
             member.walk = reached if reached < member.cursor else None
         # What is behind the cursor will be told in the ordinary way.
-        known = {one: None for one in found if 0 < one.revision <= member.cursor}
+        cursor = member.cursor
+        known = [destination for destination in found if 0 < destination.revision <= cursor]
         self._tell(known, [member], touched, differences=True)
         return count
 
@@ -143,19 +152,18 @@ class ExportGroup:
     ) -> None:
         """Tell members of destinations; differences: only what contradicts what they were told."""
         mask = sum(member.bit for member in members)
-        plans: dict[tuple[object, ...], _Plan] = {}
+        plans: dict[tuple[AttributeSet, Source], _Plan] = {}
         gone: dict[int, list[bytes]] = {}
         forget: list[Destination] = []
         masks = self._masks
-        is_rtc = self._is_rtc
         plan: _Plan | None = None
         for destination in destinations:
             before = destination.advertised
             want = 0
             if destination.paths:
                 best = destination.paths[0]
-                if is_rtc or plan is None or plan.attributes is not best.attributes or plan.source is not best.source:
-                    plan = self._plan(plans, best, destination.key, members)
+                if plan is None or plan.attributes is not best.attributes or plan.source is not best.source:
+                    plan = self._plan(plans, best, members)
                 want = plan.want
                 told = want & ~before if differences else want
                 if told:
@@ -178,17 +186,15 @@ class ExportGroup:
         for lost, keys in gone.items():
             self._withdraw(lost, keys, touched)
         for destination in forget:
-            self.table.forget(destination)
+            if destination.revision:
+                self.table.forget(destination)
 
-    def _plan(self, plans: dict[tuple[object, ...], _Plan], best: Path, key: bytes, members: list[Member]) -> _Plan:
-        is_default = self._is_rtc and key == DEFAULT_MEMBERSHIP
-        index = (best.attributes, best.source, is_default)
+    def _plan(self, plans: dict[tuple[AttributeSet, Source], _Plan], best: Path, members: list[Member]) -> _Plan:
+        index = (best.attributes, best.source)
         plan = plans.get(index)
         if plan is None:
             want = 0
-            if may_send(best, self.profile) and (
-                not self._is_rtc or self._may_send_membership(best.source, is_default)
-            ):
+            if not self._silent and may_send(best, self.profile):
                 targets = best.attributes.targets
                 for member in members:
                     if self._is_rtc or member.interest.wants(targets):
@@ -197,13 +203,14 @@ class ExportGroup:
             plan = plans[index] = _Plan(best, want)
         return plan
 
-    def _may_send_membership(self, source: Source, is_default: bool) -> bool:
-        """To clients a reflector announces that it wants everything, and nothing else; to others what is wanted.
+    def greet(self, member: Member, next_hop: bytes) -> None:
+        """Tell a client of a reflector that all routes are wanted (RFC 4684, section 3.2); nothing to others.
 
-        A client then sends all its routes, whoever wants them, and the reflector passes on what other peers want.
+        next_hop: our own address, 4 or 16 bytes.
         """
-        ours = is_default and source.kind is SourceKind.LOCAL
-        return ours if self.profile.kind is SourceKind.CLIENT else not ours
+        if self._silent:
+            said = Attributes(local_pref=DEFAULT_LOCAL_PREF)
+            member.put(self._encoder.announce(RTC, said, next_hop, [(DEFAULT_MEMBERSHIP, b"")]))
 
     def _announce(self, path: Path, told: int, routes: list[Route], touched: set[str]) -> None:
         index = (path.attributes, path.source.kind, path.source.router_id)

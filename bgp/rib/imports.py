@@ -13,10 +13,11 @@ from typing import NamedTuple
 from bgp.communities import TUNNEL_GRE, TUNNEL_MPLS_IN_UDP, TUNNEL_VXLAN, encapsulations, mac_mobility
 from bgp.family import Family
 from bgp.next_hop import address
-from bgp.nlri import split_vpn_key, unpack_labels
+from bgp.nlri import split_vpn_key
+from bgp.recent import Recent
 from bgp.rib import decision
 from bgp.rib.table import Destination, Table
-from bgp.rib.values import DEFAULT_LOCAL_PREF
+from bgp.rib.values import DEFAULT_LOCAL_PREF, AttributeSet
 from bgp.rib.values import Path as BgpPath
 from vpn.community import RouteDistinguisher
 from vpn.label import LABEL_MIN
@@ -24,6 +25,8 @@ from vpn.path import Encapsulation, NextHop, Path
 from vpn.prefix import Prefix
 
 _NONE: frozenset[str] = frozenset()
+_SAID = 8192
+"""Attribute sets whose reading is remembered."""
 _ENCAPSULATIONS = {
     TUNNEL_GRE: Encapsulation.GRE,
     TUNNEL_MPLS_IN_UDP: Encapsulation.UDP,
@@ -40,30 +43,24 @@ class Imported(NamedTuple):
     path: Path | None
 
 
-def vpn_path(paths: Iterable[BgpPath]) -> Path | None:
-    """Paths of equal rank, the best first, as a VRF table wants them; None when no label can be used.
+class _Said(NamedTuple):
+    """What an attribute set says to a VRF table."""
 
-    Of a label stack the top one counts. A route without encapsulation community goes by GRE (RFC 9012, section 4.1,
-    leaves the choice to us).
-    """
-    next_hops: dict[tuple[bytes, int], NextHop] = {}
-    first: BgpPath | None = None
-    for path in paths:
-        first = first or path
-        attributes = path.attributes
-        labels = unpack_labels(path.labels)
-        if not labels or labels[0] < LABEL_MIN:
-            continue
-        where = (address(attributes.next_hop), labels[0])
-        known = [_ENCAPSULATIONS[kind] for kind in encapsulations(attributes.attributes) if kind in _ENCAPSULATIONS]
-        next_hops.setdefault(where, NextHop(*where, tuple(known) or (Encapsulation.GRE,)))
-    if first is None or not next_hops:
-        return None
-    said = first.attributes.attributes
-    mobility = mac_mobility(said)
-    return Path(
-        tuple(next_hops[where] for where in sorted(next_hops)),
-        DEFAULT_LOCAL_PREF if said.local_pref is None else said.local_pref,
+    address: bytes
+    encapsulations: tuple[Encapsulation, ...]
+    local_preference: int
+    sequence_number: int
+
+
+def _read(said: AttributeSet) -> _Said:
+    """A route without encapsulation community goes by GRE (RFC 9012, section 4.1, leaves the choice to us)."""
+    attributes = said.attributes
+    mobility = mac_mobility(attributes)
+    known = [_ENCAPSULATIONS[kind] for kind in encapsulations(attributes) if kind in _ENCAPSULATIONS]
+    return _Said(
+        address(said.next_hop),
+        tuple(known) or (Encapsulation.GRE,),
+        DEFAULT_LOCAL_PREF if attributes.local_pref is None else attributes.local_pref,
         mobility.sequence_number if mobility is not None else 0,
     )
 
@@ -80,6 +77,7 @@ class ImportTable:
         self._vpns: dict[bytes, frozenset[str]] = {}
         """VPNs by import target."""
         self._by_targets: dict[tuple[bytes, ...], frozenset[str]] = {}
+        self._said: Recent[AttributeSet, _Said] = Recent(_SAID)
         self._imported: dict[bytes, frozenset[str]] = {}
         """VPNs that have a route, by key."""
 
@@ -143,7 +141,7 @@ class ImportTable:
             before = imported.get(key, _NONE)
             if not (before or after):
                 continue
-            path = vpn_path(decision.multipath(paths)) if after else None
+            path = self._path(paths) if after else None
             if path is None:
                 after = _NONE
             self._emit(found, self.table.family, key, before, after, path)
@@ -152,6 +150,28 @@ class ImportTable:
             elif before:
                 del imported[key]
         return count, found
+
+    def _path(self, paths: tuple[BgpPath, ...]) -> Path | None:
+        """The paths to use as a VRF table wants them, by the top label of each; None when no label can be used."""
+        best = paths[0].attributes
+        first = self._said.get(best) or self._said.put(best, _read(best))
+        if len(paths) == 1:
+            label = _top_label(paths[0].labels)
+            if label < LABEL_MIN:
+                return None
+            hop = NextHop(first.address, label, first.encapsulations)
+            return Path((hop,), first.local_preference, first.sequence_number)
+        next_hops: dict[tuple[bytes, int], NextHop] = {}
+        for path in decision.multipath(paths):
+            said = self._said.get(path.attributes) or self._said.put(path.attributes, _read(path.attributes))
+            label = _top_label(path.labels)
+            if label >= LABEL_MIN:
+                hop = NextHop(said.address, label, said.encapsulations)
+                next_hops.setdefault((said.address, label), hop)
+        if not next_hops:
+            return None
+        hops = tuple(next_hops[where] for where in sorted(next_hops))
+        return Path(hops, first.local_preference, first.sequence_number)
 
     def _superseded(self, destination: Destination) -> bool:
         """Whether a destination that is gone was made anew under the same key: then that one says what holds."""
@@ -167,5 +187,13 @@ class ImportTable:
         path: Path | None,
     ) -> None:
         distinguisher, prefix = split_vpn_key(family, key)
+        if len(after) == 1 and before <= after:
+            found.append(Imported(next(iter(after)), distinguisher, prefix, path))
+            return
         found += [Imported(vpn, distinguisher, prefix, path) for vpn in sorted(after)]
         found += [Imported(vpn, distinguisher, prefix, None) for vpn in sorted(before - after)]
+
+
+def _top_label(stack: bytes) -> int:
+    """The label on top of a stack (bgp.nlri), 0 when there is none."""
+    return stack[0] << 12 | stack[1] << 4 | stack[2] >> 4 if stack else 0

@@ -29,7 +29,8 @@ class Member:
         "messages",
         "name",
         "outbox",
-        "rechecks",
+        "recheck_rest",
+        "recheck_targets",
         "size",
         "walk",
         "withdrawn",
@@ -43,8 +44,10 @@ class Member:
         self.cursor = 0
         self.marks: deque[tuple[int, bytes]] = deque()
         """Messages that are due when the cursor has reached a revision: End-of-RIB, end of a refresh."""
-        self.rechecks: dict[Destination, None] = {}
-        """Destinations that the peer may have come to want, or not to want any more."""
+        self.recheck_targets: dict[bytes, None] = {}
+        """Route targets whose routes the peer may have come to want, or not to want any more."""
+        self.recheck_rest: list[Destination] = []
+        """Destinations of the last such target that haven't been looked at."""
         self.walk: int | None = None
         """How far a recheck of everything that was told has come; None: none is under way."""
         self.outbox: deque[bytes] = deque()
@@ -59,6 +62,11 @@ class Member:
     def ready(self) -> bool:
         """Whether it takes more."""
         return not self.held and self.size < OUTBOX_FULL
+
+    @property
+    def rechecking(self) -> bool:
+        """Whether something that was told, or not told, is to be looked at again."""
+        return bool(self.recheck_rest or self.recheck_targets) or self.walk is not None
 
     def put(self, messages: Iterable[bytes]) -> None:
         """Messages for the peer, shared with the rest of the group."""
@@ -81,7 +89,7 @@ class Member:
 
     def flush_marks(self) -> bool:
         """Put out the marks whose time has come; whether there were any."""
-        if self.held or self.rechecks or self.walk is not None:
+        if self.held or self.rechecking:
             return False
         put = False
         while self.marks and self.marks[0][0] <= self.cursor:

@@ -22,7 +22,7 @@ from bgp.negotiation import Negotiated
 from bgp.nlri import Route, rtc_key
 from bgp.refresh import RefreshKind, RouteRefresh
 from bgp.rib.events import ExportStarted, PrefixLimitExceeded, PrefixWarning, RibEvent, RoutesStale, RoutesSwept
-from bgp.rib.export import DEFAULT_MEMBERSHIP, ExportGroup
+from bgp.rib.export import ExportGroup
 from bgp.rib.imports import Imported, ImportTable
 from bgp.rib.interest import Interest
 from bgp.rib.member import Member
@@ -105,6 +105,7 @@ class Rib:
             member = Member(name, source.bit, peer.interest, held=True)
             group.join(member)
             peer.members[family], peer.groups[family] = member, group
+            group.greet(member, self._local_address)
         self._release(peer)
 
     def _new_bit(self) -> int:
@@ -261,7 +262,8 @@ class Rib:
                 member.put((RouteRefresh(family, RefreshKind.BEGIN).encode(),))
                 end = RouteRefresh(family, RefreshKind.END).encode()
                 member.marks.append((self.tables[family].log.revision, end))
-                self._ready.add(name)
+            self._ready.add(name)
+            peer.groups[family].greet(member, self._local_address)
             member.cursor = 0
             member.walk = None
 
@@ -287,8 +289,6 @@ class Rib:
         adj = table.adj_rib_in(self._local)
         asn = self.identity.asn
         ours = self._sets.of(Attributes(local_pref=100), self._local_address)
-        if DEFAULT_MEMBERSHIP not in adj.paths:
-            table.update(adj, ours, [(DEFAULT_MEMBERSHIP, b"")])
         table.update(adj, ours, [(rtc_key(asn, target), b"") for target in sorted(wanted - self._memberships)])
         table.withdraw(adj, [rtc_key(asn, target) for target in sorted(self._memberships - wanted)])
         self._memberships = wanted
@@ -370,11 +370,8 @@ class Rib:
             if change.everything:
                 member.walk = 0
                 continue
-            index = self.tables[family].targets
-            for target in change.targets:
-                found = index.of(target)
-                member.rechecks.update(dict.fromkeys(found))
-                count += len(found)
+            member.recheck_targets.update(dict.fromkeys(change.targets))
+            count += len(change.targets)
         return count
 
     def take_ready(self) -> set[str]:
