@@ -12,15 +12,16 @@ from bgp.attributes import WELL_KNOWN_LLGR_STALE
 from bgp.errors import CeaseSubcode
 from bgp.family import RTC, VPNV4, VPNV6, Family
 from bgp.negotiation import RestartPolicy
-from bgp.nlri import pack_labels
+from bgp.nlri import pack_labels, rtc_key
 from bgp.notification import Notification
 from bgp.rib.events import ExportStarted, PrefixLimitExceeded, PrefixWarning, RoutesStale, RoutesSwept
 from bgp.rib.peer import PrefixLimit
 from bgp.rib.values import SourceKind
+from bgp.update import Reach, Update
 from bgp.update_encoder import end_of_rib
 from tests.unit.bgp.net import Link, Network, Node
 from tests.unit.bgp.pair import AS
-from tests.unit.bgp.routes import attributes, key, route, sequence
+from tests.unit.bgp.routes import attributes, key, route, sequence, target
 from vpn.path import DEFAULT_LOCAL_PREFERENCE, NextHop
 from vpn.prefix import Prefix, parse_address
 
@@ -121,6 +122,35 @@ def test_a_route_with_two_targets_survives_the_withdrawal_of_one_membership() ->
     right.want()
     network.settle()
     assert right.seen() == {} and (member.announced, member.withdrawn) == (1, 1)
+
+
+def test_what_changes_together_with_an_interest_is_told_once() -> None:
+    """New routes, and a membership that wants them and older ones, in one go."""
+    network, left, middle, right = reflected()
+    left.originate(ROUTES[0])
+    network.settle()
+    wanted = [(rtc_key(AS, target("64512:1")), b"")]
+    middle.rib.update("right", Update(attributes(), Reach(RTC, right.router_id, wanted)))
+    middle.originate(ROUTES[1])
+    network.settle()
+    assert set(right.seen()) == {ROUTES[0][0], ROUTES[1][0]}
+    member = middle.rib.peers["right"].members[VPNV4]
+    assert (member.announced, member.withdrawn) == (2, 0)
+
+
+def test_a_new_session_has_been_told_nothing() -> None:
+    network, left, middle, right = reflected()
+    right.want("64512:1")
+    left.originate(*ROUTES)
+    network.settle()
+    network.cut(network.links[1])
+    right.want()
+    network.settle()
+    left.withdraw(ROUTES[0][0])
+    network.advance(5)
+    member = middle.rib.peers["right"].members[VPNV4]
+    assert network.all_up() and (member.announced, member.withdrawn) == (0, 0)
+    assert len(middle.rib.tables[VPNV4].destinations) == 3
 
 
 def test_a_route_that_changes_its_target_changes_hands() -> None:
