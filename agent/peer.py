@@ -104,7 +104,9 @@ class Peer:
     def _answered(self, request: Request, refusal: Refusal | None) -> None:
         if refusal is not None and len(request.items) <= 1:
             what = str(request.items[0][0]) if request.items else request.ask.value
-            log.warning(
+            # What can't be retracted isn't there: a gateway that has restarted, or has given this host up meanwhile.
+            log.log(
+                logging.DEBUG if request.ask is Ask.RETRACT else logging.WARNING,
                 "gateway %s: VPN %s: %s refused: %s",
                 self.name,
                 request.vpn,
