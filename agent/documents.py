@@ -62,6 +62,7 @@ class Documents:
             "mtu": agent.mtu,
             "state": state,
             "announced": announced,
+            "carrier": attachment.interface not in agent.datapath.without_carrier(),
             "error": error,
         }
 
@@ -148,9 +149,18 @@ class Documents:
         if planned is None:
             ignored = resolve(self._agent.host, prefix, path, self._agent.planner.by_label).ignored
             return "unusable", "; ".join(entry.reason for entry in ignored)
-        if any(self._dormant(member) for member in _members(planned.via)):
-            return "pending", "the port has no carrier: its VM isn't running"
-        return _shown(self._agent.datapath.status(Kind.VRF_ROUTE, planned.key))
+        if all(self._dormant(member) for member in _members(planned.via)):
+            return "pending", "; ".join(self._missing(member) for member in _members(planned.via))
+        state, error = _shown(self._agent.datapath.status(Kind.VRF_ROUTE, planned.key))
+        if not error:
+            error = "; ".join(self._missing(hop) for hop in self._agent.planner.waiting(record.name, prefix))
+        return state, error
+
+    def _missing(self, next_hop: NextHop) -> str:
+        """Why a next hop of a port isn't used."""
+        if self._dormant(next_hop):
+            return f"{next_hop.device}: waiting for the VM (no carrier)"
+        return f"{next_hop.device}: {self._agent.datapath.status(Kind.NEXT_HOP, next_hop).error}"
 
     def _dormant(self, next_hop: NextHop) -> bool:
         """Whether a VM's next hop can't be made because nobody is at the other end of its port: Linux has no next hops
@@ -201,7 +211,7 @@ class Documents:
             }
         path = table.get(prefix)
         assert path is not None
-        resolution = resolve(agent.host, prefix, path, agent.planner.by_label)
+        resolution = resolve(agent.host, prefix, path, agent.planner.by_label, agent.planner.down)
         kernel = agent.datapath.reconciler.kernel(Kind.VRF_ROUTE).get((record.table, prefix))
         state, error = self._route_state(record, prefix, path)
         why = [f"{prefix} is the longest prefix that covers the address"]
@@ -210,6 +220,8 @@ class Documents:
             why.append("no usable next hop: packets are answered with ICMP unreachable")
         elif state != "programmed":
             why.append(f"the kernel's route is {state}{': ' + error if error else ''}")
+        elif error:
+            why.append(f"not all next hops are used: {error}")
         return document | {
             "prefix": str(prefix),
             "desired": None if resolution.via is None else _via(resolution.via, agent.host.tunnel),

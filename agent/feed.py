@@ -13,6 +13,8 @@ from collections.abc import Callable
 from agent.planner import Planner
 from agent.routes import GatewayId, RouteTables
 from datapath.plane import Datapath
+from datapath.status import Change, State
+from datapath.values import Kind, NextHop
 from vpn.path import Path
 from vpn.prefix import Prefix
 
@@ -30,6 +32,7 @@ class RouteFeed:
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._swept = False
+        datapath.listen((Kind.NEXT_HOP,), self._next_hop_changed, failures_only=True)
 
     def close(self) -> None:
         """Stop the timer."""
@@ -96,6 +99,13 @@ class RouteFeed:
         for vpn, prefix, path in self.tables.changes():
             self.planner.route(vpn, prefix, path)
         self.push()
+
+    def _next_hop_changed(self, change: Change) -> None:
+        """The kernel took a next hop, or refused it. The plan follows at once: the datapath makes next hops before
+        groups and routes, so that none of these is tried with one that it hasn't got."""
+        failed = change.status.state is State.FAILED
+        if isinstance(change.key, NextHop) and self.planner.next_hop(change.key, taken=not failed):
+            self.push()
 
     # -- recovery
 

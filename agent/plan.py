@@ -5,12 +5,14 @@
 - from the network to a VM: the label of an attachment is an MPLS route straight to the VM's port;
 - from a VM to the network: VRF routes, made from what the gateways announced. A local prefix is in the VRF table only
   when a gateway announced it with this host's own next hop and label (draft-ietf-l3vpn-end-system-06, section 4.2); it
-  then points at the local port. Otherwise hub-and-spoke would be short-circuited on a host with two spokes.
+  then points at the local port. Otherwise hub-and-spoke would be short-circuited on a host with two spokes;
+- of several next hops those are used that the kernel takes. It has none towards a VM that isn't running, and no group
+  with a member that it hasn't got. What is left out is planned all the same: that it is made is how we hear of the VM.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -55,10 +57,12 @@ class Ignored(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """How a path is forwarded: by `via`, or not at all (None); which of its next hops are not used."""
+    """How a path is forwarded: by `via`, or not at all (None); which of its next hops are not used, and which will be
+    when the kernel takes them."""
 
     via: NextHop | NextHopGroup | None
     ignored: tuple[Ignored, ...] = ()
+    waiting: tuple[NextHop, ...] = ()
 
 
 def host_values(host: Host) -> tuple[Value, ...]:
@@ -95,10 +99,13 @@ def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...
     )
 
 
-def resolve(host: Host, prefix: Prefix, path: Path, by_label: Mapping[int, Attached]) -> Resolution:
+def resolve(
+    host: Host, prefix: Prefix, path: Path, by_label: Mapping[int, Attached], down: Container[NextHop] = ()
+) -> Resolution:
     """How packets to a prefix are forwarded by the path that was selected for it.
 
-    by_label: the attachments of this host by label.
+    by_label: the attachments of this host by label. down: next hops that the kernel doesn't take at present; where all
+    are, all are wanted, and the route waits for the first of them.
     """
     if len(path.next_hops) == 1:  # nearly every route
         answer = _next_hop(host, prefix, path.next_hops[0], by_label)
@@ -113,9 +120,12 @@ def resolve(host: Host, prefix: Prefix, path: Path, by_label: Mapping[int, Attac
             ignored.append(Ignored(next_hop, answer))
         else:
             members.add(answer)
-    if len(members) > 1:
-        return Resolution(NextHopGroup(tuple(sorted(members))), tuple(ignored))
-    return Resolution(next(iter(members), None), tuple(ignored))
+    waiting = {member for member in members if member in down}
+    if len(waiting) == len(members):
+        waiting = set()
+    used = sorted(members - waiting)
+    via = NextHopGroup(tuple(used)) if len(used) > 1 else next(iter(used), None)
+    return Resolution(via, tuple(ignored), tuple(sorted(waiting)))
 
 
 def _next_hop(
@@ -167,8 +177,10 @@ def plan(
     vpns: Mapping[str, VpnRecord],
     attachments: Iterable[Attached],
     routes: Mapping[tuple[str, Prefix], Path],
+    down: Container[NextHop] = (),
 ) -> set[Value]:
-    """Everything that the kernel should hold. routes: by VPN and prefix; VPNs without attachment are left out."""
+    """Everything that the kernel should hold. routes: by VPN and prefix; VPNs without attachment are left out. down:
+    see resolve()."""
     attachments = tuple(attachments)
     by_label = {attached.label: attached for attached in attachments}
     joined = {attached.attachment.vpn for attached in attachments}
@@ -178,10 +190,13 @@ def plan(
     for attached in attachments:
         values.update(attachment_values(attached, vpns[attached.attachment.vpn]))
     for (name, prefix), path in routes.items():
-        via = resolve(host, prefix, path, by_label).via if name in joined else None
-        if via is not None:
-            values.add(VrfRoute(vpns[name].table, prefix, via))
-            values.update(_with_parts(host, via))
+        if name not in joined:
+            continue
+        resolution = resolve(host, prefix, path, by_label, down)
+        if resolution.via is not None:
+            values.add(VrfRoute(vpns[name].table, prefix, resolution.via))
+            for via in (resolution.via, *resolution.waiting):
+                values.update(_with_parts(host, via))
     return values
 
 

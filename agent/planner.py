@@ -3,6 +3,9 @@
 Next hops, groups and remote hosts' neighbours are shared by routes, so they are counted; everything else belongs to one
 attachment, one VPN or one route. `take` gives what has changed since the last time; the last word on an object wins, so
 that a route that flapped in between is written once or not at all.
+
+A next hop is taken for usable until the datapath says otherwise (next_hop()), and again when nobody has wanted it for a
+while. So nothing of that has to be kept: after a restart the first attempt tells.
 """
 
 from __future__ import annotations
@@ -10,10 +13,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from agent.attachment import Attached, VpnRecord
-from agent.plan import Host, attachment_values, host_values, parts, resolve, vpn_values
+from agent.plan import Host, Resolution, attachment_values, host_values, parts, resolve, vpn_values
 from datapath.values import Key, Kind, Neighbour, NextHop, NextHopGroup, Value, VrfRoute
 from vpn.path import Path
 from vpn.prefix import Prefix
+
+_NONE = Resolution(None)
 
 
 class Delta(NamedTuple):
@@ -29,12 +34,14 @@ class Delta(NamedTuple):
 class _Vpn:
     """A VPN with at least one attachment here."""
 
-    __slots__ = ("attachments", "record", "routes")
+    __slots__ = ("attachments", "record", "routes", "waiting")
 
     def __init__(self, record: VpnRecord) -> None:
         self.record = record
         self.attachments: set[str] = set()
         self.routes: dict[Prefix, VrfRoute] = {}
+        self.waiting: dict[Prefix, tuple[NextHop, ...]] = {}
+        """Next hops that a route will have when the kernel takes them; few routes have any."""
 
 
 class Planner:
@@ -45,6 +52,9 @@ class Planner:
         self._vpns: dict[str, _Vpn] = {}
         self._attached: dict[str, Attached] = {}
         self.by_label: dict[int, Attached] = {}
+        self.down: set[NextHop] = set()
+        """Next hops towards ports here that are wanted, and that the kernel doesn't take at present."""
+        self._by_device: dict[str, Attached] = {}
         self._counts: dict[NextHop | NextHopGroup | Neighbour, int] = {}
         # Paths with a next hop of this host: to be looked at again when a label comes or goes.
         self._own: dict[tuple[str, Prefix], Path] = {}
@@ -68,6 +78,7 @@ class Planner:
         vpn.attachments.add(attached.name)
         self._attached[attached.name] = attached
         self.by_label[attached.label] = attached
+        self._by_device[attached.attachment.interface] = attached
         for value in attachment_values(attached, record):
             self._put(value)
         self._resolve_again(attached.label)
@@ -84,6 +95,7 @@ class Planner:
         vpn = self._vpns[attached.attachment.vpn]
         vpn.attachments.discard(name)
         del self.by_label[attached.label]
+        del self._by_device[attached.attachment.interface]
         if not vpn.attachments:
             self._drop(vpn)
         self._resolve_again(attached.label)
@@ -97,6 +109,19 @@ class Planner:
         if vpn is not None:
             self._note_own(name, prefix, path)
             self._set(vpn, prefix, path)
+
+    def next_hop(self, next_hop: NextHop, taken: bool) -> bool:
+        """The kernel takes a next hop towards a port, or refuses it: a VM was switched on or off. The routes that have
+        others as well go by those that can be used. Returns whether that changes anything."""
+        attached = self._by_device.get(next_hop.device)
+        if attached is None or next_hop not in self._counts or taken is (next_hop not in self.down):
+            return False
+        if taken:
+            self.down.discard(next_hop)
+        else:
+            self.down.add(next_hop)
+        self._resolve_again(attached.label)
+        return True
 
     def take(self) -> Delta:
         """What has changed since the last take."""
@@ -116,6 +141,11 @@ class Planner:
         vpn = self._vpns.get(name)
         return None if vpn is None else vpn.routes.get(prefix)
 
+    def waiting(self, name: str, prefix: Prefix) -> tuple[NextHop, ...]:
+        """Next hops that the route of a prefix has to do without until the kernel takes them."""
+        vpn = self._vpns.get(name)
+        return () if vpn is None else vpn.waiting.get(prefix, ())
+
     def desired(self) -> set[Value]:
         """Everything planned; for tests and diagnosis, costs as much as there is."""
         values: set[Value] = {*host_values(self.host), *self._counts}
@@ -130,21 +160,32 @@ class Planner:
 
     def _set(self, vpn: _Vpn, prefix: Prefix, path: Path | None) -> None:
         old = vpn.routes.get(prefix)
-        via = None if path is None else resolve(self.host, prefix, path, self.by_label).via
+        resolution = _NONE if path is None else resolve(self.host, prefix, path, self.by_label, self.down)
+        via = resolution.via
+        # The new next hops are taken before the old ones are given back: what both need stays.
+        had = self._wait(vpn, prefix, resolution.waiting) if resolution.waiting or vpn.waiting else ()
         if via is None:
             if old is not None:
                 del vpn.routes[prefix]
                 self._remove(old)
                 self._release(old.via)
-            return
-        if old is not None and old.via == via:
-            return
-        # The new next hop is taken before the old one is given back: what both need stays.
-        self._acquire(via)
-        route = vpn.routes[prefix] = VrfRoute(vpn.record.table, prefix, via)
-        self._put(route)
-        if old is not None:
-            self._release(old.via)
+        elif old is None or old.via != via:
+            self._acquire(via)
+            route = vpn.routes[prefix] = VrfRoute(vpn.record.table, prefix, via)
+            self._put(route)
+            if old is not None:
+                self._release(old.via)
+        for next_hop in had:
+            self._release(next_hop)
+
+    def _wait(self, vpn: _Vpn, prefix: Prefix, waiting: tuple[NextHop, ...]) -> tuple[NextHop, ...]:
+        """Take the next hops that a route waits for; returns those it waited for before, to be given back."""
+        for next_hop in waiting:
+            self._acquire(next_hop)
+        had = vpn.waiting.pop(prefix, ())
+        if waiting:
+            vpn.waiting[prefix] = waiting
+        return had
 
     def _drop(self, vpn: _Vpn) -> None:
         name = vpn.record.name
@@ -195,6 +236,9 @@ class Planner:
             return
         del self._counts[value]
         self._remove(value)
+        if self.down and isinstance(value, NextHop):
+            # Nobody tells any more how it is with this one.
+            self.down.discard(value)
         if not isinstance(value, Neighbour):
             for part in parts(self.host, value):
                 self._release(part)

@@ -17,6 +17,7 @@ one object at most.
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -86,4 +87,8 @@ class Monitor(Protocol):
 
     def drain(self) -> list[KernelEvent]:
         """Events since the last call, without blocking. Losing notifications is an event (Overrun), no error."""
+        ...
+
+    def without_carrier(self) -> Set[str]:
+        """Names of the devices that are up and have no carrier, as of the last drain(); not to be changed."""
         ...

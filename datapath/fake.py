@@ -7,15 +7,16 @@
     kernel.delete(Kind.VRF_ROUTE, key)                           # a third party
 
 What it shares with Linux: a route needs its next hop; deleting a next hop deletes its routes without a word, and takes
-it out of its groups; a device that goes down loses its neighbours and next hops, one that is deleted loses all; making
-what is there already is EEXIST, changing what isn't there makes it."""
+it out of its groups, which live on under their ids with the rest; a device that goes down loses its neighbours and next
+hops, one without carrier its next hops, one that is deleted loses all; making what is there already is EEXIST, changing
+what isn't there makes it."""
 
 from __future__ import annotations
 
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from datapath.driver import Driver, DumpInterrupted, Failure, Operation, Outcome, Verb
@@ -30,6 +31,9 @@ from datapath.events import (
 )
 from datapath.relations import DEVICE_KINDS, LOST_WHEN_DOWN, LOST_WHEN_GONE, device_of, uses_next_hop
 from datapath.values import Key, Kind, NextHop, NextHopGroup, Port, Value, VrfRoute
+
+GroupIds = dict[Key, int]
+"""Ids of groups as the drivers of one process know them, by content."""
 
 _EXCLUSIVE = (Kind.MPLS_ROUTE, Kind.VRF_ROUTE)
 """Kinds of which making an object that is there already fails."""
@@ -71,7 +75,8 @@ class Write:
 class FakeMonitor:
     """Reports what was done to the kernel other than by its drivers."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: FakeKernel) -> None:
+        self._kernel = kernel
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._events: list[KernelEvent] = []
 
@@ -89,6 +94,9 @@ class FakeMonitor:
         if events:
             os.read(self._reader, 1)
         return events
+
+    def without_carrier(self) -> Set[str]:
+        return {name for name, up in self._kernel.links.items() if up and name in self._kernel.dark}
 
     def close(self) -> None:
         """Give back the file descriptors."""
@@ -112,9 +120,13 @@ class FakeKernel:
         """Keys taken by objects that aren't ours: no driver sees or changes them, and making one of ours fails."""
         self.links: dict[str, bool] = {}
         """Devices; whether they are up."""
+        self.dark: set[str] = set()
+        """Names of devices that have no carrier, or won't have one when they are made."""
         self.writes: list[Write] = []
         self.dumps: list[Kind] = []
-        self.monitor = FakeMonitor()
+        self.monitor = FakeMonitor(self)
+        self._group_ids: GroupIds = {}
+        self._last_id = 0
         self._faults: list[_Fault] = []
         self._dump_faults: dict[Kind, list[Exception]] = {kind: [] for kind in Kind}
         self._interruptions: dict[Kind, list[tuple[int, Callable[[], None]]]] = {kind: [] for kind in Kind}
@@ -122,7 +134,8 @@ class FakeKernel:
 
     def drivers(self) -> list[Driver]:
         """A driver for every kind. Several sets may be made: a second process that has no memory."""
-        return [FakeDriver(self, kind) for kind in self.kinds]
+        ids: GroupIds = {}
+        return [FakeDriver(self, kind, ids) for kind in self.kinds]
 
     # Faults
 
@@ -175,6 +188,18 @@ class FakeKernel:
         self._lose_on(name, LOST_WHEN_DOWN)
         self.monitor.report(LinkDown(name))
 
+    def set_carrier(self, name: str, carrier: bool, *, late: bool = False) -> None:
+        """A VM is switched on or off. late: the kernel has not yet dropped the next hops of a device that lost its
+        carrier, which it does up to a second later (call this again), and takes no new ones already."""
+        if carrier:
+            self.dark.discard(name)
+            self.monitor.report(LinkChanged(name))
+            return
+        self.dark.add(name)
+        if not late:
+            self._lose_on(name, (Kind.NEXT_HOP,))
+        self.monitor.report(LinkDown(name, up=True))
+
     def delete_link(self, name: str, notify: bool = True) -> None:
         """Somebody deletes a device, and with it what stands on it."""
         if self.links.pop(name, None) is None:
@@ -192,6 +217,7 @@ class FakeKernel:
             return
         if self.objects[kind].pop(key, None) is None:
             return
+        self._group_ids.pop(key, None)
         if isinstance(key, NextHop | NextHopGroup):
             self._lose_next_hops({key})
         if notify:
@@ -225,17 +251,41 @@ class FakeKernel:
         groups = self.objects[Kind.NEXT_HOP_GROUP]
         routes = self.objects[Kind.VRF_ROUTE]
         for group in [g for g in groups if isinstance(g, NextHopGroup) and uses_next_hop(g, gone)]:
-            del groups[group]
             rest = NextHopGroup(tuple(member for member in group.members if member not in gone))
-            if not rest.members:
+            if rest.members:
+                self._change_group(group, rest)
+            else:
                 gone.add(group)
-                continue
-            groups[rest] = rest
-            for key, route in routes.items():
-                if isinstance(route, VrfRoute) and route.via == group:
-                    routes[key] = route._replace(via=rest)
+                del groups[group]
+                self._group_ids.pop(group, None)
         for key in [key for key, route in routes.items() if uses_next_hop(route, gone)]:
             del routes[key]
+
+    def _change_group(self, old: NextHopGroup, new: NextHopGroup) -> None:
+        """A group gets other members, under its id; the routes by it stay."""
+        groups, routes = self.objects[Kind.NEXT_HOP_GROUP], self.objects[Kind.VRF_ROUTE]
+        identity = self._id_of(old)
+        if new in groups:
+            # Two of one content: a dump shows the second one as what nobody wants.
+            new = NextHopGroup((NextHop(f"/{identity}", b""),))
+        del groups[old], self._group_ids[old]
+        groups[new] = new
+        self._group_ids[new] = identity
+        for key, route in routes.items():
+            if isinstance(route, VrfRoute) and route.via == old:
+                routes[key] = route._replace(via=new)
+
+    def _id_of(self, group: Key) -> int:
+        if group not in self._group_ids:
+            self._last_id += 1
+            self._group_ids[group] = self._last_id
+        return self._group_ids[group]
+
+    def _held(self, group: Key, ids: GroupIds) -> NextHopGroup | None:
+        """What the group is now that a process made or found with this content."""
+        groups = self.objects[Kind.NEXT_HOP_GROUP]
+        identity = ids.get(group)
+        return next((g for g in groups if isinstance(g, NextHopGroup) and self._id_of(g) == identity), None)
 
     def _missing(self, value: Value) -> Failure | None:
         """What a value stands on that isn't there."""
@@ -255,18 +305,23 @@ class FakeKernel:
             return Failure(errno.ENODEV, f"{device}: no such device")
         if value.kind in LOST_WHEN_DOWN and not self.links[device]:
             return Failure(errno.ENETDOWN, f"{device} is down")
+        if value.kind is Kind.NEXT_HOP and device in self.dark:
+            return Failure(errno.ENETDOWN, f"{device} has no carrier")
         return None
 
     # What the drivers call
 
-    def dump(self, kind: Kind) -> dict[Key, Value]:
+    def dump(self, kind: Kind, ids: GroupIds) -> dict[Key, Value]:
         """See Driver.dump()."""
         self.dumps.append(kind)
         if self._dump_faults[kind]:
             raise self._dump_faults[kind].pop(0)
+        if kind is Kind.NEXT_HOP_GROUP:
+            ids.clear()
+            ids.update((group, self._id_of(group)) for group in self.objects[kind])
         return dict(self.objects[kind])
 
-    def apply(self, kind: Kind, operation: Operation) -> Outcome:
+    def apply(self, kind: Kind, operation: Operation, ids: GroupIds) -> Outcome:
         """One operation of Driver.apply()."""
         self._operations[kind] += 1
         for entry in [e for e in self._interruptions[kind] if e[0] == self._operations[kind]]:
@@ -280,38 +335,58 @@ class FakeKernel:
             if fault.hits(kind, operation):
                 return Failure(fault.errno, os.strerror(fault.errno))
         if operation.verb is Verb.PUT:
-            return self._make(kind, key, operation)
+            return self._make(kind, key, operation, ids)
         if kind in DEVICE_KINDS:
             self.delete_link(str(key))
-        elif self.objects[kind].pop(key, None) is not None and isinstance(key, NextHop | NextHopGroup):
+            return None
+        if kind is Kind.NEXT_HOP_GROUP:
+            key = self._held(key, ids) or key
+            ids.pop(operation.value.key, None)
+        if self.objects[kind].pop(key, None) is not None and isinstance(key, NextHop | NextHopGroup):
+            self._group_ids.pop(key, None)
             self._lose_next_hops({key})
         return None
 
-    def _make(self, kind: Kind, key: Key, operation: Operation) -> Outcome:
-        if (missing := self._missing(operation.value)) is not None:
+    def _make(self, kind: Kind, key: Key, operation: Operation, ids: GroupIds) -> Outcome:
+        value = operation.value
+        if isinstance(value, VrfRoute) and isinstance(value.via, NextHopGroup):
+            value = value._replace(via=self._held(value.via, ids) or value.via)
+        if (missing := self._missing(value)) is not None:
             return missing
         there = key in self.objects[kind]
         if key in self.foreign[kind] or (there and operation.actual is None and kind in _EXCLUSIVE):
             return Failure(errno.EEXIST, "an object of another owner is in the way")
-        self.objects[kind][key] = operation.value
+        if isinstance(value, NextHopGroup):
+            self._make_group(value, ids)
+        self.objects[kind][key] = value
         if kind in DEVICE_KINDS:
             self.links[str(key)] = True
         return None
+
+    def _make_group(self, group: NextHopGroup, ids: GroupIds) -> None:
+        groups = self.objects[Kind.NEXT_HOP_GROUP]
+        held = self._held(group, ids)
+        if group in groups and held != group:
+            self._change_group(group, group)
+        if held is not None:
+            self._change_group(held, group)
+        ids[group] = self._id_of(group)
 
 
 class FakeDriver:
     """Driver of one kind of a FakeKernel."""
 
-    def __init__(self, kernel: FakeKernel, kind: Kind) -> None:
+    def __init__(self, kernel: FakeKernel, kind: Kind, ids: GroupIds) -> None:
         self.kernel = kernel
         self.kind = kind
+        self._ids = ids
         self.batch_size = kernel.batch_size
 
     def dump(self) -> dict[Key, Value]:
-        return self.kernel.dump(self.kind)
+        return self.kernel.dump(self.kind, self._ids)
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
-        return [self.kernel.apply(self.kind, operation) for operation in operations]
+        return [self.kernel.apply(self.kind, operation, self._ids) for operation in operations]
 
     def make(self, values: Sequence[Value]) -> list[Outcome]:
         """See Maker.make()."""

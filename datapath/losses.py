@@ -1,7 +1,12 @@
 """What an event in the kernel took away: from one deleted object to all that stood on it.
 
 Linux deletes the neighbours and next hops of a device that goes down, and the routes of a next hop that is deleted,
-without a notification. So the reconciler's view of them is dropped here, and they are put again."""
+without a notification. So the reconciler's view of them is dropped here, and they are put again.
+
+A group that loses a member goes on with the others: it has become another one, under the same id. Only a dump can tell,
+and it has time. First the lost member is tried again: if the kernel refuses it, whoever plans may want other groups
+without it (agent/planner.py), and traffic shall not wait for the dump of a large table. What then still is believed to
+be there with the lost member is looked at when there is nothing else to do."""
 
 from __future__ import annotations
 
@@ -39,6 +44,8 @@ class Losses:
         self._changed = changed
         self._removed_devices: set[str] = set()
         """Devices that we deleted and whose LinkGone is still to come."""
+        self._torn: set[Key] = set()
+        """Groups that have lost a member since they were made, removed or dumped."""
 
     def handle(self, events: Iterable[KernelEvent]) -> None:
         """Take note of what others did."""
@@ -76,9 +83,28 @@ class Losses:
         """These devices were deleted by us: what stood on them was unwanted as well."""
         self._removed_devices.update(str(key) for key in keys)
 
+    def groups_made(self, keys: Iterable[Key]) -> None:
+        """These groups were put by us, with all of their members."""
+        if self._torn:
+            self._torn.difference_update(keys)
+
+    def groups_read(self) -> None:
+        """The groups were dumped."""
+        self._torn.clear()
+
+    def look_at_groups(self) -> bool:
+        """Ask for a dump if there is a group that has lost a member. Returns whether."""
+        if not self._torn:
+            return False
+        self._torn.clear()
+        self._resync([Kind.NEXT_HOP_GROUP], "a next-hop group lost a member")
+        return True
+
     def next_hops_removed(self, kind: Kind, keys: Sequence[Key]) -> None:
         """These next hops or groups were deleted by us, and the kernel deleted with them whatever still went by them.
         That can only be what waits to be changed."""
+        if self._torn and kind is Kind.NEXT_HOP_GROUP:
+            self._torn.difference_update(keys)
         lost: Lost = {key for key in keys if isinstance(key, NextHop | NextHopGroup)}
         for referrer in REFERRERS[kind]:
             if (layer := self._layers.get(referrer)) is None:
@@ -130,9 +156,8 @@ class Losses:
     def _next_hops_lost(self, lost: Lost) -> None:
         """Next hops are gone, and with them their routes and their places in groups."""
         groups = self._layers.get(Kind.NEXT_HOP_GROUP)
-        if groups is not None and groups.tracker.keys_in_kernel(lambda value: uses_next_hop(value, lost)):
-            # What is left of a group after losing a member is another group: let the kernel tell.
-            self._resync([Kind.NEXT_HOP_GROUP, Kind.VRF_ROUTE], "a next-hop group lost a member")
+        if groups is not None:
+            self._torn.update(groups.tracker.keys_in_kernel(lambda value: uses_next_hop(value, lost)))
         routes = self._layers.get(Kind.VRF_ROUTE)
         if routes is not None:
             devices = {one.device for one in lost if isinstance(one, NextHop)}

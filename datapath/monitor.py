@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from datapath import port, tunnel, vrf
@@ -50,6 +50,7 @@ class KernelMonitor:
     ) -> None:
         self._reader = devices
         self._devices: dict[int, Device] = {}
+        self._dark: set[str] = set()
         self._good: dict[int, tuple[Kind, _Look]] = {}
         self._told: dict[int, _Look] = {}
         self._names = Names(tables, labels, self._device_name, self._vrf_of_table, next_hops)
@@ -117,9 +118,9 @@ class KernelMonitor:
                 events[ObjectChanged(Kind.VRF, device.name)] = None
         return list(events)
 
-    def without_carrier(self) -> frozenset[str]:
+    def without_carrier(self) -> Set[str]:
         """See events.Monitor."""
-        return frozenset(device.name for device in self._devices.values() if device.up and not device.carries)
+        return self._dark
 
     def _overrun(self) -> list[KernelEvent]:
         """Drop what is waiting, know the links again, and say so."""
@@ -136,6 +137,7 @@ class KernelMonitor:
 
     def _start_over(self) -> None:
         self._devices = {device.ifindex: device for device in self._reader.dump()}
+        self._dark = {device.name for device in self._devices.values() if device.up and not device.carries}
         self._good.clear()
         self._told.clear()
         for ifindex in self._devices:
@@ -144,6 +146,8 @@ class KernelMonitor:
     def _link(self, kind: int, body: bytes, touched: set[int]) -> list[KernelEvent]:
         new = decode_device(body)
         old = self._devices.get(new.ifindex)
+        if old is not None:
+            self._dark.discard(old.name)
         if kind == RTM_DELLINK:
             for table in (self._devices, self._good, self._told):
                 table.pop(new.ifindex, None)
@@ -151,6 +155,8 @@ class KernelMonitor:
             self._reader.forget(new.name)
             return [LinkGone(new.name)]
         self._devices[new.ifindex] = new
+        if new.up and not new.carries:
+            self._dark.add(new.name)
         touched.add(new.ifindex)
         events: list[KernelEvent] = []
         if old is not None and old.name != new.name:

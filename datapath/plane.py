@@ -11,10 +11,12 @@ dump, that it has begun. The agent's own calls (put, remove, status) are plain f
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Set
 
 from datapath.describe import complaint
 from datapath.driver import Driver
@@ -22,7 +24,7 @@ from datapath.events import Monitor
 from datapath.reconciler import RESYNC_INTERVAL, Reconciler
 from datapath.retry import WAITING, Jitter
 from datapath.status import Change, Status
-from datapath.values import Key, Kind, Value
+from datapath.values import Key, Kind, NextHop, Value
 
 log = logging.getLogger("vrfwire.datapath")
 
@@ -125,13 +127,20 @@ class Datapath:
         """Status of one object."""
         return self.reconciler.status(kind, key)
 
-    def listen(self, kinds: Iterable[Kind], listener: Listener) -> Callable[[], None]:
+    def without_carrier(self) -> Set[str]:
+        """Names of the devices that are up and have no carrier, of taps whose VM isn't running for instance."""
+        return frozenset() if self._monitor is None else self._monitor.without_carrier()
+
+    def listen(self, kinds: Iterable[Kind], listener: Listener, *, failures_only: bool = False) -> Callable[[], None]:
         """Call listener for every status change of objects of these kinds; it must not block or raise.
 
-        An object put while the kernel already has it is reported too. Returns a function that ends it.
+        An object put while the kernel already has it is reported too. failures_only: what is told at least are objects
+        that fail, and that are programmed after they had failed; it costs nothing for all others. What the listener
+        then wants is seen to before the next batch. Returns a function that ends it.
         """
         entry = (frozenset(kinds), listener)
-        self.reconciler.watch(*entry[0])
+        if not failures_only:
+            self.reconciler.watch(*entry[0])
         self._listeners.append(entry)
         return lambda: self._listeners.remove(entry)
 
@@ -221,7 +230,9 @@ class Datapath:
         """Tell listeners, waiters and the log what the step changed."""
         changes = self.reconciler.take_changes()
         if changes:
-            self._log_failures([c for c in changes if c.status.attempts == 1 and c.status.errno not in WAITING])
+            first = [change for change in changes if change.status.attempts == 1]
+            self._log_failures([change for change in first if change.status.errno not in WAITING])
+            self._log_waiting(change.key for change in first if change.status.errno == errno.ENETDOWN)
             for kinds, listener in list(self._listeners):
                 for change in changes:
                     if change.kind in kinds:
@@ -236,3 +247,10 @@ class Datapath:
             log.warning("%s", complaint(change.kind, change.key, change.status.error))
         if len(failures) > _LOGGED_FAILURES:
             log.warning("and %d more failures", len(failures) - _LOGGED_FAILURES)
+
+    @staticmethod
+    def _log_waiting(keys: Iterable[Key]) -> None:
+        """A device without carrier is nothing to warn of: a VM that isn't running, most often."""
+        waiting = Counter(key.device for key in keys if isinstance(key, NextHop))
+        for device, count in waiting.most_common(_LOGGED_FAILURES):
+            log.info("%s has no carrier, next hops waiting for it: %d", device, count)

@@ -205,8 +205,8 @@ class Reconciler:
             self._layers[kind].watched = True
 
     def take_changes(self) -> list[Change]:
-        """Status changes of watched kinds since the last call, oldest first; an object may be in it more than once. The
-        failures of other kinds are in it too."""
+        """Status changes of watched kinds since the last call, oldest first; an object may be in it more than once. Of
+        other kinds, the failures are in it, and what was programmed after one."""
         changes, self._changes = self._changes, []
         return changes
 
@@ -238,7 +238,7 @@ class Reconciler:
         elif self._next_resync <= now:
             self._next_resync = now + self._resync_interval
             self.resync(None, "periodic")
-        return self._dump_one(now) or self._update_one(now) or self._remove_one(now)
+        return self._dump_one(now) or self._update_one(now) or self._remove_one(now) or self._losses.look_at_groups()
 
     def next_deadline(self) -> float | None:
         """When step() has something to do again by itself, in seconds of `now`; None before the first step."""
@@ -276,8 +276,9 @@ class Reconciler:
         layer.dump_error = ""
         before = layer.pending_keys() if layer.watched else set()
         difference = layer.tracker.replace_kernel(dump)
-        for key in [key for key in self._retries.of(layer.kind) if not layer.tracker.is_pending(key)]:
-            self._retries.forget(layer.kind, key)
+        self._recovered(layer, [key for key in self._retries.of(layer.kind) if not layer.tracker.is_pending(key)])
+        if layer.kind is Kind.NEXT_HOP_GROUP:
+            self._losses.groups_read()
         if layer.watched:
             for key in before ^ layer.pending_keys():
                 self._changed(layer, key)
@@ -325,6 +326,8 @@ class Reconciler:
         tracker.kernel_put_wanted(keys)
         if layer.kind in DEVICE_KINDS:
             self._losses.devices_made(keys)
+        elif layer.kind is Kind.NEXT_HOP_GROUP:
+            self._losses.groups_made(keys)
         self._done(layer, keys)
         if keys:
             self._improved(layer.kind, keys)
@@ -387,8 +390,13 @@ class Reconciler:
     def _done(self, layer: Layer, keys: Sequence[Key]) -> None:
         """These objects are settled."""
         if self._retries:
-            for key in keys:
-                self._retries.forget(layer.kind, key)
+            self._recovered(layer, keys)
         if layer.watched:
             for key in keys:
                 self._changed(layer, key)
+
+    def _recovered(self, layer: Layer, keys: Iterable[Key]) -> None:
+        """If any of these objects was in trouble, it isn't any more."""
+        for key in keys:
+            if self._retries.forget(layer.kind, key) and not layer.watched:
+                self._changes.append(Change(layer.kind, key, self.status(layer.kind, key)))

@@ -161,10 +161,18 @@ def test_carrier_comes_and_goes(hv: Host) -> None:
     other = type(TAP)("tap1", TAP.port_kind, "vw-blue", "web-9", guest_mac=MAC)
     hv.make(other)
     hv.kernel.monitor.drain()
+    assert hv.kernel.monitor.without_carrier() == {"tap1"}
     tap = open_tap("tap1", hv.namespace)
     events(hv, LinkChanged("tap1"))
+    assert hv.kernel.monitor.without_carrier() == set()
     os.close(tap)
     events(hv, LinkDown("tap1", up=True))
+    assert hv.kernel.monitor.without_carrier() == {"tap1"}
+    with Host(hv.namespace) as fresh:
+        assert fresh.kernel.monitor.without_carrier() == {"tap1"}
+    hv.namespace.ip("link delete tap1")
+    events(hv, LinkGone("tap1"))
+    assert hv.kernel.monitor.without_carrier() == set()
 
 
 def test_next_hops_of_a_device_without_carrier_are_gone(hv: Host) -> None:

@@ -190,6 +190,58 @@ def test_a_flap_within_one_turn_ends_as_it_ended() -> None:
     assert {value.kind for value in delta.puts} == {Kind.NEXT_HOP, Kind.VRF_ROUTE}
 
 
+LOCAL_HOP = Hop("tap-web", parse_address("10.1.1.1"))
+HOP_THERE, HOP_FAR = Hop("vw-gre", THERE, (7000,)), Hop("vw-gre", FAR, (7001,))
+
+
+def test_a_route_goes_by_the_next_hops_that_the_kernel_takes() -> None:
+    """The VM behind one of them is switched off, and on again."""
+    planner = Planner(HOST)
+    planner.attach(WEB, VPNS["blue"])
+    planner.route("blue", P4, path((SELF, 100), (THERE, 7000), (FAR, 7001)))
+    whole, rest = NextHopGroup(tuple(sorted((LOCAL_HOP, HOP_THERE, HOP_FAR)))), NextHopGroup((HOP_THERE, HOP_FAR))
+    planner.take()
+    assert planner.next_hop(LOCAL_HOP, taken=False) is True
+    assert planner.next_hop(LOCAL_HOP, taken=False) is False
+    delta = planner.take()
+    assert delta.puts == [rest, VrfRoute(10000, P4, rest)]
+    assert delta.removes == [whole], "what is left out stays wanted: that it is made is how we hear of the VM"
+    assert LOCAL_HOP in planner.desired()
+    assert planner.waiting("blue", P4) == (LOCAL_HOP,)
+    assert planner.next_hop(LOCAL_HOP, taken=True) is True
+    delta = planner.take()
+    assert (delta.puts, delta.removes) == ([whole, VrfRoute(10000, P4, whole)], [rest])
+    assert planner.waiting("blue", P4) == ()
+
+
+def test_the_last_of_two_next_hops_is_used_without_a_group() -> None:
+    planner = Planner(HOST)
+    planner.attach(WEB, VPNS["blue"])
+    planner.route("blue", P4, path((SELF, 100), (THERE, 7000)))
+    planner.next_hop(LOCAL_HOP, taken=False)
+    assert planner.vrf_route("blue", P4) == VrfRoute(10000, P4, HOP_THERE)
+    planner.route("blue", P4, path((SELF, 100)))
+    assert planner.vrf_route("blue", P4) == VrfRoute(10000, P4, LOCAL_HOP), "the route waits for the only one"
+    assert planner.waiting("blue", P4) == ()
+    planner.route("blue", P4, path((SELF, 100), (THERE, 7000)))
+    assert planner.vrf_route("blue", P4) == VrfRoute(10000, P4, HOP_THERE)
+    planner.route("blue", P4, None)
+    assert planner.down == set()
+    assert planner.waiting("blue", P4) == ()
+    planner.route("blue", P4, path((SELF, 100), (THERE, 7000)))
+    assert planner.vrf_route("blue", P4) == VrfRoute(10000, P4, NextHopGroup((LOCAL_HOP, HOP_THERE))), "tried again"
+
+
+def test_only_next_hops_of_ports_that_are_wanted_are_left_out() -> None:
+    planner = Planner(HOST)
+    assert planner.next_hop(LOCAL_HOP, taken=False) is False
+    planner.attach(WEB, VPNS["blue"])
+    assert planner.next_hop(LOCAL_HOP, taken=False) is False
+    planner.route("blue", P4, path((THERE, 7000), (FAR, 7001)))
+    assert planner.next_hop(HOP_THERE, taken=False) is False
+    assert planner.vrf_route("blue", P4) == VrfRoute(10000, P4, NextHopGroup((HOP_THERE, HOP_FAR)))
+
+
 PORTS = [
     attached("a", "blue", 100, "10.1.1.1", "fd00::1", prefixes=("10.9.0.0/16",)),
     attached("b", "blue", 101, "10.1.1.2"),
@@ -203,6 +255,7 @@ STEPS = st.one_of(
     st.tuples(st.just("attach"), st.sampled_from(PORTS)),
     st.tuples(st.just("detach"), st.sampled_from(PORTS)),
     st.tuples(st.just("route"), st.tuples(st.sampled_from(sorted(VPNS)), st.sampled_from(PREFIXES), PATHS)),
+    st.tuples(st.just("next hop"), st.tuples(st.integers(0, 9), st.booleans())),
     st.tuples(st.just("take"), st.none()),
 )
 
@@ -241,9 +294,16 @@ def test_change_by_change_is_the_same_as_from_scratch(steps: list[tuple[str, obj
                 routes.pop((name, prefix), None)
                 if selected is not None:
                     routes[name, prefix] = selected
+        elif action == "next hop":
+            assert isinstance(argument, tuple)
+            place, taken = argument
+            hops = sorted(value for value in planner.desired() if isinstance(value, Hop))
+            if hops:
+                planner.next_hop(hops[place % len(hops)], taken=taken)
         else:
             take()
-    wanted = plan(HOST, VPNS, ports.values(), routes)
+    wanted = plan(HOST, VPNS, ports.values(), routes, planner.down)
+    assert planner.down <= wanted
     assert planner.desired() == wanted
     take()
     assert set(kernel.values()) == wanted

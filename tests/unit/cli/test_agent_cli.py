@@ -31,6 +31,7 @@ WEB: dict[str, Any] = {
     "mtu": 1472,
     "state": "programmed",
     "announced": "yes",
+    "carrier": True,
     "error": "",
 }
 BROKEN = {**WEB, "name": "db-1", "state": "error", "announced": "no", "error": "tap1: device or resource busy"}
@@ -194,8 +195,9 @@ class TestTables:
     def test_ports(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["port.list"] = {"items": [WEB]}
         assert commands.vrfwire("port", "list").out == (
-            "NAME   VPN   STATE       ANNOUNCED   LABEL  INTERFACE  MAC                ADDRESSES\n"
-            "web-1  blue  programmed  yes        100000  tap0       02:00:00:00:00:01  10.1.1.1,fd00::1,10.9.0.0/16\n"
+            "NAME   VPN   STATE       ANNOUNCED  CARRIER   LABEL  INTERFACE  MAC                ADDRESSES\n"
+            "web-1  blue  programmed  yes        yes      100000  tap0       02:00:00:00:00:01  "
+            "10.1.1.1,fd00::1,10.9.0.0/16\n"
         )
         assert commands.vrfwire("port", "list", "--vpn", "blue", "--no-legend").out.startswith("web-1")
         assert [params for _, params in daemon.asked] == [{}, {"vpn": "blue"}]
@@ -218,6 +220,10 @@ class TestTables:
         assert "name:            db-1\n" in out
         assert "error:           tap1: device or resource busy\n" in out
         assert daemon.asked == [("port.show", {"name": "db-1"})]
+
+    def test_a_port_whose_vm_does_not_run(self, commands: Commands, daemon: FakeDaemon) -> None:
+        daemon.answers["port.show"] = WEB | {"carrier": False}
+        assert "carrier:         no, waiting for the VM\n" in commands.vrfwire("port", "show", "web-1").out
 
     def test_vpns(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers.update({"vpn.list": {"items": [VPN]}, "vpn.show": VPN})

@@ -14,11 +14,14 @@ from datapath.reconciler import Reconciler
 from datapath.relations import DEVICE_KINDS
 from datapath.status import State
 from datapath.values import Key, Kind, NextHop, NextHopGroup, Value, VrfRoute
-from tests.unit.datapath.samples import EVERYTHING, NEXT_HOPS, ROUTES
+from tests.unit.datapath.samples import EVERYTHING, LOCAL_HOP, NEXT_HOPS, ROUTES
+from vpn.prefix import Prefix
 
 ERRORS = st.sampled_from([errno.EEXIST, errno.ENOENT, errno.EBUSY, errno.ENOBUFS, errno.ENODEV, errno.EINVAL])
 KINDS = st.sampled_from(list(Kind))
-VALUES = st.sampled_from(EVERYTHING)
+SHARED = NextHopGroup((LOCAL_HOP, NEXT_HOPS[0]))
+"""Of a VM here, that may be switched off, and one elsewhere."""
+VALUES = st.sampled_from((*EVERYTHING, SHARED, VrfRoute(10000, Prefix.parse("10.8.0.0/16"), SHARED)))
 DEVICES = st.sampled_from(["vw-gre", "vw-blue", "tap0"])
 FOREIGN = VrfRoute(10000, ROUTES[0].prefix._replace(packed=bytes([10, 200, 0, 1])), NEXT_HOPS[0])
 """A route that looks like ours and that nobody wants."""
@@ -103,6 +106,11 @@ class Convergence(RuleBasedStateMachine):
         if device in self.kernel.links:
             self.kernel.set_link(device, up)
 
+    @rule(carrier=st.booleans(), late=st.booleans())
+    def switch(self, carrier: bool, late: bool) -> None:
+        if "tap0" in self.kernel.links:
+            self.kernel.set_carrier("tap0", carrier, late=late)
+
     @rule(kind=KINDS, place=st.integers(0, 20), overrun=st.booleans())
     def delete(self, kind: Kind, place: int, overrun: bool) -> None:
         keys = list(self.kernel.objects[kind])
@@ -139,6 +147,8 @@ class Convergence(RuleBasedStateMachine):
         self.kernel.heal()
         for device in list(self.kernel.links):
             self.kernel.set_link(device, True)
+        for device in list(self.kernel.dark):
+            self.kernel.set_carrier(device, True)
         for _ in range(4000):
             self.reconciler.handle(self.kernel.monitor.drain())
             if not self.reconciler.step(self.now):

@@ -13,8 +13,18 @@ import pytest
 from datapath.fake import FakeKernel
 from datapath.plane import Datapath
 from datapath.status import Change, State
-from datapath.values import Kind
-from tests.unit.datapath.samples import EVERYTHING, MPLS_ROUTE, NEIGHBOURS, NEXT_HOPS, PORT, ROUTES, TUNNEL, VRF
+from datapath.values import Key, Kind
+from tests.unit.datapath.samples import (
+    EVERYTHING,
+    LOCAL_HOP,
+    MPLS_ROUTE,
+    NEIGHBOURS,
+    NEXT_HOPS,
+    PORT,
+    ROUTES,
+    TUNNEL,
+    VRF,
+)
 
 FIRST = NEIGHBOURS[0]
 NAMES = [(value.kind, value.key) for value in EVERYTHING]
@@ -181,6 +191,28 @@ def test_failures_are_logged_once_and_not_by_the_thousand(caplog: pytest.LogCapt
     assert len(lines) == 11
     assert lines[-1] == "and 20 more failures"
     assert lines[0] == "neighbour 10.0.0.0 dev vw-gre: Device or resource busy"
+
+
+def test_a_vm_that_does_not_run_is_told_and_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[tuple[Key, State]] = []
+
+    async def scenario(kernel: FakeKernel, datapath: Datapath) -> None:
+        kernel.dark.add(PORT.name)
+        datapath.listen([Kind.NEXT_HOP], lambda c: seen.append((c.key, c.status.state)), failures_only=True)
+        datapath.put(*EVERYTHING)
+        await datapath.wait(NAMES, 5, attempts=1)
+        assert datapath.without_carrier() == {PORT.name}
+        kernel.set_carrier(PORT.name, True)
+        assert all(status.settled for status in await datapath.wait(NAMES, 5, attempts=99))
+        assert datapath.without_carrier() == set()
+
+    with caplog.at_level(logging.INFO, logger="vrfwire.datapath"):
+        run(scenario)
+    assert seen == [(LOCAL_HOP, State.FAILED), (LOCAL_HOP, State.PROGRAMMED)]
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "tap0 has no carrier, next hops waiting for it: 1")
+    ]
+    assert Datapath(FakeKernel().drivers()).without_carrier() == set()
 
 
 def test_a_defect_ends_the_work_loudly(caplog: pytest.LogCaptureFixture) -> None:

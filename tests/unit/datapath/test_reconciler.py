@@ -12,8 +12,8 @@ from datapath.fake import FakeKernel
 from datapath.reconciler import Reconciler
 from datapath.relations import SUPPORTS_ALL
 from datapath.retry import FIRST_DELAY, LAST_DELAY, delay
-from datapath.status import State
-from datapath.values import Kind, MplsRoute, NextHop, Vrf, VrfRoute
+from datapath.status import Change, State
+from datapath.values import Kind, MplsRoute, NextHop, NextHopGroup, Vrf, VrfRoute
 from tests.unit.datapath.samples import (
     EVERYTHING,
     FILTERS,
@@ -511,11 +511,47 @@ def test_a_lost_carrier_takes_next_hops_and_what_goes_by_them(full: World) -> No
     assert not full.kernel.dumps, "a VM that stops or starts costs no dump"
 
 
+def test_traffic_does_not_wait_for_the_dump_of_a_group_that_lost_a_member(full: World) -> None:
+    """Whoever plans hears that the next hop is refused, and wants the group without it, before anything is dumped."""
+    shared = NextHopGroup((LOCAL_HOP, *GROUP.members))
+    moved = MULTIPATH._replace(via=shared)
+    full.reconciler.put_all((shared, moved))
+    full.run()
+    full.kernel.dumps.clear()
+    full.reconciler.take_changes()
+    full.kernel.set_carrier(PORT.name, False)
+    full.reconciler.handle(full.kernel.monitor.drain())
+    told: list[Change] = []
+    while not told:
+        assert full.reconciler.step(full.now)
+        told = [change for change in full.reconciler.take_changes() if change.key == LOCAL_HOP]
+    assert told[0].status.errno == errno.ENETDOWN
+    full.reconciler.put(MULTIPATH)
+    full.reconciler.remove(Kind.NEXT_HOP_GROUP, shared)
+    full.run()
+    assert full.kernel.objects[Kind.VRF_ROUTE][MULTIPATH.key] == MULTIPATH
+    assert full.kernel.dumps == []
+
+
+def test_a_group_that_lost_a_member_unnoticed_is_looked_at_in_the_end(full: World) -> None:
+    """The carrier was away for so short a time that the next hop could be made again at once."""
+    shared = NextHopGroup((LOCAL_HOP, *GROUP.members))
+    full.reconciler.put_all((shared, MULTIPATH._replace(via=shared)))
+    full.run()
+    full.kernel.set_carrier(PORT.name, False)
+    full.kernel.set_carrier(PORT.name, True)
+    assert shared not in full.kernel.objects[Kind.NEXT_HOP_GROUP]
+    full.run()
+    assert shared in full.kernel.objects[Kind.NEXT_HOP_GROUP]
+    assert full.kernel.objects[Kind.VRF_ROUTE][MULTIPATH.key] == MULTIPATH._replace(via=shared)
+
+
 def test_an_event_out_of_date_costs_a_rewrite_and_no_more(full: World) -> None:
     full.reconciler.handle([LinkDown("vw-gre"), LinkChanged("vw-gre")])
     full.run()
-    # There is a group, so that groups and routes are dumped and found right.
-    assert {kind for kind, _ in full.writes()} == {Kind.NEIGHBOUR, Kind.NEXT_HOP}
+    # There is a group, so that groups are dumped, and found right.
+    assert {kind for kind, _ in full.writes()} == {Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.VRF_ROUTE}
+    assert next(f.dumps for f in full.reconciler.figures() if f.kind is Kind.NEXT_HOP_GROUP) == 2
     assert full.reconciler.failures() == []
 
 
@@ -531,6 +567,26 @@ def test_changes_of_watched_kinds_are_told(world: World) -> None:
     world.kernel.delete(Kind.MPLS_ROUTE, MPLS_ROUTE.key)
     world.run()
     assert [change.status.state for change in world.reconciler.take_changes()] == [State.PENDING, State.PROGRAMMED]
+
+
+def test_of_other_kinds_failures_are_told_and_how_they_end(world: World) -> None:
+    world.kernel.dark.add(PORT.name)
+    world.reconciler.put_all(EVERYTHING)
+    world.run()
+    told = [(change.key, change.status.state) for change in world.reconciler.take_changes()]
+    assert told == [(LOCAL_HOP, State.FAILED), (LOCAL_ROUTE.key, State.FAILED)]
+    world.kernel.set_carrier(PORT.name, True)
+    world.run()
+    told = [(change.key, change.status.state) for change in world.reconciler.take_changes()]
+    assert told == [(LOCAL_HOP, State.PROGRAMMED), (LOCAL_ROUTE.key, State.PROGRAMMED)]
+    world.kernel.fail(errno.EBUSY, kind=Kind.MPLS_ROUTE)
+    world.kernel.delete(Kind.MPLS_ROUTE, MPLS_ROUTE.key)
+    world.run()
+    assert [change.status.state for change in world.reconciler.take_changes()] == [State.FAILED]
+    world.kernel.put(MPLS_ROUTE, notify=False)
+    world.reconciler.resync([Kind.MPLS_ROUTE], "test")
+    world.run()
+    assert [change.status.state for change in world.reconciler.take_changes()] == [State.PROGRAMMED]
 
 
 def test_what_the_dump_shows_to_be_right_is_told_too(full: World) -> None:

@@ -1,0 +1,131 @@
+"""One address on a VM here and on one elsewhere; the one here is switched off and on while a third VM talks to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from lab.frames import Packet, Ports
+from lab.guest import Guest
+from lab.node import Host
+from lab.topology import Lab
+from lab.wait import wait_until
+
+SWITCH = 1.0
+"""Seconds in which a VM that is switched on or off joins or leaves."""
+SLACK = 0.5
+"""Added for this machine's slowness."""
+PORT = 7
+FLOWS = 32
+ADDRESSES = ("10.1.1.9", "fd00:1::9")
+PREFIXES = ("10.1.1.9/32", "fd00:1::9/128")
+
+
+class Flows:
+    """Numbered datagrams of many flows of both families from a VM, until the block is left.
+
+    sent: times by number, from 0 on.
+    """
+
+    def __init__(self, source: Guest) -> None:
+        self._source = source
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="flows", daemon=True)
+        self.sent: list[float] = []
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.004):
+            number = len(self.sent)
+            self.sent.append(time.monotonic())
+            ports = (20000 + number // len(ADDRESSES) % FLOWS, PORT)
+            self._source.send_udp(ADDRESSES[number % len(ADDRESSES)], b"flow %d" % number, ports)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def numbers(guest: Guest, since: int = 0) -> set[int]:
+    """Those of the datagrams that a VM has received."""
+
+    def ours(packet: Packet) -> bool:
+        ports = packet.get(Ports)
+        return ports is not None and ports.destination == PORT and packet.payload.startswith(b"flow ")
+
+    return {int(packet.payload.split()[1]) for packet in guest.frames(ours, since)}
+
+
+def route(host: Host, prefix: str) -> dict[str, Any]:
+    """A route as the operator sees it."""
+    return next(item for item in host.items("route.list") if item["prefix"] == prefix)
+
+
+@pytest.fixture(scope="module")
+def lab(in_lab: None) -> Iterator[Lab]:
+    with Lab(hosts=["hv1", "hv2"]) as made:
+        made.start()
+        for host in ("hv1", "hv2"):
+            made.attach(host, f"any-{host}", "blue", ADDRESSES, tap=True)
+        made.attach("hv1", "client", "blue", ["10.1.1.1", "fd00:1::1"], tap=True)
+        yield made
+
+
+def tap(lab: Lab, name: str) -> Guest:
+    vm = lab.vms[name]
+    assert isinstance(vm, Guest)
+    return vm
+
+
+def test_a_vm_that_is_switched_off_leaves_its_flows_to_the_other(lab: Lab) -> None:
+    hv1, here, there, client = lab.hosts["hv1"], tap(lab, "any-hv1"), tap(lab, "any-hv2"), tap(lab, "client")
+
+    def shared(flows: Flows) -> bool:
+        """Whether both VMs get flows of both families from now on."""
+        marks = [guest.mark() for guest in (here, there)]
+        first = len(flows.sent)
+        wait_until(lambda: len(flows.sent) >= first + 100, 10, "traffic", detail=lab.tails)
+        parities = [{n % 2 for n in numbers(guest, mark)} for guest, mark in zip((here, there), marks, strict=True)]
+        return parities == [{0, 1}, {0, 1}]
+
+    with Flows(client) as flows:
+        wait_until(lambda: shared(flows), 20, "both to share the flows", detail=lab.tails)
+        off = time.monotonic()
+        here.close()
+        waiting = ["tap-any-hv1: waiting for the VM (no carrier)"] * 2
+        wait_until(lambda: [route(hv1, prefix)["error"] for prefix in PREFIXES] == waiting, 5, "the VM to leave")
+        assert time.monotonic() - off < SWITCH + SLACK
+        assert {route(hv1, prefix)["state"] for prefix in PREFIXES} == {"programmed"}
+        port = hv1.call("port.show", {"name": "any-hv1"})
+        assert (port["state"], port["carrier"]) == ("programmed", False)
+        assert hv1.call("status")["state"] == "ok"
+        settled = len(flows.sent)
+        hv1.daemon.kill()
+        hv1.daemon.start()
+        wait_until(hv1.connected, 30, "hv1 to have its session", detail=lab.tails)
+        restarted = len(flows.sent)
+        on = time.monotonic()
+        here.open()
+        wait_until(lambda: [route(hv1, prefix)["error"] for prefix in PREFIXES] == ["", ""], 5, "the VM to join")
+        joined = time.monotonic()
+        assert joined - on < SWITCH + SLACK
+        assert shared(flows)
+    lost = set(range(len(flows.sent))) - numbers(here) - numbers(there)
+    # The last one may be under way.
+    lost -= {len(flows.sent) - 1}
+    assert all(off - 0.1 <= flows.sent[number] < off + SWITCH for number in lost), sorted(lost)
+    assert restarted - settled > 50, "it was tried with traffic"
+
+
+def test_nothing_is_warned_of_it(lab: Lab) -> None:
+    log = lab.hosts["hv1"].daemon.log.read_text()
+    assert "tap-any-hv1 has no carrier, next hops waiting for it: 2" in log
+    levels = [(line.split()[1], line) for line in log.splitlines() if "tap-any" in line]
+    assert levels and {level for level, _ in levels} == {"info"}, levels
