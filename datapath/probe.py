@@ -143,7 +143,8 @@ def _try_out(kernel: Kernel) -> Iterator[Finding]:
     for trial in _trials(f"/proc/self/task/{threading.get_native_id()}/ns/net"):
         lacking = [name for name in trial.needs if name not in done]
         if lacking:
-            yield Finding(trial.check, State.FAILED, f"not tried without {' and '.join(lacking)}", f"see {lacking[0]}")
+            hint = f"see {lacking[0]}; then {_load(trial.modules)}"
+            yield Finding(trial.check, State.FAILED, f"not tried without {' and '.join(lacking)}", hint)
             continue
         for value in trial.values:
             outcome = drivers[value.kind]([Operation(Verb.PUT, value)])[0]
