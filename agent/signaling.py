@@ -295,7 +295,9 @@ class Signaling:
             if item.due:
                 vpn.dirty[prefix] = None
             elif item.wanted is None:
+                # Withdrawn while it was under way, and refused: nothing is there to be retracted.
                 del vpn.items[prefix]
+                vpn.dirty.pop(prefix, None)
             settled.append((request.vpn, prefix))
         self._forget(request.vpn, vpn)
         return Settled(tuple(settled))

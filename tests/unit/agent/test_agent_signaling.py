@@ -204,6 +204,17 @@ def test_what_was_under_way_when_the_session_ended_may_be_there() -> None:
     assert signaling.next_requests() == []
 
 
+def test_what_was_withdrawn_while_it_was_under_way_and_then_refused_is_over() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    (publish,) = signaling.next_requests()
+    signaling.withdraw("blue", P1)
+    signaling.answered(publish, NOT_FOUND)
+    assert signaling.withdrawn("blue", P1)
+    assert signaling.next_requests() == []
+
+
 def test_a_recalled_item_is_retracted() -> None:
     signaling = Signaling()
     signaling.recall("blue", 1, P1)
@@ -283,7 +294,11 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
             gateway.serve(request)
             signaling.answered(request, None)
         elif action == "refuse" and waiting:
-            signaling.answered(waiting.pop(0), NOT_FOUND)
+            request = waiting.pop(0)
+            if request.ask in (Ask.RETRACT, Ask.UNSUBSCRIBE):
+                # Refused because there is nothing of it; what is there, a gateway takes away.
+                gateway.serve(request)
+            signaling.answered(request, NOT_FOUND)
         elif action == "retry":
             signaling.retry_refused()
     if not signaling.connected:
