@@ -126,6 +126,8 @@ class Channel:
                     continue
                 failure = decode_error(self._buffer, found)
                 if failure is not None:
+                    if found.sequence == last:
+                        raise OSError(failure.errno, failure.text)
                     errors[found.sequence] = failure
                 elif found.sequence == last:
                     if lost:

@@ -108,13 +108,21 @@ def test_a_batch_is_one_send_with_a_barrier(kernel: Kernel, channel: Channel) ->
     _, pieces = batch(channel, 3)
     assert channel.transact(pieces, 3) == {}
     assert channel.sent == 3
-    assert [wire.HEADER.unpack_from(message)[1] for message in kernel.sent] == [24, 24, 24, wire.NLMSG_NOOP]
+    assert [wire.HEADER.unpack_from(message)[1] for message in kernel.sent] == [24, 24, 24, wire.RTM_GETNETCONF]
     assert [wire.HEADER.unpack_from(message)[2] & wire.NLM_F_ACK for message in kernel.sent] == [
         0,
         0,
         0,
         wire.NLM_F_ACK,
     ]
+
+
+def test_a_barrier_that_is_refused_ends_the_wait(kernel: Kernel, channel: Channel) -> None:
+    kernel.play = lambda sent: [answer(sent[-1], errno.EPERM)]
+    _, pieces = batch(channel, 1)
+    with pytest.raises(OSError, match="EPERM") as caught:
+        channel.transact(pieces, 1)
+    assert caught.value.errno == errno.EPERM
 
 
 def test_errors_are_matched_by_sequence_number(kernel: Kernel, channel: Channel) -> None:
