@@ -19,6 +19,7 @@ from datapath.reconciler import Reconciler
 from datapath.values import PROTOCOL, Kind, MplsRoute, Neighbour, NextHopGroup, Port, PortKind, Tunnel, Value, Vrf
 from lab.guest import open_tap
 from lab.namespace import Namespace
+from lab.wait import wait_until
 from tests.kernel.dp_dev_support import LOCAL, Host, host
 from tests.kernel.oracle import AF_MPLS, RTN_UNICAST, Oracle, link_data, link_kind
 from vpn.path import Encapsulation, Path
@@ -28,6 +29,7 @@ from vpn.prefix import Prefix, parse_address
 THERE, FAR = parse_address("192.0.2.12"), parse_address("192.0.2.13")
 BLUE, RED = VpnRecord("blue", 1, 10001, "vw-blue"), VpnRecord("red", 2, 10002, "vw-red")
 IFF_UP = 1
+IFF_RUNNING = 0x40
 RTN_UNREACHABLE = 7
 WORST_METRIC = 4278198272
 TC_CLSACT, TC_INGRESS = 0xFFFFFFF1, 0xFFFFFFF2
@@ -400,6 +402,8 @@ def test_what_is_not_ours_stays_as_it_is(other: tuple[Host, Oracle]) -> None:
     hv, oracle = other
     File("/proc/sys/net/mpls/platform_labels").write_text("3000")
     make_foreign(oracle.ipr)
+    # Linux notices a moment later that nobody has opened the tap.
+    wait_until(lambda: not oracle.links()["other-tap"]["flags"] & IFF_RUNNING, 5, "the tap to be without carrier")
     before = foreign(oracle)
     assert len(before) >= 20, before
     for kind in Kind:
