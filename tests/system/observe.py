@@ -48,7 +48,7 @@ _NAMES = {
 }
 
 _NUMBERS = re.compile(
-    r"^\d+: |(?<=@if)\d+|\b(nhid|link-netnsid|id) \d+ ?|\bgroup \d+[0-9/]*(?= proto)"
+    r"^\d+: |(?<=@if)\d+|\b(nhid|link-netnsid|id) \d+ ?|\bgroup \d[\d/]*"
     r"|(?<=link/ether )[0-9a-f:]{17}(?=.* vrf table )"
     r'|"(index|ref|bind|id)": \d+,? ?'
 )

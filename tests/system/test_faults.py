@@ -297,16 +297,25 @@ def test_damage_to_what_vpns_share_is_repaired(site: Site, damage: str) -> None:
     assert reaches_all(site)
 
 
+def shared(site: Site, addresses: list[str]) -> bool:
+    """Whether hv1 knows that two hosts have the addresses."""
+    return all([len(r["next_hops"]) for r in routes_to(site.hv1, address)] == [2] for address in addresses)
+
+
 @pytest.fixture
 def anycast(site: Site) -> Iterator[str]:
     """An address that hv2 (any-2) and hv3 (any-3) share, in both families."""
-    for host, name in (("hv2", "any-2"), ("hv3", "any-3")):
-        site.attach(host, name, "blue", ["10.1.1.9", "fd00:1::9"], tap=True)
-    settle(site)
-    assert len(routes_to(site.hv1, "10.1.1.9")[0]["next_hops"]) == 2
-    yield "10.1.1.9"
-    for host, name in (("hv2", "any-2"), ("hv3", "any-3")):
-        site.detach(host, name)
+    addresses = ["10.1.1.9", "fd00:1::9"]
+    members = (("hv2", "any-2"), ("hv3", "any-3"))
+    for host, name in members:
+        site.attach(host, name, "blue", addresses, tap=True)
+    try:
+        wait_until(lambda: shared(site, addresses), 10, "both hosts to be known for it", detail=site.tails)
+        settle(site)
+        yield addresses[0]
+    finally:
+        for host, name in members:
+            site.detach(host, name)
 
 
 def test_group_deleted_is_made_again(site: Site, anycast: str) -> None:
@@ -489,7 +498,8 @@ def test_address_moves_between_hosts(site: Site) -> None:
     for turn, host in enumerate(hosts):
         site.attach(host, f"move-{turn}", "blue", addresses, tap=True)
         if turn:
-            settle(site)  # both at a time
+            wait_until(lambda: shared(site, addresses), 10, "both hosts to be known for it", detail=site.tails)
+            settle(site)
             site.detach(hosts[turn - 1], f"move-{turn - 1}")
         wait_until(lambda name=f"move-{turn}": found(name), 10, f"the VM to be on {host}", detail=site.tails)  # type: ignore[misc]
         settle(site)
