@@ -15,15 +15,14 @@ import pytest
 
 from lab.guest import Guest
 from lab.namespace import Namespace
-from lab.netns_guest import NamespaceGuest
 from lab.node import Host
-from lab.topology import Lab
 from lab.wait import wait_until
 from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
 from tests.system.flows import INTERVAL, Flows
 from tests.system.observe import Notifications, kernel_state, settings, without_numbers
-from tests.system.third_party import DAMAGE, FOREIGN_LABEL, SHARED_DAMAGE, View, make_foreign_objects
+from tests.system.site_lab import Site, reaches_all, routes_to, same, settle, view
+from tests.system.third_party import DAMAGE, FOREIGN_LABEL, SHARED_DAMAGE, make_foreign_objects
 
 REPAIR = 1.0
 """Seconds in which what a third party has broken is repaired."""
@@ -35,30 +34,6 @@ HOLD, STALE = 3.0, 20.0
 """Seconds of silence after which a session is given up, and that a host's routes outlive it at the gateway."""
 KEPT = 1.5
 """Seconds that a host keeps the routes of a lost session after the end of table of the next."""
-
-
-class Site(Lab):
-    """hv1: blue-1, blue-2 (tap), red-1, red-2. hv2: blue-3. hv3: red-3.
-
-    Attributes, all of hv1: foreign (what another program has there); bare (what the kernel held before the first
-    attach) and whole (what it holds with all VMs), both without_numbers; untouched (settings before the agent began).
-    """
-
-    foreign: set[str]
-    bare: set[str]
-    whole: set[str]
-    untouched: dict[str, str]
-
-    def vm(self, name: str) -> NamespaceGuest:
-        """A VM in a namespace."""
-        found = self.vms[name]
-        assert isinstance(found, NamespaceGuest)
-        return found
-
-    @property
-    def hv1(self) -> Host:
-        """The host that most happens to."""
-        return self.hosts["hv1"]
 
 
 @pytest.fixture(scope="module")
@@ -103,57 +78,6 @@ def well(site: Site) -> Iterator[None]:
     assert sorted(site.foreign - state) == []
     if without_numbers(state) != site.whole:
         same(site.hv1, site.whole)
-
-
-def settle(lab: Lab) -> None:
-    """Wait until every daemon says that all is well, every port is announced and every route in the kernel."""
-
-    def settled() -> bool:
-        for host in lab.hosts.values():
-            status = host.call("status")
-            if status["state"] != "ok" or not status["recovered"] or not host.connected():
-                return False
-            if any((port["state"], port["announced"]) != ("programmed", "yes") for port in host.items("port.list")):
-                return False
-            routes = host.items("route.list")
-            if any(route["state"] != "programmed" and "no carrier" not in route["error"] for route in routes):
-                return False  # that of a VM that isn't running waits, as it should
-        return True
-
-    wait_until(settled, 30, "all to be well", interval=0.1, detail=lab.tails)
-
-
-def same(host: Host, before: set[str], deadline: float = 10.0) -> None:
-    """Wait until the host's kernel holds what it held before, by whatever numbers."""
-    difference: list[str] = []
-
-    def equal() -> bool:
-        now = without_numbers(kernel_state(host.namespace))
-        gone, new = sorted(before - now), sorted(now - before)
-        difference[:] = [*(f"- {line}" for line in gone), *(f"+ {line}" for line in new)]
-        return now == before
-
-    def detail() -> str:
-        return "\n".join([*difference, host.daemon.tail()])
-
-    wait_until(equal, deadline, f"{host.name} to be as before", 0.1, detail)
-
-
-def view(site: Site) -> View:
-    """The part of hv1 that is broken by others."""
-    ports = {port["name"]: port for port in site.hv1.items("port.list")}
-    (vpn,) = [vpn for vpn in site.hv1.items("vpn.list") if vpn["name"] == "blue"]
-    return View(
-        site.hv1,
-        vpn["table"],
-        vpn["device"],
-        "10.1.1.3",
-        site.hosts["hv2"].address,
-        ports["blue-2"]["interface"],
-        "10.1.1.2",
-        ports["blue-1"]["interface"],
-        ports["blue-1"]["label"],
-    )
 
 
 # -- daemons that die or hang
@@ -335,16 +259,6 @@ def test_rules_of_all_vrfs_deleted_are_made_again(site: Site) -> None:
     assert reaches_all(site)
 
 
-def reaches_all(site: Site) -> bool:
-    """Whether blue-1 and blue-2 reach each other and the others, by both families."""
-    ways = (("blue-1", 2), ("blue-1", 3), ("blue-2", 1), ("blue-2", 3), ("blue-3", 1), ("blue-3", 2))
-    return all(
-        site.vms[name].ping(address).ok
-        for name, number in ways
-        for address in (f"10.1.1.{number}", f"fd00:1::{number}")
-    )
-
-
 def test_what_is_in_the_way_is_left_alone_and_told(site: Site) -> None:
     """A route and a label of another program, where ours would go. Ours come when those are gone."""
     hv1 = site.hv1
@@ -449,10 +363,6 @@ def test_vm_is_switched_off_and_on(site: Site) -> None:
 
 
 # -- detach
-
-
-def routes_to(host: Host, address: str) -> list[dict[str, Any]]:
-    return [route for route in host.items("route.list", vpn="blue") if route["prefix"].split("/")[0] == address]
 
 
 def test_detached_while_the_gateway_is_down(site: Site) -> None:
