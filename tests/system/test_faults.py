@@ -350,6 +350,8 @@ def test_underlay_and_tunnel_flap(site: Site) -> None:
     ]
     site.hv1.namespace.ip(*flaps)
     wait_until(lambda: site.vms["blue-1"].ping("10.1.1.3", timeout=0.5).ok, 20, "traffic", detail=site.tails)
+    # The kernel's own duplicate address detection on the underlay takes a second or two.
+    wait_until(lambda: site.foreign <= kernel_state(site.hv1.namespace), 10, "the underlay to have its addresses back")
 
 
 def test_vm_is_switched_off_and_on(site: Site) -> None:
