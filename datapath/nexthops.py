@@ -12,6 +12,7 @@ another tenant.
 from __future__ import annotations
 
 import errno
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import cast
@@ -139,9 +140,9 @@ class _IdDriver(BulkDriver):
         self._new[value] = identity
         return message
 
+    @abstractmethod
     def encode_object(self, sequence: int, identity: int, value: NextHop | NextHopGroup, flags: int) -> bytes:
         """The message that makes an object."""
-        raise NotImplementedError
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         self._new.clear()
