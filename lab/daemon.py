@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,19 +18,21 @@ START, STOP = 60.0, 20.0
 
 
 class Daemon:
-    """One program in a namespace, which can be started again and again.
+    """One program in a namespace (None: the present one), which can be started again and again.
 
-    ready: true once it serves; asked until then. The log is appended to by every start.
+    ready: true once it serves; asked until then. The log is appended to by every start. prepare: called in the child
+    before the program is executed.
     """
 
     def __init__(
         self,
         name: str,
         argv: Sequence[str],
-        namespace: Namespace,
+        namespace: Namespace | None,
         log: Path,
         ready: Callable[[], bool],
         environ: Mapping[str, str] | None = None,
+        prepare: Callable[[], None] | None = None,
     ) -> None:
         self.name = name
         self.argv = list(argv)
@@ -37,6 +40,7 @@ class Daemon:
         self.log = log
         self.environ = dict(environ or {})
         self._ready = ready
+        self._prepare = prepare
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -55,7 +59,8 @@ class Daemon:
         """Start it and return at once; wait_ready() follows, when others have been started as well."""
         if self.alive:
             raise LabError(f"{self.name} runs already")
-        with self.log.open("ab") as log, self.namespace.entered():
+        inside = contextlib.nullcontext() if self.namespace is None else self.namespace.entered()
+        with self.log.open("ab") as log, inside:
             self._process = subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
@@ -63,6 +68,7 @@ class Daemon:
                 stderr=log,
                 env={**os.environ, **self.environ},
                 start_new_session=True,
+                preexec_fn=self._prepare,
             )
 
     def wait_ready(self, deadline: float = START) -> None:
