@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gateway.hosts import Host, Hosts
+from gateway.listen import Listen
+from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
 from runtime.config import between, one_of, option
 from runtime.log import LEVELS
@@ -18,30 +19,7 @@ from xmpp.pubsub import NODE_MAX
 
 DEFAULT_SOCKET = Path("/run/vrfwire/gateway.sock")
 
-_LISTEN = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>[\d.]+)):(?P<port>\d{1,5})", re.ASCII)
 _VPN_NAME = re.compile(rf"[!-~]{{1,{NODE_MAX}}}", re.ASCII)
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """An address to listen at. port 0: any free one."""
-
-    address: IPv4Address | IPv6Address
-    port: int
-
-    @classmethod
-    def parse(cls, text: str) -> Listen:
-        """Read "0.0.0.0:5222" or "[::]:5222"; raises ValueError."""
-        match = _LISTEN.fullmatch(text)
-        if match is None or int(match["port"]) > 65535:
-            raise ValueError("must be ADDRESS:PORT, an IPv6 address in brackets")
-        try:
-            return cls(ipaddress.ip_address(match["v4"] or match["v6"]), int(match["port"]))
-        except ValueError:
-            raise ValueError("must be ADDRESS:PORT, and this is no IP address") from None
-
-    def __str__(self) -> str:
-        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
 
 def _domain(value: str) -> str:
@@ -87,9 +65,9 @@ class GatewaySection:
         expects='a list of "ADDRESS:PORT"',
         help="where hosts connect, by direct TLS or STARTTLS",
     )
-    router_id: IPv4Address | None = option(None, help="BGP identifier of this gateway")
+    router_id: IPv4Address | None = option(None, help="BGP identifier of this gateway; needed with [[bgp.peer]]")
     autonomous_system: int | None = option(
-        None, key="as", check=between(1, 0xFFFFFFFE), help="autonomous system of this gateway"
+        None, key="as", check=between(1, 0xFFFFFFFE), help="autonomous system of this gateway; needed with [[bgp.peer]]"
     )
     hold_time: float = option(90.0, check=_not_negative, help="silence after which a host is taken for gone; 0: never")
     stale_time: float = option(60.0, check=_positive, help="how long the routes of a host outlive its session")
@@ -157,6 +135,7 @@ class GatewayConfig:
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
     log: LogSection = LogSection()
+    bgp: BgpSection = field(default_factory=BgpSection)
 
     def __post_init__(self) -> None:
         _unique("[[vpn]]", [vpn.name for vpn in self.vpn])
@@ -168,6 +147,7 @@ class GatewayConfig:
                     raise ValueError(f"host {host.name!r} names the VPN {name!r}, which has no [[vpn]]")
         if not self.gateway.listen:
             raise ValueError("gateway.listen is empty")
+        check_peers(self.bgp, self.gateway.router_id, self.gateway.autonomous_system)
 
     def policy(self) -> Policy:
         """The VPNs and their route targets."""

@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gateway.config import DEFAULT_SOCKET, GatewayConfig, Listen
+from gateway.config import DEFAULT_SOCKET, GatewayConfig
 from gateway.identity import server_context
+from gateway.listen import Listen
 from gateway.rib import Rib
 from gateway.server import Server
 from gateway.service import Limits, Service

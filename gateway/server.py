@@ -19,9 +19,9 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-from gateway.config import Listen
 from gateway.connection import Connection
 from gateway.hosts import Hosts
+from gateway.listen import Listen
 from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.session import Session

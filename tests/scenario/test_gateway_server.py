@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Listen
+from gateway.listen import Listen
 from gateway.hosts import Hosts
 from gateway.identity import server_context
 from gateway.main import main

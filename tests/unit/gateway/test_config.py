@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import GatewayConfig, Listen
+from gateway.config import GatewayConfig
+from gateway.listen import Listen
 from gateway.hosts import Permit
 from runtime.config import load
 from runtime.errors import OperatorError
