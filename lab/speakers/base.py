@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import ipaddress
 import os
 import signal
 import socket
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +77,8 @@ class Announcement:
 class Received(NamedTuple):
     """A path that a speaker has from a peer; None where the speaker doesn't say.
 
-    targets, encapsulations (tunnel types) are sorted; peer: where it came from; as_path: "" when empty.
+    next_hop: an IPv4-mapped one as IPv4; targets and encapsulations (tunnel types): sorted; peer: address it came from;
+    as_path: "" when empty.
     """
 
     rd: str
@@ -156,6 +159,10 @@ class Speaker(ABC):
     @abstractmethod
     def received(self, family: str) -> list[Received]:
         """Paths of a family ("vpnv4" or "vpnv6") that its peers have sent and it has taken, sorted; not its own."""
+
+    def counts(self, family: str) -> dict[str, int]:
+        """How many prefixes of a family it has accepted from each neighbour; cheap where the daemon counts itself."""
+        return dict(Counter(path.peer for path in self.received(family)))
 
     def reload(self) -> None:
         """Let it read its configuration file again, without loss of a session. SIGHUP unless a speaker knows better."""
@@ -282,6 +289,13 @@ class Speaker(ABC):
         self.kill()
 
 
+def plain(address: str) -> str:
+    """An address in its canonical form, an IPv4-mapped one as IPv4."""
+    parsed = ipaddress.ip_address(address)
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return str(mapped or parsed)
+
+
 def hide(directories: Sequence[str]) -> None:
     """Put empty directories over some of the system's, for this process and its children only. Those that don't exist
     are made. Raises OSError."""
@@ -300,22 +314,25 @@ def _check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def converse(path: Path, requests: Sequence[bytes], complete: Callable[[bytes], bool], timeout: float = 10.0) -> bytes:
-    """Send requests one after the other to a control socket and return the last answer.
+def converse(
+    path: Path, requests: Sequence[bytes], complete: Callable[[bytes], bool], timeout: float = 10.0
+) -> list[bytes]:
+    """Send requests to a control socket, each when the one before has been answered, and return the answers.
 
-    complete: whether an answer whose end this is (the last 64 bytes) is whole. Raises OSError, also when the daemon closes the socket.
+    complete: whether an answer whose end this is (the last 4096 bytes) is whole. Raises OSError, also when the daemon
+    closes the socket.
     """
-    answer = b""
+    answers = []
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
         control.settimeout(timeout)
         control.connect(str(path))
         for request in requests:
             control.sendall(request)
             chunks = bytearray()
-            while not complete(bytes(chunks[-64:])):
+            while not complete(bytes(chunks[-4096:])):
                 data = control.recv(1 << 20)
                 if not data:
                     raise ConnectionError(f"{path} was closed instead of an answer")
                 chunks += data
-            answer = bytes(chunks)
-    return answer
+            answers.append(bytes(chunks))
+    return answers
