@@ -76,11 +76,13 @@ class Session:
         self.restarting = False
         self.counters = Counters()
         self.last_down: SessionDown | None = None
+        self.down_since: float | None = None
+        """When the session, or an attempt at one, was last over."""
         self._random = random
         self._enabled = False
         self._dialling = False
         self.last_connect_error = ""
-        """Why the last attempt that failed before there was a connection did."""
+        """Why the last attempt failed before there was a connection; "" after one that brought a connection."""
         self._connections: list[Connection] = []
         self._established: Connection | None = None
         self._up_since = 0.0
@@ -227,6 +229,7 @@ class Session:
         if not self._dialling:
             return None
         self._dialling = False
+        self.last_connect_error = ""
         return self._open(True, now)
 
     def connect_failed(self, now: float, text: str = "") -> None:
@@ -297,6 +300,7 @@ class Session:
             self._resume(now)
             return
         self.last_down = SessionDown(reason, notification, text, negotiated, preserved)
+        self.down_since = now
         self._events.append(self.last_down)
         if not self._enabled or self._connections:
             return

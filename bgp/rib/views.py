@@ -13,9 +13,10 @@ from bgp.next_hop import address
 from bgp.nlri import split_rtc_key, split_vpn_key, unpack_labels
 from bgp.rib import decision
 from bgp.rib.peer import Peer
+from bgp.rib.policy import may_send
 from bgp.rib.rib import Rib
 from bgp.rib.table import Destination
-from bgp.rib.values import Path
+from bgp.rib.values import Path, SourceKind
 from vpn.community import RouteDistinguisher
 from vpn.prefix import format_address
 
@@ -101,6 +102,41 @@ def explain(rib: Rib, family: Family, key: bytes) -> Explanation | None:
     imports = rib.imports.get(family)
     imported = sorted(imports.imported_by(key)) if imports is not None else []
     return Explanation(family, key, standings, tuple(told), tuple(imported))
+
+
+def not_told(rib: Rib, family: Family, key: bytes) -> list[tuple[str, str]]:
+    """Peers with a session that haven't been told of a destination, each with the reason, by name."""
+    destination = rib.tables[family].get(key)
+    if destination is None:
+        return []
+    return [
+        (name, _why_not_told(peer, family, destination))
+        for name, peer in sorted(rib.peers.items())
+        if peer.negotiated is not None and not peer.source.bit & destination.advertised
+    ]
+
+
+def _why_not_told(peer: Peer, family: Family, destination: Destination) -> str:
+    member = peer.members.get(family)
+    if member is None:
+        return f"{family} is not negotiated"
+    best, profile = destination.paths[0], peer.groups[family].profile
+    if best.source is peer.source:
+        return "the best path came from there"
+    if best.source.kind is SourceKind.INTERNAL and profile.kind is SourceKind.INTERNAL:
+        return "iBGP routes go to reflector clients and other ASes alone"
+    if best.attributes.is_long_lived_stale and not profile.long_lived:
+        return "long-lived stale, and the peer does not know what that is"
+    if not may_send(best, profile):
+        return "its communities forbid it"
+    if family != RTC and not peer.interest.wants(best.attributes.targets):
+        return "its memberships (RTC) want none of the route targets"
+    if member.held:
+        awaited = peer.membership_deadline is not None
+        return "its memberships (RTC) are awaited" if awaited else "we have restarted and wait for other peers' routes"
+    if member.cursor < destination.revision or member.rechecking:
+        return "it is about to be told"
+    return "a message that the peer takes has no room for it"
 
 
 def routes(rib: Rib, family: Family, distinguisher: RouteDistinguisher | None = None) -> Iterator[Destination]:

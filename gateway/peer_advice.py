@@ -1,0 +1,65 @@
+"""What to do about a peer that is down: a hint made of how its session ended; pure."""
+
+from __future__ import annotations
+
+from bgp.connection import State
+from bgp.errors import CeaseSubcode, ErrorCode, OpenSubcode
+from bgp.events import DownReason, SessionDown
+from bgp.session import Session
+
+_OPEN = {
+    OpenSubcode.BAD_PEER_AS: '"as" of the [[bgp.peer]] here and what the peer has as our AS must both be true',
+    OpenSubcode.BAD_BGP_IDENTIFIER: "two routers have one router id: change gateway.router_id, or that of the peer",
+    OpenSubcode.UNSUPPORTED_CAPABILITY: 'the peer must speak one of "families" for this gateway (vpnv4: "ipv4 vpn")',
+    OpenSubcode.UNACCEPTABLE_HOLD_TIME: "set hold_time to 0, or to 3 s and more, on both sides",
+    OpenSubcode.UNSUPPORTED_OPTIONAL_PARAMETER: "the peer takes no capabilities (RFC 5492), so no VPN routes",
+}
+_CEASE_RECEIVED = {
+    CeaseSubcode.MAXIMUM_PREFIXES: "the peer takes no more of our routes: raise its maximum-prefix, clear it there",
+    CeaseSubcode.ADMINISTRATIVE_SHUTDOWN: "the peer's operator has shut the session down",
+    CeaseSubcode.PEER_DECONFIGURED: "the peer's operator has removed this gateway from its configuration",
+    CeaseSubcode.CONNECTION_REJECTED: "the peer knows no neighbour of this address or AS: configure this gateway there",
+    CeaseSubcode.CONNECTION_COLLISION: "the peer has another connection of ours, which should come up by itself",
+    CeaseSubcode.OUT_OF_RESOURCES: "the peer is out of memory or file descriptors",
+}
+_UNANSWERED = "is the address right, and does the peer listen for this gateway's address at that port?"
+_SILENT = "a firewall, a wrong MD5 password or a wrong ttl_security each look like this: docs/bgp.md, Troubleshooting"
+
+
+def advice(session: Session, problem: str = "") -> str:
+    """The next step for an operator; "" for a session that is up. problem: what the speaker has found itself."""
+    if session.state is State.ESTABLISHED:
+        return ""
+    if session.last_connect_error:
+        refused = "refused" in session.last_connect_error.lower()
+        return _UNANSWERED if refused else _SILENT
+    down = session.last_down
+    if down is None:
+        return "" if not session.config.passive else "passive: the peer has to connect, to the address in bgp.listen"
+    return _after(down) or (_SILENT if problem else "")
+
+
+def _after(down: SessionDown) -> str:
+    if down.notification is None:
+        if down.negotiated is None:
+            return "the peer closed the connection before it said anything: does it know this gateway as a neighbour?"
+        return "the transport was lost; the session comes back by itself"
+    reason = down.notification.reason
+    received = down.reason is DownReason.NOTIFICATION_RECEIVED
+    match reason.code:
+        case ErrorCode.OPEN_MESSAGE:
+            return _OPEN.get(OpenSubcode(reason.subcode), "") if reason.subcode in list(OpenSubcode) else ""
+        case ErrorCode.HOLD_TIMER_EXPIRED:
+            side = "this gateway" if received else "the peer"
+            return f"nothing of {side} got through for the hold time: a lossy path, or a machine that is too busy"
+        case ErrorCode.CEASE if received:
+            known = reason.subcode in list(CeaseSubcode)
+            return _CEASE_RECEIVED.get(CeaseSubcode(reason.subcode), "") if known else ""
+        case ErrorCode.CEASE if reason.subcode == CeaseSubcode.MAXIMUM_PREFIXES:
+            return "raise max_prefixes of the [[bgp.peer]], or find out what the peer sends; then `peer reset`"
+        case ErrorCode.CEASE if reason.subcode == CeaseSubcode.ADMINISTRATIVE_SHUTDOWN:
+            return "`peer reset` starts it again"
+        case ErrorCode.MESSAGE_HEADER | ErrorCode.UPDATE_MESSAGE | ErrorCode.FINITE_STATE_MACHINE:
+            side = "the peer refused a message of ours" if received else "the peer broke the protocol"
+            return f"{side}: capture the session and report it; the log has the details"
+    return ""
