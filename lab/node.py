@@ -1,4 +1,4 @@
-"""The machines of a lab that run a daemon of ours: gateways and hosts."""
+"""The machines of a lab: what all have, and those that run a daemon of ours, gateways and hosts."""
 
 from __future__ import annotations
 
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from lab.topology import Lab
 
 PORT = 5222
+AS = 64512
+BGP_PORT = 179
+UNDERLAY6 = "2001:db8:ffff:"
+"""Start of the underlay's IPv6 addresses (RFC 3849), for the BGP sessions: FRR as a reflector keeps the next hops of
+VPNv6 routes on those alone. On an IPv4 session it puts itself there (FRR issue 15610)."""
 PROGRAMS = Path(sys.executable).parent
 """Where `vrfwire` and the daemons are: beside this Python."""
 
@@ -54,27 +59,48 @@ class Result:
         return json.loads(self.stdout)
 
 
-class Node:
-    """A machine on the underlay with one daemon. settings: the daemon's configuration, free to be changed before it
-    is started."""
+def address6(address: str) -> str:
+    """The IPv6 address of a machine of the underlay, by its IPv4 address."""
+    return f"{UNDERLAY6}:{address.rpartition('.')[2]}"
 
-    program = ""
-    control_program = ""
+
+class Station:
+    """A machine on the underlay: a namespace with eth0. address6: it has it when the lab speaks BGP."""
 
     def __init__(self, lab: Lab, name: str, address: str) -> None:
         self.lab = lab
         self.name = name
         self.address = address
+        self.address6 = address6(address)
         self.directory = lab.directory / name
         self.directory.mkdir()
-        self.socket = self.directory / "control.sock"
-        self.settings: dict[str, Any] = {}
         self.namespace = Namespace(name)
         try:
             lab.plug_in(self)
         except LabError:
             self.namespace.delete()
             raise
+
+    def link(self, up: bool) -> None:
+        """Plug the underlay's cable in or pull it out: the machine sees its carrier go."""
+        self.lab.underlay.ip(f"link set {self.name} {'up' if up else 'down'}")
+
+    def capture(self, interface: str | None = "eth0") -> Capture:
+        """Capture on an interface of the machine, by default the underlay's; None: on all."""
+        return Capture(self.namespace, interface)
+
+
+class Node(Station):
+    """A machine with one daemon of ours. settings: the daemon's configuration, free to be changed before it is
+    started."""
+
+    program = ""
+    control_program = ""
+
+    def __init__(self, lab: Lab, name: str, address: str) -> None:
+        super().__init__(lab, name, address)
+        self.socket = self.directory / "control.sock"
+        self.settings: dict[str, Any] = {}
         config = self.directory / "daemon.toml"
         argv = [str(PROGRAMS / self.program), "--config", str(config)]
         self.daemon = Daemon(f"{self.program} {name}", argv, self.namespace, self.directory / "log", self._answers)
@@ -124,17 +150,9 @@ class Node:
             )
         return Result(done.returncode, done.stdout, done.stderr)
 
-    def link(self, up: bool) -> None:
-        """Plug the underlay's cable in or pull it out: the node sees its carrier go."""
-        self.lab.underlay.ip(f"link set {self.name} {'up' if up else 'down'}")
-
-    def capture(self, interface: str | None = "eth0") -> Capture:
-        """Capture on an interface of the node, by default the underlay's; None: on all."""
-        return Capture(self.namespace, interface)
-
 
 class Gateway(Node):
-    """The node with vrfwire-gateway."""
+    """The node with vrfwire-gateway. peers: the other ends of its BGP sessions, by name; () without BGP."""
 
     program = "vrfwire-gateway"
     control_program = "vrfwire-gateway-ctl"
@@ -142,25 +160,42 @@ class Gateway(Node):
     def __init__(self, lab: Lab, name: str, address: str, vpns: Iterable[Vpn]) -> None:
         super().__init__(lab, name, address)
         self.settings = {
-            "gateway": {"domain": lab.domain, "listen": [f"{address}:{PORT}"], "router_id": address, "as": 64512},
+            "gateway": {"domain": lab.domain, "listen": [f"{address}:{PORT}"], "router_id": address, "as": AS},
             "tls": lab.authority.gateway(lab.domain, [address], stem=name).table(),
             "control": {"socket": str(self.socket)},
             "vpn": [vpn.table() for vpn in vpns],
         }
+        self.peers: tuple[str, ...] = ()
+
+    def meet(self, peers: Iterable[Station]) -> None:
+        """Configure a BGP session with each of these machines. A pair dials each other when both are told so."""
+        peers = tuple(peers)
+        self.peers = tuple(peer.name for peer in peers)
+        tables = [{"address": peer.address6, "name": peer.name, "local_address": self.address6} for peer in peers]
+        section = {"listen": [f"[{self.address6}]:{BGP_PORT}"], "connect_retry": 1}
+        self.settings["bgp"] = section | ({"peer": tables} if tables else {})
+
+    def established(self) -> bool:
+        """Whether all of its BGP sessions are up and both sides have told all that they had to."""
+        found = {peer["name"]: peer for peer in self.items("peer.list")}
+        return all(
+            name in found and found[name]["state"] == "established" and not found[name]["stale"] for name in self.peers
+        )
 
 
 class Host(Node):
-    """A hypervisor: the node with vrfwire-agent."""
+    """A hypervisor: the node with vrfwire-agent. gateways: those that it connects to."""
 
     program = "vrfwire-agent"
     control_program = "vrfwire"
 
-    def __init__(self, lab: Lab, name: str, address: str) -> None:
+    def __init__(self, lab: Lab, name: str, address: str, gateways: Iterable[Gateway] | None = None) -> None:
+        """gateways: by default all of the lab."""
         super().__init__(lab, name, address)
-        gateways = [{"address": g.address, "port": PORT, "domain": lab.domain} for g in lab.gateways]
+        self.gateways = tuple(lab.gateways if gateways is None else gateways)
         self.settings = {
             "host": {"name": name, "address": address},
-            "gateway": gateways,
+            "gateway": [{"address": g.address, "port": PORT, "domain": lab.domain} for g in self.gateways],
             "tls": lab.authority.host(name, lab.domain, [address]).table(),
             "control": {"socket": str(self.socket)},
             "state": {"directory": str(self.directory / "state")},

@@ -1,10 +1,13 @@
-"""A lab: one gateway and some hosts on an underlay, each a network namespace with its daemon, and the hosts' VMs.
+"""A lab: gateways and hosts on an underlay, each a network namespace with its daemon, and the hosts' VMs.
 
     with Lab(hosts=["hv1", "hv2"], vpns=[Vpn("blue", ["64512:1"])]) as lab:
         lab.start()
         one = lab.attach("hv1", "blue-1", "blue", ["10.1.1.1"])
         two = lab.attach("hv2", "blue-2", "blue", ["10.1.1.2"], tap=True)
         assert one.ping("10.1.1.2").ok
+
+Several gateways know of each other's hosts when they speak BGP: reflectors=["rr"] (route reflectors in between) or bgp=True
+(with each other). pes=["pe"] adds PE routers with a site behind each. connects says which host connects where.
 
 Everything is on the path: real daemons, certificates, devices. When the block is left the daemons are stopped and all
 namespaces are gone; a daemon that had crashed, or doesn't end, is an error there.
@@ -14,7 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -26,15 +29,18 @@ from lab.frames import mac_bytes
 from lab.guest import Guest
 from lab.namespace import Namespace
 from lab.netns_guest import NamespaceGuest
-from lab.node import Gateway, Host, Node, Vpn
+from lab.node import Gateway, Host, Station, Vpn
+from lab.pe import Pe
 from lab.pki import Authority
+from lab.router import Reflector
 from lab.wait import wait_until
 
 __all__ = ["BLUE_AND_RED", "DOMAIN", "Gateway", "Host", "Lab", "Vm", "Vpn", "tap_name"]
 
 DOMAIN = "vpn.example.net"
 UNDERLAY = "192.0.2"
-"""First octets of the underlay's addresses: TEST-NET-1 (RFC 5737). The gateway is .1, the hosts .11 and on."""
+"""First octets of the underlay's addresses: TEST-NET-1 (RFC 5737). Gateways from .1 on, hosts from .11, PEs from .241,
+route reflectors from .254 down."""
 
 Vm = Guest | NamespaceGuest
 
@@ -44,8 +50,9 @@ BLUE_AND_RED = (Vpn("blue", ["64512:1"]), Vpn("red", ["64512:2"]))
 class Lab:
     """See the module.
 
-    Attributes: hosts and vms by name; replies (what attach was answered, by VM); gateways in order; underlay (the
-    namespace of the bridge); directory (configuration, state, logs; gone afterwards); authority (makes certificates).
+    Attributes: hosts and vms by name; replies (what attach was answered, by VM); gateways, reflectors, pes in order;
+    bgp (whether the gateways speak it); underlay (the namespace of the bridge); directory (configuration, state, logs;
+    gone afterwards); authority (makes certificates).
     """
 
     def __init__(
@@ -55,12 +62,24 @@ class Lab:
         gateways: Sequence[str] = ("gw",),
         mtu: int = 1500,
         domain: str = DOMAIN,
+        *,
+        bgp: bool = False,
+        reflectors: Sequence[str] = (),
+        pes: Sequence[str] = (),
+        connects: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """mtu: of the underlay, in bytes of IP. Nothing is made before the block is entered."""
+        """mtu: of the underlay, in bytes of IP. Nothing is made before the block is entered.
+
+        reflectors: route reflectors, each with a session to each gateway and PE; bgp: without reflectors, every gateway
+        with each other and with each PE. connects: names of gateways by host; a host not named connects to all.
+        """
         self.mtu = mtu
         self.domain = domain
         self.hosts: dict[str, Host] = {}
         self.gateways: list[Gateway] = []
+        self.reflectors: list[Reflector] = []
+        self.pes: list[Pe] = []
+        self.bgp = bgp or bool(reflectors) or bool(pes)
         self.vms: dict[str, Vm] = {}
         self.replies: dict[str, dict[str, Any]] = {}
         self.directory: Path
@@ -68,6 +87,9 @@ class Lab:
         self.underlay: Namespace
         self._host_names = tuple(hosts)
         self._gateway_names = tuple(gateways)
+        self._reflector_names = tuple(reflectors)
+        self._pe_names = tuple(pes)
+        self._connects = dict(connects or {})
         self._vpns = tuple(vpns)
         self._stack = contextlib.ExitStack()
 
@@ -93,11 +115,34 @@ class Lab:
             self.gateways.append(gateway)
         for name in self._host_names:
             self.add_host(name)
+        if self.bgp:
+            self._build_bgp()
+
+    def _build_bgp(self) -> None:
+        """The route reflectors and PEs, and who has a session with whom."""
+        for number, name in enumerate(self._reflector_names):
+            reflector = Reflector(self, name, f"{UNDERLAY}.{254 - number}")
+            self._stack.callback(reflector.close)
+            self.reflectors.append(reflector)
+        for number, name in enumerate(self._pe_names):
+            pe = Pe(self, name, f"{UNDERLAY}.{241 + number}", number)
+            self._stack.callback(pe.close)
+            self.pes.append(pe)
+        edges: list[Gateway | Pe] = [*self.gateways, *self.pes]
+        for edge in edges:
+            edge.meet(self.reflectors or [other for other in edges if other is not edge])
+        for reflector in self.reflectors:
+            reflector.meet(edges)
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         problems: list[LabError] = []
+        for pe in self.pes:
+            try:
+                pe.unfollow()
+            except LabError as error:
+                problems.append(error)
         for daemon in self.daemons():
             try:
                 status = daemon.stop()
@@ -117,34 +162,49 @@ class Lab:
         return self.gateways[0]
 
     def daemons(self) -> list[Daemon]:
-        """All daemons, those of the hosts first."""
+        """All daemons of ours, those of the hosts first."""
         return [node.daemon for node in (*self.hosts.values(), *self.gateways)]
 
     def add_host(self, name: str) -> Host:
         """One more host, its daemon not yet started."""
-        host = Host(self, name, f"{UNDERLAY}.{11 + len(self.hosts)}")
+        chosen = self._connects.get(name, self._gateway_names)
+        gateways = [gateway for gateway in self.gateways if gateway.name in chosen]
+        host = Host(self, name, f"{UNDERLAY}.{11 + len(self.hosts)}", gateways)
         self._stack.callback(host.namespace.delete)
         self.hosts[name] = host
         return host
 
-    def plug_in(self, node: Node) -> None:
-        """Connect a node's eth0 to the bridge; the other end in the underlay has the node's name."""
-        name, mtu = node.name, self.mtu
+    def plug_in(self, station: Station) -> None:
+        """Connect a machine's eth0 to the bridge; the other end in the underlay has the machine's name."""
+        name, mtu = station.name, self.mtu
         self.underlay.ip(
-            f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {node.name}",
+            f"link add {name} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {name}",
             f"link set {name} master bridge up",
         )
-        node.namespace.ip(f"address add {node.address}/24 dev eth0", "link set eth0 up")
+        second = [f"address add {station.address6}/64 dev eth0 nodad"] if self.bgp else []
+        station.namespace.ip(f"address add {station.address}/24 dev eth0", *second, "link set eth0 up")
 
     def start(self, deadline: float = START) -> None:
-        """Start every daemon and wait until every host has its sessions. Raises LabError."""
-        for gateway in self.gateways:
-            gateway.launch()
-        for host in self.hosts.values():
-            host.launch()
+        """Start every daemon and wait until every host and every gateway has its sessions. Raises LabError."""
+        self.launch()
+        for speaker in (*self.reflectors, *self.pes):
+            speaker.wait_ready()
         for daemon in reversed(self.daemons()):
             daemon.wait_ready(deadline)
         self.wait_connected(deadline)
+        self.wait_established(deadline)
+
+    def launch(self) -> None:
+        """Start every daemon, without waiting."""
+        for each in (*self.reflectors, *self.pes, *self.gateways, *self.hosts.values()):
+            each.launch()
+
+    def wait_established(self, deadline: float = START) -> None:
+        """Wait until every gateway and PE has its BGP sessions, and what was stale is either renewed or gone."""
+        for gateway in self.gateways if self.bgp else ():
+            wait_until(gateway.established, deadline, f"{gateway.name} to have its BGP sessions", 0.1, self.tails)
+        for pe in self.pes:
+            wait_until(pe.established, deadline, f"{pe.name} to have its BGP sessions", 0.1, self.tails)
 
     def wait_connected(self, deadline: float = START) -> None:
         """Wait until every host has a synchronised session with every gateway."""
@@ -153,7 +213,7 @@ class Lab:
 
     def tails(self) -> str:
         """The ends of all daemons' logs."""
-        return "\n".join(daemon.tail() for daemon in self.daemons())
+        return "\n".join(each.tail() for each in (*self.daemons(), *self.reflectors, *self.pes))
 
     def attach(
         self,
