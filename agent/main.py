@@ -18,11 +18,11 @@ from agent.methods import Methods
 from agent.peer import Peer
 from agent.session import Session, SessionSettings, tls_context
 from agent.store import State, Store
-from datapath.collector import collect_seldom
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.plane import Datapath
 from runtime import log as logs
+from runtime.collector import collect_seldom
 from runtime.config import Loaded, load, read_secret
 from runtime.control import ControlServer
 from runtime.errors import ExitCode, OperatorError

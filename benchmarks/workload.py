@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from datapath.channel import Channel
-from datapath.collector import collect_seldom
 from datapath.driver import Driver, Operation, Verb
 from datapath.nexthops import ID_RANGE, NextHopDriver, NextHopGroupDriver, NextHopIds
 from datapath.reconciler import Reconciler
 from datapath.routes import MplsRouteDriver, NeighbourDriver, VrfRouteDriver
 from datapath.values import PROTOCOL, NextHop, Value, VrfRoute
+from runtime.collector import collect_seldom
 from vpn.prefix import Prefix, format_address
 
 DEVICE = "bench0"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 
-from datapath.collector import collect_seldom
+from runtime.collector import collect_seldom
 
 PYTHON_DEFAULT = (700, 10, 10)
 """Set first, since a test that runs a daemon in this process may have left its own."""
