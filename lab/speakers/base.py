@@ -60,13 +60,17 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """A VPN route that a speaker originates. rd: e.g. "64512:11"; targets: route targets as "64512:1"."""
+    """A VPN route that a speaker originates. rd: e.g. "64512:11"; targets: route targets as "64512:1".
+
+    encapsulations: tunnel types of the encapsulation community; not every speaker can originate it.
+    """
 
     rd: str
     prefix: str
     label: int
     targets: tuple[str, ...]
     next_hop: str
+    encapsulations: tuple[int, ...] = ()
 
     @property
     def family(self) -> str:

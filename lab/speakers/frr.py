@@ -189,6 +189,8 @@ class Frr(Speaker):
 
 def _route_map(route: Announcement) -> tuple[str, ...]:
     """A route map that gives a route its targets and next hop: its name, and its lines."""
+    if route.encapsulations:
+        raise ValueError(f"FRR can't originate an encapsulation community, as {route.prefix} asks for")
     next_hop = plain(route.next_hop)
     name = "-".join(["RM", *route.targets, next_hop]).replace(":", ".")
     lines = [f"set extcommunity rt {' '.join(route.targets)}"] if route.targets else []
