@@ -33,9 +33,9 @@ def describe_next_hops(next_hops: Iterable[NextHop]) -> list[Document]:
 
 
 def describe_source(vpn: str, source: Source) -> str:
-    """A host, with the VPN it published in when that is another; or "BGP" and the route distinguisher."""
+    """A host, with the VPN it published in when that is another; or "bgp" and the route distinguisher."""
     if isinstance(source, Learnt):
-        return f"BGP {source.distinguisher}"
+        return f"bgp {source.distinguisher}"
     return source.host if source.vpn == vpn else f"{source.host} ({source.vpn})"
 
 

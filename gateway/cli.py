@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import click
 
+from gateway import views
+from gateway.route_stream import stream_routes
 from runtime.command import (
     CONTEXT,
     Group,
@@ -18,54 +20,24 @@ from runtime.command import (
     run,
     watchable,
 )
-from runtime.output import Column, count, next_hops
+from runtime.output import cell, warn
 from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire-gateway-ctl"
 DAEMON = "vrfwire-gateway"
 DEFAULT_SOCKET = "/run/vrfwire/gateway.sock"
 
-HOST_LIST = (
-    Column("NAME", "name"),
-    Column("ADDRESS", "address"),
-    Column("STATE", "state"),
-    Column("SINCE", "since"),
-    Column("VPNS", "vpns"),
-    Column("ROUTES", "routes", right=True),
-    Column("STALE", "stale_routes", right=True),
-    Column("JID", "jid"),
-)
-VPN_LIST = (
-    Column("NAME", "name"),
-    Column("IMPORT", "import"),
-    Column("EXPORT", "export"),
-    Column("HOSTS", lambda row: count(row.get("hosts")), right=True),
-    Column("ROUTES", lambda row: count(row.get("routes")), right=True),
-)
-VPN = (
-    Column("name", "name"),
-    Column("import", "import"),
-    Column("export", "export"),
-    Column("hosts", "hosts"),
-    Column("routes", "routes"),
-)
-ROUTE_LIST = (
-    Column("VPN", "vpn"),
-    Column("PREFIX", "prefix"),
-    Column("NEXT HOPS", lambda row: next_hops(row.get("next_hops"))),
-    Column("PREFERENCE", "local_preference", right=True),
-    Column("SEQUENCE", "sequence_number", right=True),
-    Column("STALE", "stale"),
-    Column("SOURCE", "source"),
-)
+FAMILIES = ("vpnv4", "vpnv6", "rtc")
+"""Address families of BGP that the gateway speaks."""
 
 
 @click.group(cls=Group, context_settings=CONTEXT)
 @common
 def cli() -> None:
-    """Look at a gateway: its hosts, VPNs and routes.
+    """Look at a gateway: its hosts, VPNs, routes and BGP peers.
 
-    Exit codes: 0 ok, 1 failure, 2 usage, 4 not found, 5 daemon unreachable, 7 degraded, 77 not permitted.
+    Exit codes: 0 ok, 1 failure, 2 usage, 3 precondition missing, 4 not found, 5 daemon unreachable, 7 degraded,
+    77 not permitted.
     """
 
 
@@ -80,7 +52,7 @@ def host() -> None:
 @pass_options
 def host_list(options: Options) -> None:
     """List the hosts."""
-    options.list("host.list", None, HOST_LIST)
+    options.list("host.list", None, views.HOST_LIST)
 
 
 @cli.group(cls=Group)
@@ -94,7 +66,7 @@ def vpn() -> None:
 @pass_options
 def vpn_list(options: Options) -> None:
     """List the VPNs."""
-    options.list("vpn.list", None, VPN_LIST)
+    options.list("vpn.list", None, views.VPN_LIST)
 
 
 @vpn.command("show")
@@ -103,22 +75,138 @@ def vpn_list(options: Options) -> None:
 @pass_options
 def vpn_show(options: Options, vpn: str) -> None:
     """Show one VPN."""
-    options.one("vpn.show", {"name": vpn}, VPN)
+    options.one("vpn.show", {"name": vpn}, views.VPN)
 
 
 @cli.group(cls=Group)
 @common
 def route() -> None:
-    """Routes of the VPNs."""
+    """Routes of the VPNs and of BGP."""
+
+
+_family = click.option("--family", type=click.Choice(FAMILIES), help="Only those of one address family.")
 
 
 @route.command("list")
 @click.option("--vpn", shell_complete=names("vpn.list"), help="Only those of one VPN.")
+@click.option("--rd", metavar="RD|all", help="Of BGP instead: of one route distinguisher, or all.")
+@_family
 @watchable
 @pass_options
-def route_list(options: Options, vpn: str | None) -> None:
-    """List the routes that the gateway has selected."""
-    options.list("route.list", {"vpn": vpn} if vpn else None, ROUTE_LIST)
+def route_list(options: Options, vpn: str | None, rd: str | None, family: str | None) -> None:
+    """List the routes that the gateway has selected, or what it knows by BGP.
+
+    \b
+    Examples:
+      vrfwire-gateway-ctl route list --vpn blue
+      vrfwire-gateway-ctl route list --rd 192.0.2.11:1
+      vrfwire-gateway-ctl route list --rd all --family vpnv6 --json
+    """
+    if rd is None and family is None:
+        options.list("route.list", {"vpn": vpn} if vpn else None, views.ROUTE_LIST)
+        return
+    if vpn is not None:
+        raise click.UsageError("give one of --vpn and --rd")
+    params = {"rd": rd or "all", **({"family": family} if family else {})}
+    options.repeat(lambda: stream_routes(options, params, views.BGP_ROUTES))
+
+
+@route.command("explain")
+@click.argument("prefix", metavar="PREFIX|ADDRESS")
+@click.option("--vpn", shell_complete=names("vpn.list"), help="VPN to look in.")
+@click.option("--rd", metavar="RD|all", help="Or route distinguisher of BGP to look under.")
+@click.option("--family", type=click.Choice(FAMILIES[:2]), help="Address family, which the prefix says already.")
+@watchable
+@pass_options
+def route_explain(options: Options, prefix: str, vpn: str | None, rd: str | None, family: str | None) -> None:
+    """Say which paths there are to a prefix, which is used, and why not the others.
+
+    For an address, the longest prefix that has it.
+
+    \b
+    Examples:
+      vrfwire-gateway-ctl route explain 10.1.1.2 --vpn blue
+      vrfwire-gateway-ctl route explain 10.9.0.0/16 --rd all
+    """
+    if (vpn is None) == (rd is None):
+        raise click.UsageError("give one of --vpn and --rd")
+    given = {"prefix": prefix, "vpn": vpn, "rd": rd, "family": family}
+    params = {key: value for key, value in given.items() if value is not None}
+
+    def look() -> None:
+        reply = options.ask("route.explain", params)
+        options.show(reply, lambda colour: views.explained(reply, options, colour))
+
+    options.repeat(look)
+
+
+@cli.group(cls=Group)
+@common
+def peer() -> None:
+    """BGP peers: route reflectors, PE routers, other gateways."""
+
+
+@peer.command("list")
+@watchable
+@pass_options
+def peer_list(options: Options) -> None:
+    """List the BGP peers."""
+
+    def look() -> None:
+        reply = options.ask("peer.list")
+        if not reply.get("configured", True):
+            warn("BGP is not configured: gateway.toml has no [[bgp.peer]]", PROGRAM)
+        options.show(reply, lambda colour: views.peers(reply, options, colour))
+
+    options.repeat(look)
+
+
+@peer.command("show")
+@click.argument("name", shell_complete=names("peer.list"))
+@watchable
+@pass_options
+def peer_show(options: Options, name: str) -> None:
+    """Show one BGP peer: session, capabilities, routes, what was wrong last."""
+
+    def look() -> None:
+        reply = options.ask("peer.show", {"name": name})
+        options.show(reply, lambda colour: views.peer(reply, options, colour))
+
+    options.repeat(look)
+
+
+@peer.command("refresh")
+@click.argument("name", shell_complete=names("peer.list"))
+@_family
+@common
+@pass_options
+def peer_refresh(options: Options, name: str, family: str | None) -> None:
+    """Ask a BGP peer for all its routes again (RFC 2918).
+
+    \b
+    Example:
+      vrfwire-gateway-ctl peer refresh rr1 --family vpnv4
+    """
+    reply = options.ask("peer.refresh", {"name": name, **({"family": family} if family else {})})
+    options.show(reply, lambda colour: f"peer {name}: asked for {cell(reply.get('families'))}\n")
+
+
+@peer.command("reset")
+@click.argument("name", shell_complete=names("peer.list"))
+@click.option("--hard", is_flag=True, help="The peer is to forget our routes at once (RFC 8538).")
+@click.option("--text", metavar="TEXT", help="For the peer's operator, at most 255 bytes (RFC 9003).")
+@common
+@pass_options
+def peer_reset(options: Options, name: str, hard: bool, text: str | None) -> None:
+    """End the session with a BGP peer and begin another one.
+
+    \b
+    Example:
+      vrfwire-gateway-ctl peer reset rr1 --text "new password, see CHG-4711"
+    """
+    params = {"name": name, **({"hard": True} if hard else {}), **({"text": text} if text else {})}
+    reply = options.ask("peer.reset", params)
+    options.show(reply, lambda colour: f"peer {name}: reset, was {cell(reply.get('before'))}\n")
 
 
 def _schema() -> type:

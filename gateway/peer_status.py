@@ -28,6 +28,7 @@ from bgp.rib.views import FamilyStatus, peer_status
 from bgp.session import Session
 from gateway.capabilities import compare
 from gateway.peer_advice import advice
+from gateway.peer_config import PeerSection
 from gateway.request import SPOKEN, read_family, required_text
 from gateway.route_status import RouteStatus
 from gateway.service import Service
@@ -42,6 +43,8 @@ _KINDS = {SourceKind.EXTERNAL: "ebgp", SourceKind.CLIENT: "client", SourceKind.I
 class PeerView(Protocol):
     """What is read of a peer (gateway.speaker.PeerRuntime). address: packed; problem: "" or what is wrong."""
 
+    @property
+    def section(self) -> PeerSection: ...
     @property
     def session(self) -> Session: ...
     @property
@@ -95,6 +98,13 @@ class PeerStatus:
         document["uptime"] = None
         if session.up_since is not None:
             document["uptime"] = round(max(0.0, self._monotonic() - session.up_since), 1)
+        document["transport"] = {
+            "port": view.section.port,
+            "md5": view.section.password_file is not None,
+            "ttl_security": view.section.ttl_security,
+            "multihop": view.section.multihop,
+            "local_address": None if view.section.local_address is None else str(view.section.local_address),
+        }
         document["connection"] = None
         document["capabilities"] = []
         if connection is not None and negotiated is not None:

@@ -15,10 +15,16 @@ _RESET = "\x1b[0m"
 _COLOURED = {
     "programmed": "good",
     "connected": "good",
+    "established": "good",
+    "best": "good",
     "ok": "good",
     "yes": "good",
     "pending": "warn",
     "connecting": "warn",
+    "connect": "warn",
+    "active": "warn",
+    "opensent": "warn",
+    "openconfirm": "warn",
     "detaching": "warn",
     "degraded": "warn",
     "stale": "warn",
@@ -26,6 +32,7 @@ _COLOURED = {
     "partly": "warn",
     "error": "bad",
     "down": "bad",
+    "idle": "bad",
     "failed": "bad",
     "refused": "bad",
 }
@@ -80,21 +87,34 @@ def next_hops(value: object) -> str:
     return ", ".join(texts) or "-"
 
 
+class Stream:
+    """An aligned table of which not all rows are there at once; a column gets wider where later rows need it."""
+
+    def __init__(self, columns: Sequence[Column], *, legend: bool = True, colour: bool = False) -> None:
+        self._columns = columns
+        self._colour = colour
+        self._legend = legend
+        self._widths = [len(column.title) if legend else 0 for column in columns]
+
+    def rows(self, rows: Iterable[Row]) -> str:
+        """The next rows, lines ending in a line end; the first time with the legend."""
+        columns, widths, colour = self._columns, self._widths, self._colour
+        texts = [[column.text(row) for column in columns] for row in rows]
+        for line in texts:
+            for index, text in enumerate(line):
+                widths[index] = max(widths[index], len(text))
+        lines = []
+        if self._legend:
+            self._legend = False
+            head = _aligned([column.title for column in columns], columns, widths)
+            lines.append(_paint(head, "bold") if colour else head)
+        lines += [_aligned(line, columns, widths, colour) for line in texts]
+        return "".join(f"{line}\n" for line in lines)
+
+
 def table(rows: Iterable[Row], columns: Sequence[Column], *, legend: bool = True, colour: bool = False) -> str:
     """An aligned table, lines ending in a line end; "" when there is nothing to print."""
-    texts = [[column.text(row) for column in columns] for row in rows]
-    widths = [len(column.title) if legend else 0 for column in columns]
-    for line in texts:
-        for index, text in enumerate(line):
-            widths[index] = max(widths[index], len(text))
-    lines = []
-    if legend:
-        head = _aligned([column.title for column in columns], columns, widths)
-        lines.append(_paint(head, "bold") if colour else head)
-    for line in texts:
-        aligned = _aligned(line, columns, widths, colour)
-        lines.append(aligned)
-    return "".join(f"{line}\n" for line in lines)
+    return Stream(columns, legend=legend, colour=colour).rows(rows)
 
 
 def _aligned(texts: Sequence[str], columns: Sequence[Column], widths: Sequence[int], colour: bool = False) -> str:
