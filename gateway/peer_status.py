@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from bgp.communities import format_router_id
-from bgp.events import DownReason, SessionDown
+from bgp.events import SessionDown
 from bgp.family import RTC, Family
 from bgp.notification import MAX_TEXT
 from bgp.rib.peer import Peer
@@ -41,7 +41,10 @@ _KINDS = {SourceKind.EXTERNAL: "ebgp", SourceKind.CLIENT: "client", SourceKind.I
 
 
 class PeerView(Protocol):
-    """What is read of a peer (gateway.speaker.PeerRuntime). address: packed; problem: "" or what is wrong."""
+    """What is read of a peer (gateway.peer_runtime.PeerRuntime).
+
+    address: packed; problem: "" or what is wrong; since: when the session came up or went down, Unix time.
+    """
 
     @property
     def section(self) -> PeerSection: ...
@@ -51,6 +54,8 @@ class PeerView(Protocol):
     def address(self) -> bytes: ...
     @property
     def problem(self) -> str: ...
+    @property
+    def since(self) -> float: ...
 
 
 class SpeakerView(Protocol):
@@ -109,8 +114,8 @@ class PeerStatus:
         document["capabilities"] = []
         if connection is not None and negotiated is not None:
             document["connection"] = {
-                "local": str(getattr(connection.transport, "local", "")),
-                "remote": str(getattr(connection.transport, "remote", "")),
+                "local": _end(getattr(connection.transport, "local", None)),
+                "remote": _end(getattr(connection.transport, "remote", None)),
                 "opened_by": "gateway" if connection.outgoing else "peer",
                 "max_length": negotiated.max_length,
             }
@@ -200,7 +205,6 @@ class PeerStatus:
         negotiated = session.negotiated
         statuses = peer_status(speaker.rib, peer)
         routes = [status for family, status in statuses.items() if family != RTC]
-        since = session.down_since if session.up_since is None else session.up_since
         return {
             "name": name,
             "address": format_address(view.address),
@@ -208,7 +212,7 @@ class PeerStatus:
             "type": _KINDS[peer.policy.kind],
             "state": state_name(session),
             "enabled": session.enabled,
-            "since": "" if since is None else self._time(since),
+            "since": timestamp(view.since),
             "families": [
                 str(family)
                 for family in SPOKEN
@@ -238,6 +242,11 @@ def state_name(session: Session) -> str:
     return session.state.name.lower().replace("_", "")
 
 
+def _end(where: tuple[str, int] | None) -> str:
+    """An end of a connection: "192.0.2.1 port 179"."""
+    return f"{where[0]} port {where[1]}" if where is not None else ""
+
+
 def describe_down(down: SessionDown) -> Document:
     """The end of a session or attempt: reason, code and subcode of the NOTIFICATION, that in words, the operator's text
     (RFC 9003), and what else is known."""
@@ -263,10 +272,9 @@ def last_error(session: Session) -> str:
     if down is None:
         return ""
     if down.notification is None:
-        return f"{down.reason}: {down.text}" if down.text else str(down.reason)
-    direction = "received" if down.reason is DownReason.NOTIFICATION_RECEIVED else "sent"
-    line = f"{direction} {down.notification}"
-    return line if down.text in ("", down.notification.text) else f"{line}; {down.text}"
+        return down.text or str(down.reason)
+    line = f"{down.reason}: {down.notification}"
+    return line if down.text in ("", down.notification.text) else f"{line} ({down.text})"
 
 
 def _family_row(peer: Peer, family: Family, status: FamilyStatus) -> Document:
