@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HOLD_TIME = 30
 RESTART_TIME = 60
-"""Seconds. A peer that dies is noticed by its connection in the lab; these are for a machine that is slow for a moment."""
+"""Seconds. That a peer has died is seen by its connection; these are long enough for a machine that is slow."""
 
 
 class Router(Station):

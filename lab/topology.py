@@ -6,8 +6,9 @@
         two = lab.attach("hv2", "blue-2", "blue", ["10.1.1.2"], tap=True)
         assert one.ping("10.1.1.2").ok
 
-Several gateways know of each other's hosts when they speak BGP: reflectors=["rr"] (route reflectors in between) or bgp=True
-(with each other). pes=["pe"] adds PE routers with a site behind each. connects says which host connects where.
+Several gateways know of each other's hosts when they speak BGP: reflectors=["rr"] puts route reflectors in between,
+bgp=True lets them speak with each other. pes=["pe"] adds PE routers with a site behind each. connects says which host
+connects where.
 
 Everything is on the path: real daemons, certificates, devices. When the block is left the daemons are stopped and all
 namespaces are gone; a daemon that had crashed, or doesn't end, is an error there.
@@ -32,7 +33,7 @@ from lab.netns_guest import NamespaceGuest
 from lab.node import Gateway, Host, Station, Vpn
 from lab.pe import Pe
 from lab.pki import Authority
-from lab.router import Reflector
+from lab.router import Reflector, Router
 from lab.wait import wait_until
 
 __all__ = ["BLUE_AND_RED", "DOMAIN", "Gateway", "Host", "Lab", "Vm", "Vpn", "tap_name"]
@@ -196,7 +197,8 @@ class Lab:
 
     def launch(self) -> None:
         """Start every daemon, without waiting."""
-        for each in (*self.reflectors, *self.pes, *self.gateways, *self.hosts.values()):
+        everyone: list[Router | Gateway | Host] = [*self.reflectors, *self.pes, *self.gateways, *self.hosts.values()]
+        for each in everyone:
             each.launch()
 
     def wait_established(self, deadline: float = START) -> None:
@@ -213,7 +215,8 @@ class Lab:
 
     def tails(self) -> str:
         """The ends of all daemons' logs."""
-        return "\n".join(each.tail() for each in (*self.daemons(), *self.reflectors, *self.pes))
+        tails = [daemon.tail() for daemon in self.daemons()]
+        return "\n".join([*tails, *(router.tail() for router in (*self.reflectors, *self.pes))])
 
     def attach(
         self,

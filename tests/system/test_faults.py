@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from lab.flows import INTERVAL, Flows
 from lab.guest import Guest
 from lab.namespace import Namespace
 from lab.node import Host
 from lab.wait import wait_until
 from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
-from tests.system.flows import INTERVAL, Flows
 from tests.system.observe import Notifications, kernel_state, settings, without_numbers
 from tests.system.site_lab import Site, reaches_all, routes_to, same, settle, view
 from tests.system.third_party import DAMAGE, FOREIGN_LABEL, SHARED_DAMAGE, make_foreign_objects
