@@ -41,6 +41,11 @@ class Policy:
         """Names of the VPNs that see what is published in the VPN of this name; none for an unknown VPN."""
         return self._importers.get(vpn, frozenset())
 
+    def exports(self, vpn: str) -> frozenset[RouteTarget]:
+        """Export targets of the VPN of this name; none for an unknown VPN."""
+        known = self.vpns.get(vpn)
+        return known.exports if known is not None else frozenset()
+
     def importers_of(self, targets: Iterable[RouteTarget]) -> frozenset[str]:
         """Names of the VPNs that import at least one of the targets."""
         return frozenset(name for target in targets for name in self._index.get(target, ()))

@@ -7,16 +7,12 @@ published them first.
 
 from __future__ import annotations
 
-import re
-
-from gateway.rib import Rib
+from gateway.rib import ITEM_ID, Rib
 from gateway.session import Session
 from vpn.prefix import Prefix, PrefixError, format_address, parse_address
 from xmpp import pubsub
 from xmpp.entry import Entry, EntryError, decode
 from xmpp.stanza import Condition, StanzaError
-
-_NLRI = re.compile(r"(?P<address>\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):(?P<instance>\d{1,5}):(?P<prefix>.+)", re.ASCII)
 
 
 def check_publish(rib: Rib, session: Session, request: pubsub.Publish, items_max: int) -> dict[str, Entry]:
@@ -65,7 +61,7 @@ def _owner(rib: Rib, session: Session, vpn: str, item_id: str) -> str | None:
 
 
 def _check_id(session: Session, item_id: str, prefix: Prefix) -> None:
-    match = _NLRI.fullmatch(item_id)
+    match = ITEM_ID.fullmatch(item_id)
     if match is None:
         return
     try:

@@ -3,7 +3,8 @@
 An item belongs to the host that published it. It is kept here once, and its path is in the table of every VPN that
 imports it (policy). The source of a path in a table is its *publisher*: VPN, host, and the part of the item id in front
 of the prefix, i.e. the route distinguisher in text form. Two items of one host for the same prefix (two instances, two
-underlay addresses) are then two paths of that prefix, as two NLRIs with different RDs would be.
+underlay addresses) are then two paths of that prefix, as two NLRIs with different RDs would be. Paths that came by BGP
+are put into the same tables by gateway.exchange; their source is the route distinguisher.
 
 When a session ends, the items that it was the last to publish are kept, marked stale, for `stale_time` seconds. A
 new session of the host starts that time anew, and what it publishes again is no longer stale; what is still stale when
@@ -13,10 +14,12 @@ retracts the item or lets it expire.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from gateway.policy import Policy
+from vpn.community import RouteDistinguisher
 from vpn.path import Path
 from vpn.prefix import Prefix
 from vpn.table import VrfTable, multipath
@@ -30,12 +33,30 @@ class Publisher(NamedTuple):
     instance: str
 
 
+class Learnt(NamedTuple):
+    """Source of a path in a VRF table that came by BGP, from whichever peer."""
+
+    distinguisher: RouteDistinguisher
+
+
+Source = Publisher | Learnt
+
+ITEM_ID = re.compile(
+    r"(?P<address>\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):(?P<instance>\d{1,5}):(?P<prefix>.+)", re.ASCII
+)
+"""The draft's form of an item id: ADDRESS:INSTANCE-ID:PREFIX, the text of the VPN NLRI."""
+
+ItemRef = tuple[str, str]
+"""VPN and item id."""
+
+
 class Item(NamedTuple):
-    """A published item."""
+    """A published item. instance: the host's instance id of the VPN, from the item id or the subscription, or None."""
 
     publisher: Publisher
     prefix: Prefix
     path: Path
+    instance: int | None = None
 
 
 class _HostItems:
@@ -59,7 +80,10 @@ class Rib:
     def __init__(self, policy: Policy, *, stale_time: float = 60.0) -> None:
         self.policy = policy
         self.stale_time = stale_time
-        self.tables: dict[str, VrfTable[Publisher]] = {name: VrfTable(multipath) for name in policy.vpns}
+        self.changes: dict[ItemRef, None] | None = None
+        """Items that have come, gone or changed in what they say to others, for gateway.exchange to take; None: nobody
+        wants to know."""
+        self.tables: dict[str, VrfTable[Source]] = {name: VrfTable(multipath) for name in policy.vpns}
         self._items: dict[str, dict[str, Item]] = {name: {} for name in policy.vpns}
         self._hosts: dict[str, dict[str, _HostItems]] = {}
         self._publishing: dict[str, set[str]] = {}
@@ -69,8 +93,9 @@ class Rib:
     # -- reading
 
     def item(self, vpn: str, item_id: str) -> Item | None:
-        """The item of this id in a known VPN, whoever published it."""
-        return self._items[vpn].get(item_id)
+        """The item of this id in a VPN, whoever published it."""
+        items = self._items.get(vpn)
+        return None if items is None else items.get(item_id)
 
     def items(self, vpn: str) -> Iterator[tuple[str, Item]]:
         """All items published in a known VPN, by item id."""
@@ -102,8 +127,20 @@ class Rib:
 
     # -- changing
 
-    def publish(self, vpn: str, host: str, item_id: str, prefix: Prefix, path: Path, session: int = 0) -> None:
-        """Store an item in a known VPN, replacing the host's item of that id. The caller has checked ownership."""
+    def publish(
+        self,
+        vpn: str,
+        host: str,
+        item_id: str,
+        prefix: Prefix,
+        path: Path,
+        session: int = 0,
+        instance: int | None = None,
+    ) -> None:
+        """Store an item in a known VPN, replacing the host's item of that id. The caller has checked ownership.
+
+        instance: the instance id for an item id without one.
+        """
         items = self._items[vpn]
         known = items.get(item_id)
         entries = self._hosts.setdefault(host, {})
@@ -113,14 +150,19 @@ class Rib:
             self._publishing.setdefault(vpn, set()).add(host)
         if known is not None and known.prefix == prefix:
             publisher = known.publisher
+            if instance is None:
+                instance = known.instance
         else:
             if known is not None:
                 self._forget(vpn, known)
             publisher = Publisher(vpn, host, _instance(item_id, prefix))
             entry.publishers[publisher] = entry.publishers.get(publisher, 0) + 1
         entry.sessions[item_id] = session
+        named = ITEM_ID.fullmatch(item_id)
+        item = items[item_id] = Item(publisher, prefix, path, instance if named is None else int(named["instance"]))
+        if self.changes is not None and (item != known or item_id in entry.stale):
+            self.changes[vpn, item_id] = None
         entry.stale.discard(item_id)
-        item = items[item_id] = Item(publisher, prefix, path)
         for name in self.policy.importers(vpn):
             self.tables[name].update(publisher, prefix, item.path)
 
@@ -129,6 +171,8 @@ class Rib:
         item = self._items[vpn].pop(item_id, None)
         if item is None:
             return False
+        if self.changes is not None:
+            self.changes[vpn, item_id] = None
         host = item.publisher.host
         self._forget(vpn, item)
         entry = self._hosts[host][vpn]
@@ -152,6 +196,19 @@ class Rib:
         if not publishers[item.publisher]:
             del publishers[item.publisher]
 
+    def set_instance(self, vpn: str, host: str, instance: int) -> None:
+        """The host said its instance id of a VPN: for its items with ids that don't."""
+        entry = self._hosts.get(host, {}).get(vpn)
+        if entry is None:
+            return
+        items = self._items[vpn]
+        for item_id in entry.sessions:
+            item = items[item_id]
+            if item.instance != instance and ITEM_ID.fullmatch(item_id) is None:
+                items[item_id] = item._replace(instance=instance)
+                if self.changes is not None:
+                    self.changes[vpn, item_id] = None
+
     # -- sessions and timers
 
     def session_started(self, host: str, now: float) -> None:
@@ -167,6 +224,8 @@ class Rib:
             for item_id, publishing in entry.sessions.items():
                 if publishing == session and item_id not in entry.stale:
                     entry.stale.add(item_id)
+                    if self.changes is not None:
+                        self.changes[vpn, item_id] = None
                     item = self._items[vpn][item_id]
                     for table in tables:
                         table.mark_path_stale(item.publisher, item.prefix)
@@ -205,6 +264,8 @@ class Rib:
                 self._items[name] = {}
         for vpn, items in self._items.items():
             before, after = old.importers(vpn), policy.importers(vpn)
+            if self.changes is not None and old.exports(vpn) != policy.exports(vpn):
+                self.changes.update(((vpn, item_id), None) for item_id in items)
             for item_id, item in items.items():
                 for name in before - after:
                     self.tables[name].withdraw(item.publisher, item.prefix)

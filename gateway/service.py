@@ -8,7 +8,7 @@ see only routes. Every refusal is answered, counted and noted for the log.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
@@ -59,6 +59,8 @@ class Service:
         self.sessions: dict[int, Session] = {}
         self.counters: Counter[str] = Counter()
         """"publish", "retract", "item", "refused/CONDITION", ... since the start."""
+        self.joins = 0
+        """Grows whenever a VPN gets its first subscriber or loses its last one (see joined())."""
         self._by_jid: dict[Jid, Session] = {}
         self._feeds: dict[str, Feed] = {}
         self._refusals: list[Refusal] = []
@@ -94,6 +96,10 @@ class Service:
         """Hosts that are subscribed to a VPN."""
         feed = self._feeds.get(vpn)
         return {session.host for session in feed.subscribers} if feed is not None else set()
+
+    def joined(self) -> Collection[str]:
+        """VPNs that have at least one subscriber; one of them may be gone from the policy."""
+        return self._feeds.keys()
 
     def take_pending(self) -> list[Session]:
         """Sessions with something to pull because of changes since the last call."""
@@ -189,7 +195,8 @@ class Service:
                 subscription = self._subscribed(session, request.node, request.jid)
                 payload = pubsub.options_result(request.node, request.jid, subscription.instance_id)
             case pubsub.OptionsSet():
-                self._subscribed(session, request.node, request.jid).instance_id = request.instance_id
+                self._subscribed(session, request.node, request.jid)
+                self._set_instance(session, request.node, request.instance_id)
                 payload = b""
             case _:
                 assert_never(request)
@@ -221,7 +228,7 @@ class Service:
         self._check_jid(session, request.jid)
         subscription = session.subscriptions.get(request.node)
         if subscription is not None:
-            subscription.instance_id = request.instance_id
+            self._set_instance(session, request.node, request.instance_id)
         elif len(session.subscriptions) >= self.limits.subscriptions:
             text = f"host {session.host} has {self.limits.subscriptions} subscriptions, which is the most allowed"
             raise StanzaError(Condition.POLICY_VIOLATION, text, app="too-many-subscriptions")
@@ -231,11 +238,18 @@ class Service:
                 table = self.rib.tables[request.node]
                 feed = self._feeds[request.node] = Feed(self.domain, request.node, table)
                 feed.announced = table.revision
-            subscription = Subscription(feed, request.jid, request.instance_id)
+                self.joins += 1
+            subscription = Subscription(feed, request.jid)
             session.subscriptions[request.node] = feed.subscribers[session] = subscription
             session.fell_behind(subscription)
+            self._set_instance(session, request.node, request.instance_id)
             self.counters["subscribe"] += 1
         return pubsub.subscription_result(request.node, request.jid)
+
+    def _set_instance(self, session: Session, vpn: str, instance_id: int | None) -> None:
+        session.subscriptions[vpn].instance_id = instance_id
+        if instance_id is not None:
+            self.rib.set_instance(vpn, session.host, instance_id)
 
     def _subscribed(self, session: Session, vpn: str, jid: Jid) -> Subscription:
         self._check_vpn(session, vpn)
@@ -258,6 +272,7 @@ class Service:
         del subscription.feed.subscribers[session]
         if not subscription.feed.subscribers:
             del self._feeds[vpn]
+            self.joins += 1
 
     def _subscriptions(self, session: Session, request: pubsub.Subscriptions) -> bytes:
         if request.node is not None:
@@ -276,8 +291,10 @@ class Service:
     def _publish(self, session: Session, request: pubsub.Publish) -> bytes:
         self._check_vpn(session, request.node)
         checked = check_publish(self.rib, session, request, self.limits.items)
+        subscription = session.subscriptions.get(request.node)
+        instance = subscription.instance_id if subscription is not None else None
         for item_id, entry in checked.items():
-            self.rib.publish(request.node, session.host, item_id, entry.prefix, entry.path, session.number)
+            self.rib.publish(request.node, session.host, item_id, entry.prefix, entry.path, session.number, instance)
         self.counters["publish"] += 1
         self.counters["item"] += len(checked)
         return pubsub.publish_result(request.node, checked)

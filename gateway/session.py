@@ -13,7 +13,7 @@ from collections import deque
 from typing import NamedTuple
 
 from gateway.hosts import Permit
-from gateway.rib import Publisher
+from gateway.rib import Source
 from vpn.table import Change, Cursor, VrfTable
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
@@ -26,7 +26,7 @@ _CACHE_BYTES = 1 << 20
 class Feed:
     """Turns the changes of one table into event messages, once for all subscribers at the same position."""
 
-    def __init__(self, domain: Jid, vpn: str, table: VrfTable[Publisher]) -> None:
+    def __init__(self, domain: Jid, vpn: str, table: VrfTable[Source]) -> None:
         self.vpn = vpn
         self.table = table
         self.subscribers: dict[Session, Subscription] = {}
@@ -37,7 +37,7 @@ class Feed:
         self._cached_bytes = 0
         self._cached_revision = 0
 
-    def read(self, cursor: Cursor[Publisher]) -> tuple[EventBatch, ...]:
+    def read(self, cursor: Cursor[Source]) -> tuple[EventBatch, ...]:
         """The next messages for a reader, and move it on; none when it has read everything."""
         if self._cached_revision != self.table.revision or self._cached_bytes > _CACHE_BYTES:
             self.forget()
@@ -68,7 +68,7 @@ class Subscription:
 
     __slots__ = ("cursor", "feed", "instance_id", "jid")
 
-    def __init__(self, feed: Feed, jid: Jid, instance_id: int | None) -> None:
+    def __init__(self, feed: Feed, jid: Jid, instance_id: int | None = None) -> None:
         self.feed = feed
         self.jid = jid
         self.instance_id = instance_id

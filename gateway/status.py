@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gateway.rib import Publisher
+from gateway.rib import Learnt, Source
 from gateway.service import Service
 from runtime.errors import ExitCode, OperatorError
 from vpn.community import RouteTarget
@@ -152,7 +152,9 @@ def _targets(targets: frozenset[RouteTarget]) -> list[str]:
     return sorted(map(str, targets))
 
 
-def _source(vpn: str, candidate: Candidate[Publisher]) -> str:
-    """The host, with the VPN it published in when that is another."""
+def _source(vpn: str, candidate: Candidate[Source]) -> str:
+    """The host, with the VPN it published in when that is another; for what came by BGP its route distinguisher."""
     publisher = candidate.source
+    if isinstance(publisher, Learnt):
+        return f"bgp {publisher.distinguisher}"
     return publisher.host if publisher.vpn == vpn else f"{publisher.host} ({publisher.vpn})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 DEFAULT_LOCAL_PREFERENCE = 100
@@ -30,9 +30,12 @@ class NextHop(NamedTuple):
 class Path:
     """One source's answer for one prefix; more than one next hop means multipath.
 
-    sequence_number: 0..2**32-1, grows when a VM moves (MAC mobility, RFC 7432 section 7.7).
+    sequence_number: 0..2**32-1, grows when a VM moves (MAC mobility, RFC 7432 section 7.7). tie_break: compared after
+    that, greater is better: what a gateway knows of the route's way to it. It isn't signalled, and paths that differ in
+    nothing else are equal.
     """
 
     next_hops: tuple[NextHop, ...]
     local_preference: int = DEFAULT_LOCAL_PREFERENCE
     sequence_number: int = 0
+    tie_break: int = field(default=0, compare=False)

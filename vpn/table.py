@@ -56,9 +56,10 @@ class Change(NamedTuple):
     path: Path | None
 
 
-def preference(candidate: Candidate[Any]) -> tuple[bool, int, int]:
-    """What both policies compare, greater is better: not stale, LOCAL_PREF, sequence number."""
-    return (not candidate.stale, candidate.path.local_preference, candidate.path.sequence_number)
+def preference(candidate: Candidate[Any]) -> tuple[bool, int, int, int]:
+    """What both policies compare, greater is better: not stale, LOCAL_PREF, sequence number, tie-break."""
+    path = candidate.path
+    return (not candidate.stale, path.local_preference, path.sequence_number, path.tie_break)
 
 
 def multipath(candidates: Sequence[Candidate[Any]]) -> Path:
@@ -209,7 +210,7 @@ class VrfTable(Generic[S]):
         """Store a source's path, fresh unless `stale` says otherwise; whether the selected path changed."""
         paths = self._sources.setdefault(source, {})
         known = paths.get(prefix)
-        if known == path and (prefix in self._stale.get(source, ())) == stale:
+        if known == path and known.tie_break == path.tie_break and (prefix in self._stale.get(source, ())) == stale:
             return False
         paths[prefix] = path
         if stale:

@@ -3,6 +3,11 @@
 A VPN imports a route when any of the route's targets is one of its import targets. What comes out is, per VPN and
 route, the paths to use: the best one and those equal to it. Routes of this gateway's own hosts are left out, since the
 VRF tables have them already; where such a route is better than what peers say of the same NLRI, theirs isn't imported.
+
+What the decision compares beyond LOCAL_PREF and sequence number goes with a path as its tie-break, so that a VRF
+table, which sees paths of several NLRIs, goes on in the same order: AS_PATH length, ORIGIN, hosts before eBGP before
+iBGP. Routes of hosts of other gateways count as hosts' there, so that every gateway has the same idea of what is best
+in a VPN, wherever a host is connected.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from bgp.as_path import path_length
 from bgp.communities import TUNNEL_GRE, TUNNEL_MPLS_IN_UDP, TUNNEL_VXLAN, encapsulations, mac_mobility
 from bgp.family import Family
 from bgp.next_hop import address
@@ -25,6 +31,8 @@ from vpn.path import Encapsulation, NextHop, Path
 from vpn.prefix import Prefix
 
 _NONE: frozenset[str] = frozenset()
+_RD_OF_ADDRESS = b"\0\1"
+"""Type of a route distinguisher that is an address and a number (RFC 4364, section 4.2)."""
 _SAID = 8192
 """Attribute sets whose reading is remembered."""
 _ENCAPSULATIONS = {
@@ -35,12 +43,16 @@ _ENCAPSULATIONS = {
 
 
 class Imported(NamedTuple):
-    """A route that a VPN is to use from now on, or, without path, not any more."""
+    """A route that a VPN is to use from now on, or, without path, not any more.
+
+    stale: it is long-lived stale, and less preferred than any other that is not (RFC 9494, section 4.3).
+    """
 
     vpn: str
     distinguisher: RouteDistinguisher
     prefix: Prefix
     path: Path | None
+    stale: bool = False
 
 
 class _Said(NamedTuple):
@@ -50,19 +62,40 @@ class _Said(NamedTuple):
     encapsulations: tuple[Encapsulation, ...]
     local_preference: int
     sequence_number: int
+    tie_break: int
+    """Of a host's route; others have less."""
+    host: bytes
+    """How the key of the route begins if the next hop is a host, b"" when it can't be one."""
 
 
 def _read(said: AttributeSet) -> _Said:
-    """A route without encapsulation community goes by GRE (RFC 9012, section 4.1, leaves the choice to us)."""
+    """A route without encapsulation community goes by GRE (RFC 9012, section 4.1, leaves the choice to us).
+
+    Long-lived stale routes get LOCAL_PREF 0, as RFC 9494 has it for those who don't know what it is about: so a host
+    that has a better path from another gateway uses that.
+    """
     attributes = said.attributes
     mobility = mac_mobility(attributes)
     known = [_ENCAPSULATIONS[kind] for kind in encapsulations(attributes) if kind in _ENCAPSULATIONS]
+    next_hop = address(said.next_hop)
+    stale = said.is_long_lived_stale
+    preference = DEFAULT_LOCAL_PREF if attributes.local_pref is None else attributes.local_pref
     return _Said(
-        address(said.next_hop),
+        next_hop,
         tuple(known) or (Encapsulation.GRE,),
-        DEFAULT_LOCAL_PREF if attributes.local_pref is None else attributes.local_pref,
+        0 if stale else preference,
         mobility.sequence_number if mobility is not None else 0,
+        -(path_length(attributes.as_path) << 4 | attributes.origin << 2),
+        _RD_OF_ADDRESS + next_hop if known and len(next_hop) == 4 else b"",
     )
+
+
+def _tie_break(said: _Said, path: BgpPath, key: bytes) -> int:
+    """Greater is better. Routes in the form that gateways give hosts' (RD and next hop are the same address, with an
+    encapsulation) are hosts'."""
+    if said.host and key.startswith(said.host) and path.source.kind.is_internal:
+        return said.tie_break
+    return said.tie_break - (2 if path.source.kind.is_internal else 1)
 
 
 class ImportTable:
@@ -141,17 +174,18 @@ class ImportTable:
             before = imported.get(key, _NONE)
             if not (before or after):
                 continue
-            path = self._path(paths) if after else None
+            path = self._path(key, paths) if after else None
             if path is None:
                 after = _NONE
-            self._emit(found, self.table.family, key, before, after, path)
+            stale = path is not None and paths[0].attributes.is_long_lived_stale
+            self._emit(found, self.table.family, key, before, after, path, stale)
             if after:
                 imported[key] = after
             elif before:
                 del imported[key]
         return count, found
 
-    def _path(self, paths: tuple[BgpPath, ...]) -> Path | None:
+    def _path(self, key: bytes, paths: tuple[BgpPath, ...]) -> Path | None:
         """The paths to use as a VRF table wants them, by the top label of each; None when no label can be used."""
         best = paths[0].attributes
         first = self._said.get(best) or self._said.put(best, _read(best))
@@ -160,7 +194,7 @@ class ImportTable:
             if label < LABEL_MIN:
                 return None
             hop = NextHop(first.address, label, first.encapsulations)
-            return Path((hop,), first.local_preference, first.sequence_number)
+            return Path((hop,), first.local_preference, first.sequence_number, _tie_break(first, paths[0], key))
         next_hops: dict[tuple[bytes, int], NextHop] = {}
         for path in decision.multipath(paths):
             said = self._said.get(path.attributes) or self._said.put(path.attributes, _read(path.attributes))
@@ -171,7 +205,7 @@ class ImportTable:
         if not next_hops:
             return None
         hops = tuple(next_hops[where] for where in sorted(next_hops))
-        return Path(hops, first.local_preference, first.sequence_number)
+        return Path(hops, first.local_preference, first.sequence_number, _tie_break(first, paths[0], key))
 
     def _superseded(self, destination: Destination) -> bool:
         """Whether a destination that is gone was made anew under the same key: then that one says what holds."""
@@ -185,12 +219,13 @@ class ImportTable:
         before: frozenset[str],
         after: frozenset[str],
         path: Path | None,
+        stale: bool,
     ) -> None:
         distinguisher, prefix = split_vpn_key(family, key)
         if len(after) == 1 and before <= after:
-            found.append(Imported(next(iter(after)), distinguisher, prefix, path))
+            found.append(Imported(next(iter(after)), distinguisher, prefix, path, stale))
             return
-        found += [Imported(vpn, distinguisher, prefix, path) for vpn in sorted(after)]
+        found += [Imported(vpn, distinguisher, prefix, path, stale) for vpn in sorted(after)]
         found += [Imported(vpn, distinguisher, prefix, None) for vpn in sorted(before - after)]
 
 

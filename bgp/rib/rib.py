@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 
 from bgp.attributes import Attributes
 from bgp.family import RTC, VPNV4, VPNV6, Family
@@ -25,6 +24,7 @@ from bgp.rib.events import ExportStarted, PrefixLimitExceeded, PrefixWarning, Ri
 from bgp.rib.export import ExportGroup
 from bgp.rib.imports import Imported, ImportTable
 from bgp.rib.interest import Interest
+from bgp.rib.jobs import clear_bit, degrade, sweep
 from bgp.rib.member import Member
 from bgp.rib.peer import Peer, PeerPolicy
 from bgp.rib.policy import Identity, Profile, find_loop
@@ -35,8 +35,6 @@ from bgp.update import Update
 from bgp.update_encoder import end_of_rib
 
 VPN_FAMILIES = (VPNV4, VPNV6)
-_SLICE = 1000
-"""Routes of a job in one go."""
 
 
 class Rib:
@@ -135,17 +133,7 @@ class Rib:
 
     def _clear_bit(self, bit: int) -> Iterator[int]:
         """A session's bit leaves all destinations; then it may be another's."""
-        for table in self.tables.values():
-            keys = iter(list(table.destinations))
-            while part := list(islice(keys, _SLICE)):
-                for key in part:
-                    destination = table.destinations.get(key)
-                    if destination is not None and destination.advertised & bit:
-                        after = destination.advertised & ~bit
-                        destination.advertised = self._masks.setdefault(after, after)
-                        if not after and not destination.paths:
-                            table.forget(destination)
-                yield len(part)
+        yield from clear_bit(self.tables.values(), bit, self._masks)
         self._masks.clear()
         self._free_bits.append(bit)
 
@@ -159,27 +147,22 @@ class Rib:
                 self._jobs.append(self._sweep(peer, table, adj, adj.generation))
             else:
                 self._events.append(RoutesStale(peer.name, family, long_lived=True))
-                self._jobs.append(self._degrade(table, adj, adj.generation))
+                self._jobs.append(degrade(table, adj, adj.generation, self._sets))
 
     def _sweep(self, peer: Peer, table: Table, adj: AdjRibIn, generation: int) -> Iterator[int]:
         count = 0
-        keys = iter(list(adj.paths))
-        while part := list(islice(keys, _SLICE)):
-            old = [key for key in part if (path := adj.paths.get(key)) is not None and path.generation < generation]
-            count += table.withdraw(adj, old)
+
+        def withdrawn(keys: list[bytes]) -> None:
+            nonlocal count
+            count += len(keys)
             if table.family == RTC:
-                self._lost_interest(peer, old)
-            yield len(part)
+                self._lost_interest(peer, keys)
+
+        yield from sweep(table, adj, generation, withdrawn)
         if not adj.paths and self.peers.get(peer.name) is not peer:
             table.sources.pop(adj.source, None)
         if count:
             self._events.append(RoutesSwept(peer.name, table.family, count))
-
-    def _degrade(self, table: Table, adj: AdjRibIn, generation: int) -> Iterator[int]:
-        keys = iter(list(adj.paths))
-        while part := list(islice(keys, _SLICE)):
-            table.degrade(adj, part, generation, self._sets)
-            yield len(part)
 
     # -- what peers send
 
@@ -383,12 +366,29 @@ class Rib:
         """Messages for a peer, taken out of what waits for it: about `limit` bytes."""
         return self.peers[name].take(limit)
 
-    def take_imports(self, limit: int = 4000) -> list[Imported]:
-        """What VPNs are to use and not to use any more, from about `limit` changed routes; call again until empty."""
+    @property
+    def has_imports(self) -> bool:
+        """Whether step_imports() would find something to look at."""
+        return any(table.has_work for table in self.imports.values())
+
+    def step_imports(self, limit: int = 4000) -> tuple[int, list[Imported]]:
+        """Look at `limit` changed routes at most: how many were, 0: nothing is left; and what VPNs are to use and not
+        to use any more by that."""
+        count = 0
         found: list[Imported] = []
         for table in self.imports.values():
-            while table.has_work and not found:
-                found += table.step(limit)[1]
+            if count < limit and table.has_work:
+                looked, imports = table.step(limit - count)
+                count += looked
+                found += imports
+        return count, found
+
+    def take_imports(self, limit: int = 4000) -> list[Imported]:
+        """The next that VPNs are to use and not to use any more, however much is looked at until there is something;
+        empty: nothing is left."""
+        found: list[Imported] = []
+        while not found and self.has_imports:
+            found = self.step_imports(limit)[1]
         return found
 
     def next_event(self) -> RibEvent | None:

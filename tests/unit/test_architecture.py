@@ -36,7 +36,10 @@ CORES = {
     "agent": {
         *("allocate", "attachment", "names", "plan", "planner", "routes", "signaling", "stanzas"),
     },
-    "gateway": {"hosts", "policy", "publishing", "rib", "service", "session", "status"},
+    "gateway": {
+        *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
+        *("status",),
+    },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package."""

@@ -1,0 +1,48 @@
+"""Work on many routes of a table, a slice at a time: each job yields how many routes a slice has looked at.
+
+Tables may change between two slices in any way: a job looks at what holds when its slice runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from bgp.rib.table import AdjRibIn, Table
+from bgp.rib.values import AttributeSets
+
+SLICE = 1000
+"""Routes in one go."""
+
+
+def clear_bit(tables: Iterable[Table], bit: int, masks: dict[int, int]) -> Iterator[int]:
+    """A session's bit leaves all destinations. masks: makes equal masks one object."""
+    for table in tables:
+        keys = iter(list(table.destinations))
+        while part := list(islice(keys, SLICE)):
+            for key in part:
+                destination = table.destinations.get(key)
+                if destination is not None and destination.advertised & bit:
+                    after = destination.advertised & ~bit
+                    destination.advertised = masks.setdefault(after, after)
+                    if not after and not destination.paths:
+                        table.forget(destination)
+            yield len(part)
+
+
+def sweep(table: Table, adj: AdjRibIn, generation: int, withdrawn: Callable[[list[bytes]], None]) -> Iterator[int]:
+    """Withdraw what a source has not said since a generation. withdrawn: is told the keys of each slice."""
+    keys = iter(list(adj.paths))
+    while part := list(islice(keys, SLICE)):
+        old = [key for key in part if (path := adj.paths.get(key)) is not None and path.generation < generation]
+        table.withdraw(adj, old)
+        withdrawn(old)
+        yield len(part)
+
+
+def degrade(table: Table, adj: AdjRibIn, generation: int, sets: AttributeSets) -> Iterator[int]:
+    """Make what a source has not said since a generation long-lived stale."""
+    keys = iter(list(adj.paths))
+    while part := list(islice(keys, SLICE)):
+        table.degrade(adj, part, generation, sets)
+        yield len(part)
