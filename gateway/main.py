@@ -11,15 +11,22 @@ import resource
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from bgp.rib.policy import Identity
 from gateway.config import DEFAULT_SOCKET, GatewayConfig
 from gateway.identity import server_context
 from gateway.listen import Listen
+from gateway.peer_config import BgpSettings, resolve
+from gateway.peer_status import PeerStatus
 from gateway.rib import Rib
 from gateway.server import Server
 from gateway.service import Limits, Service
+from gateway.speaker import Speaker
 from gateway.status import Document, Problem, Status
 from runtime import log as logs
 from runtime.config import Loaded, load, read_secret
@@ -59,6 +66,11 @@ class Daemon:
             server_context(config.tls.certificate, config.tls.key, config.tls.ca),
             max_sessions=config.gateway.max_sessions,
         )
+        self.speaker = Speaker(
+            _bgp_settings(config), self.service, self.server.changed, linger=config.gateway.stale_time
+        )
+        self.server.on_change = self.speaker.changed
+        self._peers = PeerStatus(self.speaker, self.service, asyncio.get_running_loop().time, time.time)
         self._status = Status(self.service, self.server.records)
         self._control = ControlServer(
             config.control.socket,
@@ -67,6 +79,12 @@ class Daemon:
                 "vpn.list": self._vpn_list,
                 "vpn.show": self._vpn_show,
                 "route.list": self._route_list,
+                "route.explain": self._route_explain,
+                "peer.list": self._peer_list,
+                "peer.show": self._peer_show,
+                "peer.refresh": self._peer_refresh,
+                "peer.reset": self._peer_reset,
+                "bgp.routes": self._bgp_routes,
                 "status": self._show_status,
                 "config.show": self._config_show,
                 "version": self._version,
@@ -83,6 +101,7 @@ class Daemon:
         notifier = Notifier()
         try:
             self._bound = self.server.listen(config.gateway.listen)
+            await self.speaker.start()
             await self._control.start()
             log.info(
                 "vrfwire-gateway %s serves %s with %d VPNs at %s",
@@ -92,6 +111,7 @@ class Daemon:
             await self._watch(stop, notifier)
             notifier.stopping()
         finally:
+            await self.speaker.stop()
             await self.server.stop()
             loop.remove_signal_handler(signal.SIGHUP)
             await self._control.stop()
@@ -120,7 +140,9 @@ class Daemon:
         try:
             loaded = load(GatewayConfig, program="gateway", path=self._path)
             keys = _scram_keys(loaded.value)
+            bgp = _bgp_settings(loaded.value, self.speaker.rib.identity if self.speaker.peers else None)
             tls = server_context(loaded.value.tls.certificate, loaded.value.tls.key, loaded.value.tls.ca)
+            self.speaker.reload(bgp)
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
             self._reload_problem = Problem(error.what, error.why, error.hint or "the former configuration is in use")
@@ -137,7 +159,7 @@ class Daemon:
         self.server.hosts = new.hosts()
         self.server.disconnect(self.service.reload(new.policy()), "a VPN of this host was removed")
         self.server.changed()
-        log.info("configuration reloaded: %d VPNs, %d hosts", len(new.vpn), len(new.host))
+        log.info("configuration reloaded: %d VPNs, %d hosts, %d BGP peers", len(new.vpn), len(new.host), len(bgp.peers))
 
     def _stream_config(self) -> StreamConfig:
         gateway = self._loaded.value.gateway
@@ -169,7 +191,27 @@ class Daemon:
 
     async def _show_status(self, params: Document, call: Call) -> Document:
         problems = [] if self._reload_problem is None else [self._reload_problem]
-        return {**self._status.summary(problems), "listen": [str(address) for address in self._bound]}
+        problems += self.speaker.problems()
+        listen = [str(address) for address in self._bound]
+        return {**self._status.summary(problems), "listen": listen, "bgp": self.speaker.summary()}
+
+    async def _route_explain(self, params: Document, call: Call) -> Document:
+        return self._peers.explain(params)
+
+    async def _bgp_routes(self, params: Document, call: Call) -> Document:
+        return self._peers.routes(params)
+
+    async def _peer_list(self, params: Document, call: Call) -> Document:
+        return self._peers.peers()
+
+    async def _peer_show(self, params: Document, call: Call) -> Document:
+        return self._peers.peer(_text(params, "name"))
+
+    async def _peer_refresh(self, params: Document, call: Call) -> Document:
+        return self._peers.refresh(params)
+
+    async def _peer_reset(self, params: Document, call: Call) -> Document:
+        return self._peers.reset(params)
 
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()
@@ -197,6 +239,19 @@ def _scram_keys(config: GatewayConfig) -> dict[str, ScramKeys]:
     return keys
 
 
+def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> BgpSettings:
+    """Settings of the speaker. running: what one that has peers keeps until the next start, since all routes have been
+    told with it. Raises OperatorError."""
+    bgp, router_id, asn = config.bgp, config.gateway.router_id, config.gateway.autonomous_system
+    if running is not None:
+        cluster_id = IPv4Address(running.cluster_id)
+        if bgp.cluster_id is not None and bgp.cluster_id != cluster_id:
+            log.warning("bgp.cluster_id has changed; that takes effect at the next start")
+        router_id, asn = IPv4Address(running.router_id), running.asn
+        bgp = replace(bgp, cluster_id=cluster_id)
+    return resolve(bgp, router_id, asn)
+
+
 def _group(name: str | None) -> int | None:
     if name is None:
         return None
@@ -217,6 +272,7 @@ def check(config: GatewayConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
     server_context(config.tls.certificate, config.tls.key, config.tls.ca)
     _scram_keys(config)
+    _bgp_settings(config)
     _group(config.control.group)
 
 

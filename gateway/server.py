@@ -17,7 +17,7 @@ import socket
 import ssl
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from gateway.connection import Connection
 from gateway.hosts import Hosts
@@ -70,6 +70,8 @@ class Server:
         self.tls = tls
         self.max_sessions = max_sessions
         self.connections: set[Connection] = set()
+        self.on_change: Callable[[], None] = _nothing
+        """Called after hosts may have changed items or subscriptions, at most once in COALESCE seconds."""
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self._by_session: dict[Session, Connection] = {}
@@ -255,6 +257,7 @@ class Server:
 
     def _flush(self) -> None:
         self._flush_handle = None
+        self.on_change()
         self._refusals.write(self.service.take_refusals(), self._loop.time())
         for session in self.service.take_pending():
             self._ready[self._by_session[session]] = None
@@ -294,6 +297,10 @@ class Server:
                 )
         self.changed()
         self._arm_stale()
+
+
+def _nothing() -> None:
+    """Nobody listens."""
 
 
 def _listener(address: Listen) -> socket.socket:
