@@ -37,7 +37,7 @@ from runtime.errors import ExitCode, OperatorError
 from vpn.prefix import format_address
 
 CONFIGURE = "add a [[bgp.peer]] to gateway.toml, then reload the gateway (SIGHUP)"
-_KINDS = {SourceKind.EXTERNAL: "ebgp", SourceKind.CLIENT: "client", SourceKind.INTERNAL: "ibgp"}
+PEER_KINDS = {SourceKind.EXTERNAL: "ebgp", SourceKind.CLIENT: "client", SourceKind.INTERNAL: "ibgp"}
 
 
 class PeerView(Protocol):
@@ -209,7 +209,7 @@ class PeerStatus:
             "name": name,
             "address": format_address(view.address),
             "as": session.config.remote_as,
-            "type": _KINDS[peer.policy.kind],
+            "type": PEER_KINDS[peer.policy.kind],
             "state": state_name(session),
             "enabled": session.enabled,
             "since": timestamp(view.since),
