@@ -23,11 +23,14 @@ class RestartPolicy(NamedTuple):
 
     restart_time: how long the peer may wait for us to come back (0..4095); families: whose routes hosts and peers keep
     forwarding by while we are away; long_lived: after that, how long such routes may still be used (0: not).
+    forwarding: packets flow without us, so that the F bits are set in every OPEN and not just after a restart; a peer
+    keeps our routes until the End-of-RIB then, too, when only the session was lost.
     """
 
     restart_time: int = 120
     families: tuple[Family, ...] = ()
     long_lived: int = 0
+    forwarding: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +72,11 @@ class SessionConfig:
         policy = self.restart
         restart, long_lived = None, None
         if policy is not None:
-            kept = tuple(RestartFamily(family, restarting) for family in policy.families)
+            preserved = restarting or policy.forwarding
+            kept = tuple(RestartFamily(family, preserved) for family in policy.families)
             restart = GracefulRestart(policy.restart_time, kept, restarting, notification=True)
             if policy.long_lived:
-                long_lived = tuple(LongLivedFamily(one, policy.long_lived, restarting) for one in policy.families)
+                long_lived = tuple(LongLivedFamily(one, policy.long_lived, preserved) for one in policy.families)
         return Open(
             self.local_as,
             self.hold_time,

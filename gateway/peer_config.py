@@ -253,7 +253,7 @@ def _peer(bgp: BgpSection, peer: PeerSection, router_id: IPv4Address, asn: int) 
         passive=peer.passive,
         hold_time=bgp.hold_time if peer.hold_time is None else peer.hold_time,
         connect_retry=bgp.connect_retry if peer.connect_retry is None else peer.connect_retry,
-        restart=RestartPolicy(bgp.restart_time, families, bgp.long_lived_time) if bgp.graceful_restart else None,
+        restart=_restart(bgp, families) if bgp.graceful_restart else None,
     )
     kind = SourceKind.CLIENT if peer.reflector_client else SourceKind.INTERNAL
     policy = PeerPolicy(
@@ -272,6 +272,11 @@ def _peer(bgp: BgpSection, peer: PeerSection, router_id: IPv4Address, asn: int) 
         password=_password(peer),
     )
     return PeerSettings(peer, peer.title, link, session, policy, peer.max_prefixes_restart or None)
+
+
+def _restart(bgp: BgpSection, families: tuple[Family, ...]) -> RestartPolicy:
+    # Hosts forward packets, whatever becomes of this gateway.
+    return RestartPolicy(bgp.restart_time, families, bgp.long_lived_time, forwarding=True)
 
 
 def _limits(peer: PeerSection, families: tuple[Family, ...]) -> dict[Family, PrefixLimit]:

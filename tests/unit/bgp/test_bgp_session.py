@@ -526,6 +526,13 @@ def test_restarting_shows_in_the_open() -> None:
     assert restart is not None and restart.restarting and all(one.forwarding for one in restart.families)
 
 
+def test_forwarding_that_needs_no_speaker_shows_in_every_open() -> None:
+    opened = config(restart=RESTART._replace(forwarding=True)).open()
+    restart, long_lived = opened.capabilities.graceful_restart, opened.capabilities.long_lived
+    assert restart is not None and not restart.restarting and all(one.forwarding for one in restart.families)
+    assert long_lived and all(one.forwarding for one in long_lived)
+
+
 @given(st.lists(st.binary(max_size=60), max_size=6), st.integers(0, 2))
 def test_no_bytes_break_the_session_object(pieces: list[bytes], state: int) -> None:
     speaker, connection = established() if state == 2 else single()
