@@ -32,7 +32,7 @@ types:
 unit:
 	@$(BIN)/pytest -q tests/unit
 
-# make bench [BENCH=datapath|agent|bgp_codec]
+# make bench [BENCH=datapath|agent|bgp]
 bench: setup
 	@$(BIN)/python -m benchmarks $(BENCH)
 

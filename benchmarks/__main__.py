@@ -17,7 +17,7 @@ from runtime.errors import OperatorError
 BENCHMARKS = {
     "datapath": "benchmarks.datapath",
     "agent": "benchmarks.agent",
-    "bgp_codec": "benchmarks.bgp_codec",
+    "bgp": "benchmarks.bgp",
 }
 """Module by name, in the order in which all are run."""
 
