@@ -119,6 +119,15 @@ class ControlSection:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsSection:
+    """[metrics]"""
+
+    listen: Listen | None = option(
+        None, parse=Listen.parse, expects='"ADDRESS:PORT"', help="where Prometheus finds /metrics; default: nowhere"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogSection:
     """[log]"""
 
@@ -134,6 +143,7 @@ class GatewayConfig:
     vpn: tuple[VpnSection, ...] = ()
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
+    metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     bgp: BgpSection = field(default_factory=BgpSection)
 

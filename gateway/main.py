@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bgp.rib.policy import Identity
 from gateway.config import DEFAULT_SOCKET, GatewayConfig
@@ -37,6 +38,9 @@ from runtime.version import VERSION
 from xmpp.events import StreamConfig
 from xmpp.scram import SALT_OCTETS, ScramKeys
 
+if TYPE_CHECKING:
+    from runtime.metrics import LoopLag, MetricsEndpoint
+
 log = logging.getLogger("vrfwire.gateway")
 
 STATUS_INTERVAL = 1.0
@@ -51,6 +55,8 @@ class Daemon:
         self._path = path
         self._reload_problem: Problem | None = None
         self._bound: list[Listen] = []
+        self._metrics: MetricsEndpoint | None = None
+        self._lag: LoopLag | None = None
         config = loaded.value
         self._keys = _scram_keys(config)
         self._scram_secret = secrets.token_bytes(32)
@@ -103,6 +109,7 @@ class Daemon:
             self._bound = self.server.listen(config.gateway.listen)
             await self.speaker.start()
             await self._control.start()
+            self._start_metrics()
             log.info(
                 "vrfwire-gateway %s serves %s with %d VPNs at %s",
                 *(VERSION, config.gateway.domain, len(config.vpn), ", ".join(map(str, self._bound))),
@@ -115,8 +122,30 @@ class Daemon:
             await self.server.stop()
             loop.remove_signal_handler(signal.SIGHUP)
             await self._control.stop()
+            await self._stop_metrics()
             notifier.close()
         log.info("stopped")
+
+    def _start_metrics(self) -> None:
+        listen = self._loaded.value.metrics.listen
+        if listen is None:
+            return
+        # Imported here: a gateway without metrics starts without.
+        from gateway.metrics import GatewayMetrics
+        from runtime.metrics import LoopLag, MetricsEndpoint
+
+        self._lag = LoopLag()
+        metrics = GatewayMetrics(self.speaker, self.service, self._lag)
+        self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
+        self._metrics.start()
+        self._lag.start()
+        log.info("metrics at http://%s/metrics", replace(listen, port=self._metrics.port))
+
+    async def _stop_metrics(self) -> None:
+        if self._lag is not None:
+            self._lag.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
 
     async def _watch(self, stop: asyncio.Event, notifier: Notifier) -> None:
         """Tell the service manager how it goes, until the end."""
@@ -149,7 +178,7 @@ class Daemon:
             return
         self._reload_problem = None
         old, new = self._loaded.value, loaded.value
-        for section in ("gateway", "control", "log"):
+        for section in ("gateway", "control", "metrics", "log"):
             if getattr(old, section) != getattr(new, section):
                 log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
         self._loaded = loaded
@@ -196,7 +225,15 @@ class Daemon:
         return {**self._status.summary(problems), "listen": listen, "bgp": self.speaker.summary()}
 
     async def _route_explain(self, params: Document, call: Call) -> Document:
-        return self._peers.explain(params)
+        work = self._peers.explaining(params)
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                explanation: Document = done.value
+                return explanation
+            # The search goes through the whole table: others have their turn between its slices.
+            await asyncio.sleep(0)
 
     async def _bgp_routes(self, params: Document, call: Call) -> Document:
         return self._peers.routes(params)

@@ -6,7 +6,7 @@
         refresh(params) -> {"name", "families"}              peer.refresh   {name, family?}
         reset(params) -> {"name", "state"}                   peer.reset     {name, text?, hard?}
         routes(params) -> {"items", "after", "total"}        bgp.routes     {rd?, family?, after?, limit?}
-        explain(params)                                      route.explain  {prefix, vpn | rd, family?}
+        explain(params), explaining(params)                  route.explain  {prefix, vpn | rd, family?}
 
 All raise OperatorError.
 """
@@ -14,7 +14,7 @@ All raise OperatorError.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Protocol
 
 from bgp.communities import format_router_id
@@ -30,7 +30,7 @@ from gateway.capabilities import compare
 from gateway.peer_advice import advice
 from gateway.peer_config import PeerSection
 from gateway.request import SPOKEN, read_family, required_text
-from gateway.route_status import RouteStatus
+from gateway.route_status import RouteStatus, finish
 from gateway.service import Service
 from gateway.status import Document, timestamp
 from runtime.errors import ExitCode, OperatorError
@@ -175,8 +175,13 @@ class PeerStatus:
 
     def explain(self, params: Document) -> Document:
         """route.explain, see gateway.route_status."""
+        return finish(self.explaining(params))
+
+    def explaining(self, params: Document) -> Generator[None, None, Document]:
+        """The same in slices of some milliseconds."""
         speaker = self.speaker
-        return self._routes.explain(None if speaker is None else speaker.rib, params)
+        rib = speaker.rib if speaker is not None and speaker.peers else None
+        return self._routes.explaining(rib, params)
 
     # -- parts
 

@@ -50,6 +50,16 @@ class _Query(NamedTuple):
     address: bool
 
 
+def finish(work: Generator[None, None, Document]) -> Document:
+    """What comes of an explanation, all slices in one go."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            document: Document = done.value
+            return document
+
+
 class RouteStatus:
     """Documents about routes. service: for VPNs and their tables."""
 
@@ -89,17 +99,9 @@ class RouteStatus:
 
     # -- route.explain
 
-    def explain(self, rib: Rib | None, params: Document) -> Document:
-        """Everything about the routes to a prefix or address, see explaining()."""
-        work = self.explaining(rib, params)
-        while True:
-            try:
-                next(work)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
-
     def explaining(self, rib: Rib | None, params: Document) -> Generator[None, None, Document]:
-        """As explain(), in slices of some milliseconds: tables may change between them.
+        """Everything about the routes to a prefix or address, in slices of some milliseconds between which tables may
+        change; finish() does all at once.
 
         params: prefix, or an address for the longest match; vpn, or rd (one, or "all"); family. Raises OperatorError.
         """

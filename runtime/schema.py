@@ -113,11 +113,14 @@ def _fields(schema: type) -> tuple[Field, ...]:
             default = item.default_factory()
         arguments = typing.get_args(hint)
         shape, inner = Shape.VALUE, hint
-        if dataclasses.is_dataclass(hint):
+        if given.parse is not None:
+            # A value of the file, whatever is made of it.
+            pass
+        elif dataclasses.is_dataclass(hint):
             shape = Shape.TABLE
         elif _is_optional(hint) and any(dataclasses.is_dataclass(member) for member in arguments):
             shape, inner = Shape.TABLE, next(member for member in arguments if dataclasses.is_dataclass(member))
-        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(arguments[0]) and given.parse is None:
+        elif typing.get_origin(hint) is tuple and dataclasses.is_dataclass(arguments[0]):
             shape, inner = Shape.TABLES, arguments[0]
         result.append(Field(item.name, given.key or item.name, shape, inner, default, given))
     return tuple(result)
