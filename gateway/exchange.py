@@ -31,7 +31,6 @@ from bgp.rib.rib import Rib as BgpRib
 from gateway.claims import Claims
 from gateway.exporting import Announcement, Exporter
 from gateway.obstacles import Obstacle, Obstacles, Unannounced
-from gateway.policy import Policy
 from gateway.rib import Item, ItemRef, Learnt, Source
 from gateway.service import Service
 from vpn.table import VrfTable
@@ -62,7 +61,7 @@ class Exchange:
         self._exports: dict[ItemRef, _Export] = {}
         self._claims = {family: Claims() for family in VPN_FAMILIES}
         self._obstacles = Obstacles()
-        self._policy: Policy | None = None
+        self._reloads = -1
         self._tables: dict[str, VrfTable[Source]] = {}
         """Those that the BGP tables know the imports of."""
         self._joins = -1
@@ -85,16 +84,15 @@ class Exchange:
     def has_work(self) -> bool:
         """Whether export() would do something."""
         items = self._items
-        return bool(items.changes) or items.policy is not self._policy or self._service.joins != self._joins
+        return bool(items.changes) or items.reloads != self._reloads or self._service.joins != self._joins
 
     def export(self, now: float, limit: int | None = None) -> int:
         """Tell the BGP tables what has changed: policy, subscribers, and items, of these at most `limit` (None: all).
 
         Returns how many items were looked at. Cheap when nothing has changed.
         """
-        policy = self._items.policy
-        if policy is not self._policy:
-            self._take_policy(policy)
+        if self._items.reloads != self._reloads:
+            self._take_policy()
             self._take_subscribers(now)
         elif self._service.joins != self._joins:
             self._take_subscribers(now)
@@ -167,16 +165,17 @@ class Exchange:
 
     # -- interest
 
-    def _take_policy(self, policy: Policy) -> None:
+    def _take_policy(self) -> None:
         """Import targets of all VPNs, also of those without subscribers, whose routes are there when one comes."""
-        imports = {vpn.name: list(map(pack_route_target, vpn.imports)) for vpn in policy.vpns.values()}
+        vpns = self._items.policy.vpns.values()
+        imports = {vpn.name: list(map(pack_route_target, vpn.imports)) for vpn in vpns}
         tables = self._items.tables
         remade = {name for name, table in self._tables.items() if tables.get(name, table) is not table}
         if remade:
             # Gone and back since the last call: their tables are empty, and the routes in them are to come again.
             self._bgp.set_imports({name: targets for name, targets in imports.items() if name not in remade})
         self._bgp.set_imports(imports)
-        self._policy, self._tables = policy, dict(tables)
+        self._reloads, self._tables = self._items.reloads, dict(tables)
 
     def _take_subscribers(self, now: float) -> None:
         self._joins = self._service.joins

@@ -79,6 +79,8 @@ class Rib:
 
     def __init__(self, policy: Policy, *, stale_time: float = 60.0) -> None:
         self.policy = policy
+        self.reloads = 0
+        """Number of policies taken since the first."""
         self.stale_time = stale_time
         self.changes: dict[ItemRef, None] | None = None
         """Items that have come, gone or changed in what they say to others, for gateway.exchange to take; None: nobody
@@ -273,6 +275,7 @@ class Rib:
                 for name in after - before:
                     self.tables[name].update(item.publisher, item.prefix, item.path, stale=stale)
         self.policy = policy
+        self.reloads += 1
         for name in [name for name in self.tables if name not in policy.vpns]:
             for item_id in list(self._items[name]):
                 self.retract(name, item_id)

@@ -34,7 +34,7 @@ def targets(*texts: str) -> tuple[bytes, ...]:
 
 
 def publish(
-    gateway: Gateway, vpn: str, identity: str, prefix: str, said: Path, host: str = "hv1", **other: int
+    gateway: Gateway, node: str, identity: str, prefix: str, said: Path, host: str = "hv1", **other: int
 ) -> None:
     gateway.rib.publish(node, host, identity, Prefix.parse(prefix), said, **other)
 
