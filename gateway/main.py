@@ -30,6 +30,7 @@ from gateway.service import Limits, Service
 from gateway.speaker import Speaker
 from gateway.status import Document, Problem, Status
 from runtime import log as logs
+from runtime.collector import collect_seldom
 from runtime.config import Loaded, load, read_secret
 from runtime.control import Call, ControlServer
 from runtime.errors import ExitCode, OperatorError
@@ -333,6 +334,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return ExitCode.OK
         logs.configure(loaded.value.log.level)
         _raise_file_limit()
+        collect_seldom()
         asyncio.run(_serve(loaded, options.config))
     except OperatorError as error:
         print(f"vrfwire-gateway: {error}", file=sys.stderr)
