@@ -82,7 +82,7 @@ class Session:
         self._enabled = False
         self._dialling = False
         self.last_connect_error = ""
-        """Why the last attempt failed before there was a connection; "" after one that brought a connection."""
+        """Why the last attempt failed before there was a connection; "" once there was one."""
         self._connections: list[Connection] = []
         self._established: Connection | None = None
         self._up_since = 0.0
@@ -304,10 +304,14 @@ class Session:
         self._events.append(self.last_down)
         if not self._enabled or self._connections:
             return
-        if reason is DownReason.CONNECTION_LOST and connection.state is State.OPEN_SENT and not connection.outgoing:
-            # Somebody knocked and went away: no reason to rest (RFC 4271, event 18 in OpenSent).
+        if reason is DownReason.CONNECTION_LOST and connection.state is State.OPEN_SENT:
+            # Somebody knocked and went away, or hung up on us: no reason to rest (RFC 4271, event 18 in OpenSent). Two
+            # speakers that both rested whenever the other did would never meet.
             if not self._dialling and self._timers.deadline(_Timer.CONNECT_RETRY) is None:
-                self._begin(now)
+                if connection.outgoing:
+                    self._timers.set(_Timer.CONNECT_RETRY, now + jittered(self.config.connect_retry, self._random))
+                else:
+                    self._begin(now)
             return
         self._cancel()
         self._timers.set(_Timer.IDLE_HOLD, now + jittered(self._backoff.next(), self._random))
@@ -405,6 +409,7 @@ class Session:
         connection.state = State.ESTABLISHED
         self._established = connection
         self._up_since = now
+        self.last_connect_error = ""
         self._intake = Intake(negotiated, self.config.disable_families, self._table, self.counters, self._events)
         self.counters.established += 1
         self._events.append(SessionUp(connection, negotiated))

@@ -129,11 +129,15 @@ class Pair:
             dialled = True
             caller.dialling = False
             incoming = callee.session.accepted(self.now) if self.reachable else None
-            if incoming is None:
+            if not self.reachable:
                 caller.session.connect_failed(self.now, "connection refused")
                 continue
             outgoing = caller.session.connected(self.now)
             assert outgoing is not None
+            if incoming is None:
+                caller.session.receive_eof(outgoing, self.now, "the peer closed the connection")
+                caller.poll()
+                continue
             self.wires.append(Wire((caller, callee), (outgoing, incoming)))
             callee.poll()
         return dialled

@@ -235,6 +235,19 @@ def test_a_session_that_rests_takes_no_connection() -> None:
     assert speaker.session.accepted(1.1) is not None
 
 
+@pytest.mark.parametrize("rest", [(1.0, 1.0), (8.0, 3.0), (60.0, 60.0)])
+def test_two_that_rest_meet_again(rest: tuple[float, float]) -> None:
+    """Each dials while the other rests, and is hung up on; that must not put it to rest, too."""
+    left, right = (config(one, idle_hold=time, connect_retry=5.0) for one, time in zip((LOW, HIGH), rest, strict=True))
+    numbers = iter([0.0, 0.9, 0.3, 0.6] * 100)
+    pair = Pair(left, right, lambda: next(numbers)).start()
+    pair.left.session.reset(pair.now, "moving the rack")
+    pair.settle()
+    assert not pair.left.up and not pair.right.up
+    pair.advance(max(rest) + 5.0)
+    assert pair.left.up and pair.right.up
+
+
 def test_somebody_who_knocks_and_goes_disturbs_nothing() -> None:
     speaker = Speaker(config())
     speaker.session.start(0.0)
