@@ -100,12 +100,13 @@ def _restart(said: Capabilities, heard: Capabilities) -> Iterable[Document]:
 
 
 def _restart_text(restart: GracefulRestart | None) -> str:
-    """ "120 s vpnv4,vpnv6": those that are marked have kept forwarding in the last restart."""
+    """How long its restart may take, for which families, and for which of them it has kept forwarding (the F bit)."""
     if restart is None:
         return ""
-    names = ",".join(f"{one.family}{'*' if one.forwarding else ''}" for one in restart.families)
-    restarting = ", restarting" if restart.restarting else ""
-    return f"{restart.restart_time} s {names or 'no family'}{restarting}"
+    names = ",".join(str(one.family) for one in restart.families) or "no family"
+    kept = ",".join(str(one.family) for one in restart.families if one.forwarding)
+    restarted = f"; restarted, kept {kept or 'nothing'}" if restart.restarting else ""
+    return f"{restart.restart_time} s {names}{restarted}"
 
 
 def _long_lived(families: tuple[LongLivedFamily, ...] | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
 import socket
 import time
 from collections import Counter
@@ -217,7 +218,7 @@ class PeerRuntime:
         if error.errno == errno.EADDRNOTAVAIL and link.local_address is not None:
             where = f"local_address {link.local_address}"
         self.timed_out = error.errno == errno.ETIMEDOUT
-        text = f"{where}: {error.strerror or error}"
+        text = f"{where}: {os.strerror(error.errno) if error.errno else error}"
         self.session.connect_failed(self._loop.time(), text)
         self._report(text)
         self._drain()

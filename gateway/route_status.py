@@ -340,13 +340,14 @@ def _not_imported(rib: Rib, family: Family, key: bytes, targets: Iterable[RouteT
     if destination is None:
         return "it has gone"
     best = destination.paths[0]
-    if best.source.kind is SourceKind.HOST:
-        return "the best path is that of a host of this gateway, which VPNs have directly"
     names = ", ".join(map(str, targets))
     if not names:
         return "it has no route target"
-    if not rib.imports[family].vpns_of(best.attributes.targets):
+    vpns = sorted(rib.imports[family].vpns_of(best.attributes.targets))
+    if not vpns:
         return f"no VPN imports {names}"
+    if best.source.kind is SourceKind.HOST:
+        return f"the best path is of a host of this gateway, from which {', '.join(vpns)} has it without BGP"
     labels = unpack_labels(best.labels)
     if labels and labels[0] < LABEL_MIN:
         return f"label {labels[0]} is a reserved one and can't be used"

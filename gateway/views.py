@@ -83,12 +83,24 @@ PEER = (
     Column("malformed", lambda row: _malformed(row)),
     Column("looped", lambda row: _counter(row, "looped")),
     Column("last down", lambda row: _last_down(row.get("last_down"))),
-    Column("its text", lambda row: _of(row.get("last_down"), "text")),
+    Column("peer's text", lambda row: _peers_text(row.get("last_down"))),
     Column("last dial", "last_connect_error"),
     Column("problem", "problem"),
     Column("hint", "hint"),
 )
-_QUIET = ("malformed", "looped", "last down", "its text", "last dial", "problem", "hint", "connection", "router id")
+_QUIET = (
+    "malformed",
+    "looped",
+    "last down",
+    "peer's text",
+    "last dial",
+    "memberships",
+    "times up",
+    "problem",
+    "hint",
+    "connection",
+    "router id",
+)
 """Lines that are left out where there is nothing to say."""
 FAMILIES = (
     Column("FAMILY", "family"),
@@ -172,7 +184,13 @@ def _connection(value: object) -> object:
     return f"{ends}opened by the {cell(value.get('opened_by'))}, messages up to {cell(value.get('max_length'))} bytes"
 
 
-def _memberships(row: Row) -> str:
+def _peers_text(value: object) -> object:
+    return _of(value, "text") if _of(value, "reason") == "notification received" else None
+
+
+def _memberships(row: Row) -> object:
+    if row.get("state") != "established":
+        return None
     if row.get("memberships") is None:
         return "none negotiated: it gets all routes"
     waiting = ", their end is awaited" if row.get("waiting_for_memberships") else ""
@@ -197,8 +215,8 @@ def _malformed(row: Row) -> object:
 def _last_down(value: object) -> object:
     if not isinstance(value, dict):
         return None
-    texts = [str(value.get("reason"))]
-    texts += [str(value[key]) for key in ("notification", "detail") if value.get(key)]
+    texts = [": ".join(str(value[key]) for key in ("reason", "notification") if value.get(key))]
+    texts += [str(value["detail"])] if value.get("detail") else []
     kept = value.get("kept")
     if isinstance(kept, list) and kept:
         texts.append(f"routes kept as stale: {cell(kept)}")

@@ -57,6 +57,8 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ",".join(cell(element) for element in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {cell(element)}" for key, element in value.items()) or "-"
     if isinstance(value, float):
         return f"{value:.1f}"
     return _printable(str(value))
