@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from lab.errors import LabError
-from lab.speakers.base import Announcement, Neighbour, Received, Speaker, converse, plain
+from lab.speakers.base import STOP, Announcement, Neighbour, Received, Speaker, converse, plain
+from lab.wait import wait_until
 
 AFI = {"vpnv4": "ipv4", "vpnv6": "ipv6"}
 _SUCCESS = (0, 10)
 """CMD_SUCCESS and CMD_SUCCESS_DAEMON."""
-_OURS = "(unspec)"
-"""What FRR calls the peer of a route of its own."""
+_OURS = ("(unspec)", "::")
+"""What bgpd calls the peer of a route of its own, in lists and in detail."""
 
 
 class Frr(Speaker):
@@ -43,6 +45,7 @@ class Frr(Speaker):
             f" bgp router-id {self.address}",
             " no bgp ebgp-requires-policy",
             " no bgp default ipv4-unicast",
+            " no bgp suppress-duplicates",
             f" bgp cluster-id {self.cluster_id}",
         ]
         restarting = [neighbour.restart_time for neighbour in self.neighbours if neighbour.graceful_restart]
@@ -101,22 +104,27 @@ class Frr(Speaker):
         """Apply changed announcements by command: bgpd has no way to read its file again without ending sessions."""
         gone = [route for route in self._told if route not in self.announcements]
         new = [route for route in self.announcements if route not in self._told]
-        commands = []
-        for name, *inner in dict.fromkeys(_route_map(route) for route in new):
-            commands += [f"route-map {name} permit 10", *inner, "exit"]
-        commands.append(f"router bgp {self.asn}")
-        for family in AFI:
-            commands.append(f"address-family {AFI[family]} vpn")
-            # Also before a changed one: bgpd keeps the label of a network that it has.
-            commands += [
-                f"no network {route.prefix} rd {route.rd} label {route.label}"
-                for route in gone
-                if route.family == family
-            ]
-            commands += [_network(route) for route in new if route.family == family]
-            commands.append("exit-address-family")
-        self.configure(*commands)
+        self._networks(f"no network {route.prefix} rd {route.rd} label {route.label}" for route in gone)
+        # bgpd keeps the label of a network that comes back before its route is gone.
+        wait_until(lambda: not any(map(self._originates, gone)), STOP, f"{self.name} to have withdrawn routes")
+        maps = dict.fromkeys(_route_map(route) for route in new)
+        self.configure(*(line for name, *inner in maps for line in (f"route-map {name} permit 10", *inner, "exit")))
+        self._networks(map(_network, new))
         self._told = list(self.announcements)
+
+    def _networks(self, commands: Iterable[str]) -> None:
+        """Run `network` commands in the address families that they belong to."""
+        sorted_out: dict[str, list[str]] = {"ipv4": [], "ipv6": []}
+        for command in commands:
+            prefix = command.removeprefix("no ").split()[1]
+            sorted_out["ipv6" if ":" in prefix else "ipv4"].append(command)
+        for afi, chosen in sorted_out.items():
+            if chosen:
+                self.configure(f"router bgp {self.asn}", f"address-family {afi} vpn", *chosen)
+
+    def _originates(self, route: Announcement) -> bool:
+        paths = self._detail(route.family, [(route.rd, route.prefix)])
+        return any(path["peer"]["peerId"] in _OURS for _, _, path in paths)
 
     def configure(self, *commands: str) -> None:
         """Run commands in the configuration mode, as at `configure terminal`. Raises LabError when one is refused."""
@@ -168,15 +176,20 @@ class Frr(Speaker):
             (rd, prefix)
             for rd, table in tables.items()
             for prefix, paths in table.items()
-            if any(path["peerId"] != _OURS for path in paths)
+            if any(path["peerId"] not in _OURS for path in paths)
         ]
+        found = [_received(*one) for one in self._detail(family, wanted) if one[2]["peer"]["peerId"] not in _OURS]
+        return sorted(found, key=lambda path: (*path[:2], path.peer))
+
+    def _detail(self, family: str, wanted: Sequence[tuple[str, str]]) -> list[tuple[str, str, dict[str, Any]]]:
+        """All that is known of some destinations: (RD, prefix, path)."""
         questions = [f"show bgp {AFI[family]} vpn rd {rd} {prefix} json" for rd, prefix in wanted]
-        found: list[Received] = []
+        found: list[tuple[str, str, dict[str, Any]]] = []
         for (rd, prefix), (answer, status) in zip(wanted, self._answers_of(questions), strict=True):
             # What has gone since the list was made is refused or empty.
             detail = json.loads(answer or "{}").get(rd, {}) if status in _SUCCESS else {}
-            found += [_received(rd, prefix, path) for path in detail.get("paths", []) if "peerId" in path["peer"]]
-        return sorted((path for path in found if path.peer != _OURS), key=lambda path: (*path[:2], path.peer))
+            found += [(rd, prefix, path) for path in detail.get("paths", [])]
+        return found
 
     def _answers_of(self, commands: list[str]) -> list[tuple[str, int]]:
         answers = converse(
