@@ -47,9 +47,8 @@ class _Export(NamedTuple):
 
 
 class Exchange:
-    """Joins a service and the BGP tables. linger: seconds that memberships outlive the last subscriber of a VPN.
-
-    Times are seconds of any monotonic clock.
+    """Joins a service and BGP tables, which are new. linger: seconds that memberships outlive the last subscriber of a
+    VPN. Times are seconds of any monotonic clock.
     """
 
     def __init__(self, service: Service, bgp: BgpRib, *, linger: float) -> None:
@@ -68,6 +67,11 @@ class Exchange:
         self._members: dict[str, float | None] = {}
         """VPNs with memberships: when these end, None as long as there are subscribers."""
         self._items.changes = {(vpn, name): None for vpn in self._items.tables for name, _ in self._items.items(vpn)}
+        for table in self._items.tables.values():
+            # Of former BGP tables.
+            for source in table.sources():
+                if isinstance(source, Learnt):
+                    table.withdraw_source(source)
 
     @property
     def problems(self) -> Counter[str]:
