@@ -290,7 +290,10 @@ class Host:
 
     def wait_routes(self, vpn: str, wanted: dict[str, list[tuple[str, int]]]) -> None:
         """Read until the routes of a VPN that it has been told are these."""
-        self.raw.read_routes(vpn, wanted, DEADLINE)
+        try:
+            self.raw.read_routes(vpn, wanted, DEADLINE)
+        except TimeoutError:
+            raise AssertionError(f"{self.name} has {self.raw.events.get(vpn)} instead of {wanted}") from None
 
     def _item(self, prefix: str) -> str:
         return f"{self.underlay}:1:{prefix}"
