@@ -98,6 +98,11 @@ def pack_labels(labels: Iterable[int]) -> bytes:
     return b"".join(packed)
 
 
+def pack_label(label: int) -> bytes:
+    """A stack of one label (0..2**20-1)."""
+    return (label << 4 | 1).to_bytes(3, "big")
+
+
 def unpack_labels(stack: bytes) -> tuple[int, ...]:
     """Label values of a stack, top first."""
     return tuple(int.from_bytes(stack[at : at + 3], "big") >> 4 for at in range(0, len(stack), 3))

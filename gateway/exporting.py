@@ -26,7 +26,7 @@ from bgp.communities import (
     pack_route_target,
 )
 from bgp.family import VPNV4, VPNV6, Family
-from bgp.nlri import pack_labels, vpn_key
+from bgp.nlri import pack_label, vpn_key
 from bgp.recent import Recent
 from gateway.obstacles import Obstacle
 from gateway.rib import Item
@@ -85,17 +85,17 @@ class Exporter:
         obstacles: dict[Obstacle, None] = {}
         if len(hops) > 1:
             hops = _one_an_address(hops, obstacles)
+        family = VPNV4 if len(item.prefix.packed) == 4 else VPNV6
+        number = instance.to_bytes(2, "big")
         found = []
         for address, label, encapsulations in hops:
             if len(address) != 4:
                 obstacles[Obstacle.IPV6_NEXT_HOP] = None
                 continue
-            distinguisher = RouteDistinguisher(_RD_OF_ADDRESS, address + instance.to_bytes(2, "big"))
             said = _Said(exports, encapsulations, path.sequence_number, preference)
             attributes = self._attributes.get(said) or self._attributes.put(said, _attributes(said))
-            family = VPNV4 if len(item.prefix.packed) == 4 else VPNV6
-            key = vpn_key(distinguisher, item.prefix)
-            found.append(Announcement(family, key, pack_labels((label,)), attributes, address))
+            key = vpn_key(RouteDistinguisher(_RD_OF_ADDRESS, address + number), item.prefix)
+            found.append(Announcement(family, key, pack_label(label), attributes, address))
         return found, tuple(obstacles)
 
 

@@ -67,8 +67,11 @@ def multipath(candidates: Sequence[Candidate[Any]]) -> Path:
 
     At most MAX_NEXT_HOPS, the lowest ones. The same address and label count once.
     """
-    best = max(map(preference, candidates))
-    paths = [candidate.path for candidate in candidates if preference(candidate) == best]
+    if len(candidates) == 1:
+        paths = [candidates[0].path]
+    else:
+        best = max(map(preference, candidates))
+        paths = [candidate.path for candidate in candidates if preference(candidate) == best]
     if len(paths) == 1 and len(paths[0].next_hops) == 1:
         return paths[0]
     merged: dict[tuple[bytes, int], NextHop] = {}
@@ -208,14 +211,18 @@ class VrfTable(Generic[S]):
 
     def update(self, source: S, prefix: Prefix, path: Path, *, stale: bool = False) -> bool:
         """Store a source's path, fresh unless `stale` says otherwise; whether the selected path changed."""
-        paths = self._sources.setdefault(source, {})
+        paths = self._sources.get(source)
+        if paths is None:
+            paths = self._sources[source] = {}
         known = paths.get(prefix)
-        if known == path and known.tie_break == path.tie_break and (prefix in self._stale.get(source, ())) == stale:
-            return False
+        if known is not None:
+            same = known == path and known.tie_break == path.tie_break
+            if same and (prefix in self._stale.get(source, ())) == stale:
+                return False
         paths[prefix] = path
         if stale:
             self._stale.setdefault(source, set()).add(prefix)
-        else:
+        elif self._stale:
             self._freshen(source, prefix)
         node = self._nodes.get(prefix)
         if node is None:
@@ -287,10 +294,10 @@ class VrfTable(Generic[S]):
         return cursor
 
     def _candidates(self, node: _Node[S]) -> list[Candidate[S]]:
-        return [
-            Candidate(source, self._sources[source][node.prefix], node.prefix in self._stale.get(source, ()))
-            for source in node.sources
-        ]
+        prefix, sources, stale = node.prefix, self._sources, self._stale
+        if not stale:
+            return [Candidate(source, sources[source][prefix], False) for source in node.sources]
+        return [Candidate(source, sources[source][prefix], prefix in stale.get(source, ())) for source in node.sources]
 
     def _choose(self, node: _Node[S]) -> bool:
         """Select again; log a change of the selected path."""
