@@ -69,7 +69,12 @@ class PeerTransport(asyncio.BufferedProtocol):
         self.write(data)
         if self._transport.is_closing():
             return
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:
+            # The peer has reset the connection, and asyncio doesn't know yet.
+            self.abort()
+            return
         self._linger = asyncio.get_running_loop().call_later(LINGER, self.abort)
 
     def abort(self) -> None:
