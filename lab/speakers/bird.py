@@ -74,7 +74,7 @@ class Bird(Speaker):
         unknown = set(neighbour.families) - TABLES.keys()
         if unknown:
             raise ValueError(f"BIRD doesn't know the families {', '.join(sorted(unknown))}")
-        options = "import all; export all; import table; extended next hop on;"
+        options = "import all; export all; extended next hop on;"
         if neighbour.asn != self.asn:
             options += " next hop keep;"
         if neighbour.max_prefixes is not None:
