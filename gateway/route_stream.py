@@ -11,7 +11,7 @@ from runtime.client import ControlClient
 from runtime.command import Options, Reply, items
 from runtime.output import Column, Stream, use_colour, warn
 
-PAGE = 1000
+PAGE = 500
 """Routes asked for at once."""
 TIMEOUT = 60.0
 """Seconds for one page."""

@@ -38,7 +38,8 @@ CORES = {
     },
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
-        *("status",),
+        *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
+        *("route_status", "views"),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }

@@ -22,7 +22,10 @@ DEADLINE = 10.0
 
 @dataclass
 class FakeDaemon:
-    """answers: method -> reply, or an OperatorError to raise. asked: (method, params) so far."""
+    """answers: method -> reply, or a function of the parameters that makes it, or an OperatorError to raise.
+
+    asked: (method, params) so far.
+    """
 
     path: str
     answers: dict[str, Any] = field(default_factory=dict)
@@ -35,12 +38,13 @@ class FakeDaemon:
         answer = self.answers[call.method]
         if isinstance(answer, OperatorError):
             raise answer
-        return answer
+        return answer(params) if callable(answer) else answer
 
 
 METHODS = (
     *("port.attach", "port.detach", "port.list", "port.show", "vpn.list", "vpn.show", "route.list", "route.explain"),
     *("gateway.list", "host.list", "status", "doctor", "config.show", "version"),
+    *("peer.list", "peer.show", "peer.refresh", "peer.reset", "bgp.routes"),
 )
 
 
