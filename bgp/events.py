@@ -42,7 +42,10 @@ class SessionUp:
 
 @dataclass(frozen=True, slots=True)
 class UpdateReceived:
-    """An UPDATE, already judged: what it withdraws because it was malformed is among what it withdraws."""
+    """An UPDATE, already judged: what it withdraws because it was malformed is among what it withdraws.
+
+    UPDATEs that follow each other and say the same of different routes may be one here.
+    """
 
     update: Update
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
 _SLACK = 1024
@@ -54,6 +55,16 @@ class ChangeLog(Generic[E]):
         self._revisions.append(self.revision)
         if len(self._entries) > 2 * self._live + _SLACK:
             self._compact()
+
+    def extend(self, entries: Sequence[E]) -> None:
+        """The same for many that are new: none of them has a revision yet."""
+        first = self.revision + 1
+        self.revision += len(entries)
+        self._live += len(entries)
+        for revision, entry in enumerate(entries, first):
+            entry.revision = revision
+        self._entries += entries
+        self._revisions.extend(range(first, self.revision + 1))
 
     def forget(self, entry: E) -> None:
         """Nobody needs to read the entry any more."""

@@ -22,6 +22,8 @@ from bgp.rib.log import ChangeLog
 from bgp.rib.targets import TargetIndex
 from bgp.rib.values import AttributeSet, AttributeSets, Path, Source
 
+_new = tuple.__new__
+
 
 class Destination:
     """A key (bgp.nlri) and the paths to it, the best one first; no paths: withdrawn, but not everybody knows.
@@ -104,24 +106,33 @@ class Table:
     def update(self, adj: AdjRibIn, attributes: AttributeSet, routes: Iterable[Route]) -> None:
         """A source announced routes."""
         source, generation = adj.source, adj.generation
-        known, destinations, append, dirty = adj.paths, self.destinations, self.log.append, self.dirty
+        known, destinations = adj.paths, self.destinations
         fresh: list[Destination] = []
         for key, labels in routes:
-            path = Path(source, attributes, labels, generation)
+            # What Path() does, without its frame: a million routes are a million of them.
+            path = _new(Path, (source, attributes, labels, generation))
             destination = destinations.get(key)
             if destination is None:
                 known[key] = path
                 destination = destinations[key] = Destination(key, (path,))
                 fresh.append(destination)
-                append(destination)
-                if dirty is not None:
-                    dirty[destination] = None
                 continue
+            if fresh:
+                self._enter(attributes, fresh)
+                fresh = []
             old = known.get(key)
             known[key] = path
             rest = destination.paths if old is None else tuple([p for p in destination.paths if p.source is not source])
             same = old is not None and old.attributes is attributes and old.labels == labels
             self._put(destination, (*rest, path), same)
+        if fresh:
+            self._enter(attributes, fresh)
+
+    def _enter(self, attributes: AttributeSet, fresh: list[Destination]) -> None:
+        """Destinations are new, with these attributes."""
+        self.log.extend(fresh)
+        if self.dirty is not None:
+            self.dirty.update(dict.fromkeys(fresh))
         self.targets.add(attributes.targets, fresh)
 
     def withdraw(self, adj: AdjRibIn, keys: Iterable[bytes]) -> int:

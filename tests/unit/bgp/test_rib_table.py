@@ -10,7 +10,7 @@ from bgp.family import VPNV4
 from bgp.rib.decision import best
 from bgp.rib.log import ChangeLog
 from bgp.rib.table import Table
-from bgp.rib.values import AttributeSets, SourceKind
+from bgp.rib.values import AttributeSets, Source, SourceKind
 from tests.unit.bgp.routes import NEXT_HOP, SETS, attributes, key, path, route, source, target
 
 A = source("a", number=1)
@@ -115,6 +115,32 @@ def test_incremental_is_as_from_scratch(steps: list[tuple]) -> None:  # type: ig
         assert {one.key for one in table.targets.of(rt)} == {one.key for one in scratch.targets.of(rt)}
     # What is gone stays only as long as somebody was told of it.
     assert all(one.paths or one.advertised for one in table.destinations.values())
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([A, B]), st.sampled_from(PREFIXES), st.integers(1, 2)), max_size=6),
+    st.lists(st.tuples(st.sampled_from(PREFIXES), st.integers(1, 2)), max_size=8),
+)
+def test_many_routes_at_once_are_as_one_after_the_other(
+    before: list[tuple[Source, str, int]], routes: list[tuple[str, int]]
+) -> None:
+    said = SETS.of(SAID[0], NEXT_HOP)
+    tables = [Table(VPNV4), Table(VPNV4)]
+    for table in tables:
+        table.dirty = {}
+        for of, prefix, label in before:
+            table.update(table.adj_rib_in(of), SETS.of(SAID[2], NEXT_HOP), [route(prefix, label)])
+    once, alone = tables
+    once.update(once.adj_rib_in(A), said, [route(*one) for one in routes])
+    for one in routes:
+        alone.update(alone.adj_rib_in(A), said, [route(*one)])
+    assert once.adj_rib_in(A).paths == alone.adj_rib_in(A).paths
+    assert {one.key: one.paths for one in once} == {one.key: one.paths for one in alone}
+    assert [one.key for one in once.log.read(0, 100)[0]] == [one.key for one in alone.log.read(0, 100)[0]]
+    assert [one.key for one in once.dirty or ()] == [one.key for one in alone.dirty or ()]
+    for number in (1, 2, 3):
+        rt = target(f"64512:{number}")
+        assert {one.key for one in once.targets.of(rt)} == {one.key for one in alone.targets.of(rt)}
 
 
 def test_the_same_again_changes_nothing() -> None:
