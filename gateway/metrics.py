@@ -13,6 +13,7 @@ from bgp.family import RTC
 from bgp.rib.peer import Peer
 from bgp.rib.rib import Rib
 from bgp.rib.views import peer_status
+from gateway.obstacles import Obstacle
 from gateway.peer_status import PEER_KINDS, PeerView, SpeakerView, state_name
 from gateway.service import Service
 from runtime.metrics import Description, LoopLag, Metric, Sample
@@ -89,6 +90,21 @@ UPDATE_GROUPS = Description("vrfwire_bgp_update_groups", "gauge", ("family",), "
 UNSENT = Description(
     "vrfwire_bgp_unsent_routes_total", "counter", ("family",), "announcements that no message had room for (RFC 8654)"
 )
+REFUSED = Description(
+    "vrfwire_bgp_refused_connections_total",
+    "counter",
+    ("reason",),
+    "connections of others refused: `unknown peer`, `session at rest` (after an error, or shut down)",
+)
+ERRORS = Description(
+    "vrfwire_bgp_errors_total", "counter", (), "errors of the gateway itself, of which the log has a traceback"
+)
+UNANNOUNCED = Description(
+    "vrfwire_bgp_unannounced_items",
+    "gauge",
+    ("obstacle",),
+    "items of hosts not announced, or not wholly: `no_instance`, `ipv6_next_hop`, `labels`, `claimed`",
+)
 VPN_ROUTES = Description("vrfwire_vpn_routes", "gauge", ("vpn",), "prefixes of a VPN")
 VPN_HOSTS = Description("vrfwire_vpn_hosts", "gauge", ("vpn",), "hosts subscribed to a VPN")
 XMPP_SESSIONS = Description("vrfwire_xmpp_sessions", "gauge", (), "sessions of hosts")
@@ -112,6 +128,7 @@ GATEWAY_METRICS = (
     *(PEER_RECEIVED, PEER_UPDATES_SENT, PEER_NOTIFICATIONS_SENT, PEER_MALFORMED, PEER_LOOPED),
     *(PEER_ROUTES, PEER_STALE, PEER_LIMIT, PEER_ENDED, PEER_ANNOUNCED, PEER_WITHDRAWN, PEER_WAITING),
     *(PEER_MEMBERSHIPS, TABLE_DESTINATIONS, TABLE_PATHS, TABLE_IMPORTED, TABLE_TARGETS, UPDATE_GROUPS, UNSENT),
+    *(REFUSED, ERRORS, UNANNOUNCED),
     *(VPN_ROUTES, VPN_HOSTS, XMPP_SESSIONS, XMPP_HOSTS, XMPP_ITEMS, XMPP_STALE, XMPP_REQUESTS, XMPP_REFUSALS),
 )
 """All of them, in the order of docs/metrics.md."""
@@ -135,7 +152,7 @@ class GatewayMetrics:
             for name, view in sorted(speaker.peers.items()):
                 for description, labels, value in _peer(name, view, speaker.rib.peers[name], speaker.rib):
                     samples[description].append((labels, value))
-            for description, labels, value in _tables(speaker.rib):
+            for description, labels, value in (*_tables(speaker.rib), *_speaker(speaker)):
                 samples[description].append((labels, value))
         for description, labels, value in self._hosts():
             samples[description].append((labels, value))
@@ -204,6 +221,17 @@ def _peer(name: str, view: PeerView, peer: Peer, rib: Rib) -> Iterator[_Measured
         yield PEER_UPDATES_SENT, labels, member.messages if member is not None else 0
     if not peer.interest.all_wanted:
         yield PEER_MEMBERSHIPS, (name,), len(peer.interest)
+
+
+def _speaker(speaker: SpeakerView) -> Iterator[_Measured]:
+    refused = "refused/"
+    for name, count in sorted(speaker.counters.items()):
+        if name.startswith(refused):
+            yield REFUSED, (name.removeprefix(refused),), count
+    yield ERRORS, (), speaker.counters["errors"]
+    problems = speaker.exchange.problems if speaker.exchange is not None else {}
+    for obstacle in Obstacle:
+        yield UNANNOUNCED, (obstacle.name.lower(),), problems.get(obstacle, 0)
 
 
 def _tables(rib: Rib) -> Iterator[_Measured]:

@@ -14,6 +14,7 @@ All raise OperatorError.
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from bgp.rib.values import SourceKind
 from bgp.rib.views import FamilyStatus, peer_status
 from bgp.session import Session
 from gateway.capabilities import compare
+from gateway.exchange import Exchange
 from gateway.peer_advice import advice
 from gateway.peer_config import PeerSection
 from gateway.request import SPOKEN, read_family, required_text
@@ -65,6 +67,10 @@ class SpeakerView(Protocol):
     def rib(self) -> Rib: ...
     @property
     def peers(self) -> Mapping[str, PeerView]: ...
+    @property
+    def counters(self) -> Counter[str]: ...
+    @property
+    def exchange(self) -> Exchange | None: ...
 
     def refresh(self, name: str, families: Iterable[str] | None, /) -> list[str]: ...
     def reset(self, name: str, /, text: str = "", hard: bool = False) -> None: ...

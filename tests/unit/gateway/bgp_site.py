@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -9,6 +10,7 @@ from ipaddress import ip_address
 from bgp.family import FAMILY_NAMES
 from bgp.rib.rib import Rib
 from bgp.session import Session
+from gateway.exchange import Exchange
 from gateway.peer_config import PeerSection
 from gateway.peer_status import PeerStatus
 from gateway.policy import Policy
@@ -39,6 +41,8 @@ class FakeSpeaker:
     node: Node
     peers: dict[str, View] = field(default_factory=dict)
     asked: list[tuple[object, ...]] = field(default_factory=list)
+    counters: Counter[str] = field(default_factory=Counter)
+    exchange: Exchange | None = None
 
     @property
     def rib(self) -> Rib:

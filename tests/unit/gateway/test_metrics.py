@@ -8,6 +8,7 @@ from pathlib import Path
 from bgp.errors import CeaseSubcode
 from bgp.family import RTC, VPNV4
 from bgp.rib.peer import PrefixLimit
+from gateway.exchange import Exchange
 from gateway.metrics import GATEWAY_METRICS, GatewayMetrics
 from runtime.metrics import RUNTIME_METRICS, Buckets, LoopLag
 from tests.unit.bgp.net import Network, Node
@@ -78,6 +79,21 @@ def test_a_session_that_ended() -> None:
     assert "bgp_peer_session_announced_routes_total" not in found or not any(
         found["bgp_peer_session_announced_routes_total"].values()
     )
+
+
+def test_speaker() -> None:
+    _, _, of = site()
+    of.speaker.exchange = Exchange(of.service, of.node.rib, linger=60.0)
+    of.speaker.counters.update({"refused/unknown peer": 2, "errors": 1})
+    path = VpnPath((NextHop(parse_address("2001:db8::1"), 1001),))
+    of.service.rib.publish("blue", "hv1", "[2001:db8::1]:1:10.0.0.0/24", Prefix.parse("10.0.0.0/24"), path)
+    of.speaker.exchange.export(0.0)
+    found = measured(of)
+    assert found["bgp_refused_connections_total"] == {("unknown peer",): 2}
+    assert found["bgp_errors_total"] == {(): 1}
+    assert {labels[0]: value for labels, value in found["bgp_unannounced_items"].items() if value} == {
+        "ipv6_next_hop": 1
+    }
 
 
 def test_hosts() -> None:
