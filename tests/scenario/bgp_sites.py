@@ -14,7 +14,7 @@ from tests.interop.site import Gateway, Site, peer
 
 ONE, TWO, RAW = "127.0.0.15", "127.0.0.16", "127.0.0.21"
 ALL = ["vpnv4", "vpnv6", "rtc"]
-QUICK = {"connect_retry": 0.5, "deferral_time": 5}
+QUICK: dict[str, Any] = {"connect_retry": 0.5, "deferral_time": 5}
 """[bgp] of tests: nobody waits long."""
 Pair = tuple[Gateway, Gateway]
 
