@@ -29,12 +29,7 @@ class Dialler:
     def dial(self, link: Link) -> None:
         """Connect; one that is under way is given up."""
         self.cancel()
-        try:
-            sock = dialler(link)
-        except OSError as error:
-            self._failed(error)
-            return
-        self._dialling = self._keep(self._connect(sock, link))
+        self._dialling = self._keep(self._connect(link))
 
     def cancel(self) -> None:
         """Give up the dial that is under way."""
@@ -44,7 +39,8 @@ class Dialler:
 
     def adopt(self, sock: socket.socket) -> None:
         """Make a transport of an accepted socket."""
-        self._keep(self._adopt(sock))
+        # A task that is cancelled before it has begun doesn't see it.
+        self._keep(self._adopt(sock)).add_done_callback(lambda task: sock.close() if task.cancelled() else None)
 
     async def close(self) -> None:
         """Give up whatever is under way."""
@@ -60,21 +56,26 @@ class Dialler:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _connect(self, sock: socket.socket, link: Link) -> None:
+    async def _connect(self, link: Link) -> None:
         try:
-            await self._loop.sock_connect(sock, (str(link.address), link.port))
+            sock = await self._open(link)
         except OSError as error:
-            sock.close()
             if self._dialling is asyncio.current_task():
                 self._dialling = None
                 self._failed(error)
             return
-        except BaseException:
-            sock.close()
-            raise
         self._dialling = None
         # From here on the socket is asyncio's to close.
         await self._loop.create_connection(lambda: self._make(True), sock=sock)
+
+    async def _open(self, link: Link) -> socket.socket:
+        sock = dialler(link)
+        try:
+            await self._loop.sock_connect(sock, (str(link.address), link.port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
     async def _adopt(self, sock: socket.socket) -> None:
         await self._loop.connect_accepted_socket(lambda: self._make(False), sock)
