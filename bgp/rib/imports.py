@@ -157,6 +157,12 @@ class ImportTable:
         imported = self._imported
         found: list[Imported] = []
         count = 0
+        if not (self._vpns or imported):
+            # A reflector without VPNs has nothing to look for.
+            count = len(queue) + len(self._dirty)
+            queue.clear()
+            self._dirty.clear()
+            return count, found
         while count < limit:
             if not queue:
                 if not self._dirty:
@@ -169,7 +175,7 @@ class ImportTable:
             if not paths and self._superseded(destination):
                 continue
             after = _NONE
-            if paths and paths[0].source.kind.is_peer:
+            if paths and paths[0].source.is_peer:
                 after = self.vpns_of(paths[0].attributes.targets)
             before = imported.get(key, _NONE)
             if not (before or after):

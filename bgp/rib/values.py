@@ -47,7 +47,7 @@ class Source:
     who is told what, 0 without a session.
     """
 
-    __slots__ = ("address", "bit", "kind", "name", "order", "router_id")
+    __slots__ = ("address", "bit", "is_peer", "kind", "name", "order", "router_id")
 
     def __init__(self, name: str, kind: SourceKind, address: bytes = b"", router_id: bytes = bytes(4)) -> None:
         self.name = name
@@ -57,6 +57,8 @@ class Source:
         self.bit = 0
         self.order = min(kind, SourceKind.EXTERNAL)
         """The gateway before hosts before BGP."""
+        self.is_peer = kind.is_peer
+        """Whether its routes are learnt by BGP."""
 
     def __repr__(self) -> str:
         return f"Source({self.name!r}, {self.kind.name})"
