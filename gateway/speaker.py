@@ -246,8 +246,15 @@ class Speaker:
 
     def changed(self) -> None:
         """Hosts may have changed items or subscriptions."""
-        if self.exchange is not None:
-            self.wake()
+        if self.exchange is None:
+            return
+        if self._hosts_quiet is not None:
+            # Stanzas handled and sessions that are open: that it is another number is what matters.
+            activity = sum(self._service.counters.values()) + len(self._service.sessions)
+            if activity != self._host_activity:
+                self._host_activity = activity
+                self._hosts_quiet = max(self._hosts_quiet, self._loop.time() + HOSTS_QUIET)
+        self.wake()
 
     # -- work
 
@@ -361,13 +368,6 @@ class Speaker:
 
     def _look_at_hosts(self, now: float) -> None:
         """After a start: hosts are back when nothing has come from them for a while."""
-        if self._hosts_quiet is None or now < self._hosts_quiet:
-            return
-        # Stanzas handled and sessions opened; only their number's change matters.
-        activity = sum(self._service.counters.values()) + len(self._service.sessions)
-        if activity != self._host_activity:
-            self._host_activity = activity
-            self._hosts_quiet = now + HOSTS_QUIET
-        else:
+        if self._hosts_quiet is not None and now >= self._hosts_quiet:
             self._hosts_quiet = None
             self.rib.arrived(HOSTS)
