@@ -59,6 +59,8 @@ class ExportGroup:
         """Routes not announced because a message of the peer's size has no room for them (RFC 8654, section 4)."""
         self._identity = identity
         self._masks = masks
+        self._turn = 0
+        """Who is next among peers at different points."""
         self._by_bit: dict[int, Member] = {}
         self._is_rtc = table.family == RTC
         self._silent = self._is_rtc and profile.kind is SourceKind.CLIENT
@@ -97,31 +99,43 @@ class ExportGroup:
         )
 
     def step(self, limit: int) -> tuple[int, set[str]]:
-        """Go on with at most `limit` destinations for each point at which there are peers.
+        """Go on with about `limit` destinations in all; peers at different points have their turns.
 
         Returns how many were looked at, and the names of peers whose outbox got something.
         """
-        count = 0
         touched: set[str] = set()
         log = self.table.log
+        rechecking: list[Member] = []
         positions: dict[int, list[Member]] = {}
         for member in self.members.values():
-            if not member.ready:
-                continue
-            if member.rechecking:
-                count += self._recheck(member, limit, touched)
-            if member.cursor < log.revision:
-                positions.setdefault(member.cursor, []).append(member)
-        for position, members in positions.items():
-            found, reached = log.read(position, limit)
-            for member in members:
-                member.cursor = reached
-            self._tell(found, members, touched, differences=False)
-            count += len(found) or 1
+            if member.ready:
+                if member.rechecking:
+                    rechecking.append(member)
+                if member.cursor < log.revision:
+                    positions.setdefault(member.cursor, []).append(member)
+        turns: list[Member | list[Member]] = [*rechecking, *positions.values()]
+        count = done = 0
+        while done < len(turns) and count < limit:
+            turn = turns[(self._turn + done) % len(turns)]
+            done += 1
+            if isinstance(turn, Member):
+                count += self._recheck(turn, limit, touched)
+            else:
+                count += self._go_on(turn, limit, touched)
+        if done:
+            self._turn = (self._turn + done) % len(turns)
         for member in self.members.values():
             if member.marks and member.flush_marks():
                 touched.add(member.name)
         return count, touched
+
+    def _go_on(self, members: list[Member], limit: int, touched: set[str]) -> int:
+        """Tell members that are at one point of the log what comes next there."""
+        found, reached = self.table.log.read(members[0].cursor, limit)
+        for member in members:
+            member.cursor = reached
+        self._tell(found, members, touched, differences=False)
+        return len(found) or 1
 
     def _recheck(self, member: Member, limit: int, touched: set[str]) -> int:
         """Look again at what a peer may have come to want or not to want."""

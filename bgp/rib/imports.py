@@ -104,8 +104,8 @@ class ImportTable:
     def __init__(self, table: Table) -> None:
         self.table = table
         self._dirty: dict[Destination, None] = {}
-        self._queue: list[Destination] = []
-        """Taken out of what is dirty, the next one last."""
+        self._queue: dict[Destination, None] = {}
+        """What was dirty before, the next one last."""
         table.dirty = self._dirty
         self._vpns: dict[bytes, frozenset[str]] = {}
         """VPNs by import target."""
@@ -167,9 +167,10 @@ class ImportTable:
             if not queue:
                 if not self._dirty:
                     break
-                queue += reversed(self._dirty)
-                self._dirty.clear()
-            destination = queue.pop()
+                # The next round, whole: what becomes dirty meanwhile waits for the one after it.
+                queue = self._queue = self._dirty
+                self.table.dirty = self._dirty = {}
+            destination, _ = queue.popitem()
             count += 1
             key, paths = destination.key, destination.paths
             if not paths and self._superseded(destination):

@@ -3,7 +3,10 @@
 Every change of a destination's selected path gets the next revision and an entry at the end of the log. An entry whose
 destination has changed again is superseded: readers skip it, and find the destination at its newest revision. So
 reading costs what has changed, a reader that was slow sees only the newest state, and a reader that begins at 0 sees
-every destination exactly once. Superseded entries are dropped when they are the larger part.
+every destination exactly once.
+
+The log is a row of short segments, each of which drops superseded entries when they are the larger part of it: so
+nothing that is done to the log takes long, however many entries there are.
 
 The same shape as the stream of changes of vpn.table; here what a reader has been told is kept with the destination
 (bgp.rib.table), so the log need not know its readers.
@@ -16,8 +19,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Generic, Protocol, TypeVar
 
-_SLACK = 1024
-"""Superseded entries that are not worth a compaction."""
+SEGMENT = 4096
+"""Entries of a segment, about: one that is filled in one go may have more."""
+_SLACK = 64
+"""Superseded entries in a segment that are not worth a compaction."""
 
 
 class Entry(Protocol):
@@ -29,73 +34,121 @@ class Entry(Protocol):
 E = TypeVar("E", bound=Entry)
 
 
+class _Segment(Generic[E]):
+    """Entries by ascending revision. live: how many of them are not superseded."""
+
+    __slots__ = ("entries", "live", "revisions")
+
+    def __init__(self) -> None:
+        self.entries: list[E] = []
+        self.revisions = array("Q")
+        self.live = 0
+
+    def compact(self) -> None:
+        kept = [
+            (entry, revision)
+            for entry, revision in zip(self.entries, self.revisions, strict=True)
+            if entry.revision == revision
+        ]
+        self.entries = [entry for entry, _ in kept]
+        self.revisions = array("Q", (revision for _, revision in kept))
+
+
 class ChangeLog(Generic[E]):
     """Entries by ascending revision."""
 
-    __slots__ = ("_entries", "_live", "_revisions", "revision")
+    __slots__ = ("_segments", "_starts", "revision")
 
     def __init__(self) -> None:
-        self._entries: list[E] = []
-        self._revisions = array("Q")
-        self._live = 0
+        self._segments: list[_Segment[E]] = [_Segment()]
+        self._starts = [1]
+        """The first revision that belongs to each segment: it has those up to the next one's."""
         self.revision = 0
         """The revision of the newest change."""
 
     def __len__(self) -> int:
         """Number of entries, superseded ones included."""
-        return len(self._entries)
+        return sum(len(segment.entries) for segment in self._segments)
 
     def append(self, entry: E) -> None:
         """The entry has changed: it has the newest revision from here on."""
-        if not entry.revision:
-            self._live += 1
+        before = entry.revision
+        last = self._last()
         self.revision += 1
         entry.revision = self.revision
-        self._entries.append(entry)
-        self._revisions.append(self.revision)
-        if len(self._entries) > 2 * self._live + _SLACK:
-            self._compact()
+        last.entries.append(entry)
+        last.revisions.append(self.revision)
+        last.live += 1
+        if before:
+            self._supersede(before)
 
     def extend(self, entries: Sequence[E]) -> None:
         """The same for many that are new: none of them has a revision yet."""
+        last = self._last()
         first = self.revision + 1
         self.revision += len(entries)
-        self._live += len(entries)
         for revision, entry in enumerate(entries, first):
             entry.revision = revision
-        self._entries += entries
-        self._revisions.extend(range(first, self.revision + 1))
+        last.entries += entries
+        last.revisions.extend(range(first, self.revision + 1))
+        last.live += len(entries)
 
     def forget(self, entry: E) -> None:
         """Nobody needs to read the entry any more."""
-        if entry.revision:
+        before = entry.revision
+        if before:
             entry.revision = 0
-            self._live -= 1
-            if len(self._entries) > 2 * self._live + _SLACK:
-                self._compact()
+            self._supersede(before)
 
     def read(self, after: int, limit: int) -> tuple[list[E], int]:
         """At most `limit` (>= 1) entries behind the revision `after`, oldest first, and the revision read up to."""
-        entries, revisions = self._entries, self._revisions
-        start = bisect_right(revisions, after)
+        segments = self._segments
+        index = max(bisect_right(self._starts, after) - 1, 0)
+        start = bisect_right(segments[index].revisions, after)
         found: list[E] = []
-        end = min(start + limit, len(entries))
-        while start < len(entries):
-            found += [
-                entry
-                for entry, revision in zip(entries[start:end], revisions[start:end], strict=True)
-                if entry.revision == revision
-            ]
-            if len(found) == limit:
-                return found, revisions[end - 1]
-            start, end = end, min(end + limit - len(found), len(entries))
+        while index < len(segments):
+            entries, revisions = segments[index].entries, segments[index].revisions
+            while start < len(entries):
+                end = start + limit - len(found)
+                found += [
+                    entry
+                    for entry, revision in zip(entries[start:end], revisions[start:end], strict=True)
+                    if entry.revision == revision
+                ]
+                start = min(end, len(entries))
+                if len(found) == limit:
+                    return found, revisions[start - 1]
+            index, start = index + 1, 0
         return found, self.revision
 
-    def _compact(self) -> None:
-        kept = [
-            (entry, revision)
-            for entry, revision in zip(self._entries, self._revisions, strict=True)
-            if entry.revision == revision
-        ]
-        self._entries = [entry for entry, _ in kept]
-        self._revisions = array("Q", (revision for _, revision in kept))
+    def _last(self) -> _Segment[E]:
+        """The segment that takes the next entry."""
+        last = self._segments[-1]
+        if len(last.entries) >= SEGMENT:
+            last = _Segment()
+            self._segments.append(last)
+            self._starts.append(self.revision + 1)
+        return last
+
+    def _supersede(self, revision: int) -> None:
+        """The entry of a revision is not the newest of its destination any more."""
+        index = bisect_right(self._starts, revision) - 1
+        segment = self._segments[index]
+        segment.live -= 1
+        if len(segment.entries) > 2 * segment.live + (_SLACK if segment.live else 0):
+            segment.compact()
+            if index + 1 < len(self._segments):
+                self._join(index, index + 1)
+            if index:
+                self._join(index - 1, index)
+
+    def _join(self, index: int, after: int) -> None:
+        """Put two neighbours together when both have become small, or one is empty."""
+        segments = self._segments
+        one, other = segments[index], segments[after]
+        if one.entries and other.entries and len(one.entries) + len(other.entries) > SEGMENT // 2:
+            return
+        one.entries += other.entries
+        one.revisions += other.revisions
+        one.live += other.live
+        del segments[after], self._starts[after]

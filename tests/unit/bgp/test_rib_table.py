@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,20 +30,33 @@ class Entry:
         self.revision = 0
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), max_size=60), st.integers(1, 4))
-def test_a_reader_of_the_log_sees_the_newest_of_each_once(steps: list[tuple[int, bool]], limit: int) -> None:
-    log: ChangeLog[Entry] = ChangeLog()
-    entries = [Entry(number) for number in range(6)]
-    behind = 0
-    expected: dict[int, None] = {}
-    for number, forget in steps:
-        if forget:
-            log.forget(entries[number])
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["append", "append", "forget", "extend"])), max_size=60),
+    st.integers(1, 4),
+    st.integers(1, 5),
+)
+def test_a_reader_of_the_log_sees_the_newest_of_each_once(
+    steps: list[tuple[int, str]], limit: int, segment: int
+) -> None:
+    with mock.patch.multiple("bgp.rib.log", SEGMENT=segment, _SLACK=0):
+        log: ChangeLog[Entry] = ChangeLog()
+        entries = [Entry(number) for number in range(6)]
+        behind = 0
+        expected: dict[int, None] = {}
+        for number, what in steps:
             expected.pop(number, None)
-        else:
-            log.append(entries[number])
-            expected.pop(number, None)
-            expected[number] = None
+            if what == "forget":
+                log.forget(entries[number])
+            elif what == "append":
+                log.append(entries[number])
+                expected[number] = None
+            else:
+                log.forget(entries[number])
+                more = [entries[number], Entry(len(entries)), Entry(len(entries) + 1)]
+                entries += more[1:]
+                log.extend(more)
+                expected.update((one.name, None) for one in more)
+    assert len(log) <= 2 * len(expected) + segment
     seen: list[int] = []
     while behind < log.revision:
         found, reached = log.read(behind, limit)
