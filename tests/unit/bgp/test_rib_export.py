@@ -288,3 +288,16 @@ def test_views() -> None:
         "origin",
         "as_path",
     }
+
+
+def test_peers_at_different_points_share_a_slice() -> None:
+    group = Group(*"abcdefgh")
+    group.announce(*MANY)
+    for number, member in enumerate(group.members):
+        member.cursor = 50 * number
+    for _ in range(len(group.members)):
+        before = [member.cursor for member in group.members]
+        looked, touched = group.group.step(20)
+        assert looked == 20 and len(touched) == 1
+        assert sum(member.cursor - cursor for member, cursor in zip(group.members, before, strict=True)) == 20
+    assert [member.cursor for member in group.members] == [50 * number + 20 for number in range(8)], "each had its turn"
