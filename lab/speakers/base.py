@@ -281,7 +281,7 @@ class Speaker(ABC):
 
     def _prepare(self) -> None:
         """In the child, before the daemon is executed: it dies with us, and sees directories of its own."""
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        die_with_parent()
         if self.hidden:
             hide(self.hidden)
 
@@ -298,6 +298,11 @@ def plain(address: str) -> str:
     parsed = ipaddress.ip_address(address)
     mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
     return str(mapped or parsed)
+
+
+def die_with_parent() -> None:
+    """Let the kernel end this process (SIGKILL) when the thread that made it ends."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def hide(directories: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab.pki import Authority
+from lab.speakers.base import die_with_parent
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
 
@@ -71,7 +72,9 @@ class GatewayProcess:
         """Start it, and wait until it serves."""
         with self.log.open("ab") as log:
             command = [sys.executable, "-W", "error", "-m", "gateway.main", "--config", str(self.config)]
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
+            )
         status = wait_for(self._ready, f"the gateway:\n{self.text()}")
         self.port = int(status["listen"][0].rpartition(":")[2])
 
