@@ -23,6 +23,7 @@ _CEASE_RECEIVED = {
     CeaseSubcode.OUT_OF_RESOURCES: "the peer is out of memory or file descriptors",
 }
 _UNANSWERED = "is the address right, and does the peer listen for this gateway's address at that port?"
+_PASSWORD = "the same password on both sides (password_file here), then a reload (SIGHUP); docs/bgp.md, TCP-MD5"
 _SILENT = "a firewall, a wrong MD5 password or a wrong ttl_security each look like this: docs/bgp.md, Troubleshooting"
 
 
@@ -30,6 +31,8 @@ def advice(session: Session, problem: str = "") -> str:
     """The next step for an operator; "" for a session that is up. problem: what the speaker has found itself."""
     if session.state is State.ESTABLISHED:
         return ""
+    if "password" in problem:
+        return _PASSWORD
     if session.last_connect_error:
         refused = "refused" in session.last_connect_error.lower()
         return _UNANSWERED if refused else _SILENT

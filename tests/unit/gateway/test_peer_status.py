@@ -191,10 +191,13 @@ def test_our_own_limit() -> None:
 
 
 def test_the_problem_that_the_speaker_found() -> None:
-    _, _, site = pair()
+    network, _, site = pair()
     site.speaker.peers["rr"].problem = "the kernel drops segments"
     items: Any = site.status.peers()["items"]
     assert items[0]["problem"] == "the kernel drops segments"
+    network.cut(network.links[0])
+    site.speaker.peers["rr"].problem = "the kernel drops segments: password_file is probably not the peer's password"
+    assert str(site.status.peer("rr")["hint"]).startswith("the same password on both sides")
 
 
 # -- refusals
