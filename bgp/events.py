@@ -88,6 +88,13 @@ class SessionDown:
     negotiated: Negotiated | None
     preserved: frozenset[Family]
 
+    def describe(self) -> str:
+        """Why, in one line."""
+        if self.notification is None:
+            return self.text or str(self.reason)
+        line = f"{self.reason}: {self.notification}"
+        return line if self.text in ("", self.notification.text) else f"{line} ({self.text})"
+
 
 Event = (
     ConnectRequested

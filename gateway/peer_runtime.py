@@ -81,12 +81,15 @@ def _guarded(method: Callable[Concatenate[PeerRuntime, P], None]) -> Callable[Co
 
 
 class PeerRuntime:
-    """section: its configuration; session: its FSM; problem: "" or what an operator should know."""
+    """section: its configuration; session: its FSM."""
 
     def __init__(self, owner: Owner, settings: PeerSettings, session: Session) -> None:
         self.settings = settings
         self.session = session
-        self.problem = ""
+        self.failure = ""
+        """Why this gateway itself has ended the session, until it comes up again."""
+        self.unreachable = ""
+        """What the kernel says about segments that don't arrive, until a connection is open (gateway.peer_watch)."""
         self.timed_out = False
         """The last attempt to connect got no answer at all."""
         self.since = time.time()
@@ -113,6 +116,11 @@ class PeerRuntime:
     def address(self) -> bytes:
         """Packed."""
         return self.settings.link.address.packed
+
+    @property
+    def problem(self) -> str:
+        """What an operator should know, "" if nothing."""
+        return self.failure or self.unreachable
 
     @property
     def is_up(self) -> bool:
@@ -158,7 +166,7 @@ class PeerRuntime:
     def reset(self, text: str = "", *, hard: bool = False) -> None:
         """Take the session down and bring it up again; one that is down or rests is tried at once."""
         now = self._loop.time()
-        self.problem = ""
+        self.failure = ""
         if self.session.connections:
             self.session.reset(now, text, hard=hard)
         else:
@@ -185,7 +193,7 @@ class PeerRuntime:
             return
         self.session.config = settings.session
         self.stop(CeaseSubcode.OTHER_CONFIGURATION_CHANGE, "", hard=False)
-        self.problem = ""
+        self.failure = self.unreachable = ""
         self.start()
 
     async def wait_closed(self, timeout: float) -> None:
@@ -245,6 +253,7 @@ class PeerRuntime:
             self._owner.counters["refused/session at rest"] += not transport.outgoing
             transport.finish()
             return
+        self.unreachable = ""
         connection.transport = transport
         transport.connection = connection
         self._drain()
@@ -348,7 +357,7 @@ class PeerRuntime:
             transport.finish(connection.data_to_send())
 
     def _came_up(self, negotiated: Negotiated) -> None:
-        self.problem = ""
+        self.failure = ""
         self._reported = ("", 0.0)
         self._changed()
         transport = self.transport
@@ -361,7 +370,7 @@ class PeerRuntime:
         )
 
     def _went_down(self, down: SessionDown) -> None:
-        text = describe(down)
+        text = down.describe()
         if down.negotiated is None:
             self._report(text)
             return
@@ -386,7 +395,7 @@ class PeerRuntime:
         """An exception that nobody expected: give up the session. Call it while the exception is handled."""
         log.exception("%s: error of this gateway; the session is reset", self.name, extra=fields(peer=self.name))
         self._owner.counters["errors"] += 1
-        self.problem = "an error of this gateway ended the session; the journal has a traceback"
+        self.failure = "an error of this gateway ended the session; the journal has a traceback"
         now = self._loop.time()
         try:
             self.session.fail(now, _OUT_OF_RESOURCES, "error of the gateway", CRASH_REST)
@@ -402,12 +411,3 @@ class PeerRuntime:
             for transport in list(self._transports):
                 transport.abort()
         self._owner.wake()
-
-
-def describe(down: SessionDown) -> str:
-    """Why a session or an attempt ended, in one line."""
-    if down.notification is None:
-        return down.text or str(down.reason)
-    said = str(down.notification)
-    why = f" ({down.text})" if down.text and down.text not in said else ""
-    return f"{down.reason}: {said}{why}"

@@ -279,13 +279,7 @@ def last_error(session: Session) -> str:
     """One line about the last failure; "" when there was none."""
     if session.last_connect_error:
         return f"can't connect: {session.last_connect_error}"
-    down = session.last_down
-    if down is None:
-        return ""
-    if down.notification is None:
-        return down.text or str(down.reason)
-    line = f"{down.reason}: {down.notification}"
-    return line if down.text in ("", down.notification.text) else f"{line} ({down.text})"
+    return session.last_down.describe() if session.last_down is not None else ""
 
 
 def _family_row(peer: Peer, family: Family, status: FamilyStatus) -> Document:

@@ -20,7 +20,7 @@ from runtime.log import fields
 log = logging.getLogger("vrfwire.gateway.bgp")
 
 INTERVAL = 2.0
-"""Seconds between readings of the counters, while a peer is down."""
+"""Seconds between readings of the counters."""
 DOWN_LONG = 60.0
 """Seconds after which a peer that is down is a problem."""
 
@@ -71,17 +71,16 @@ class Watch:
 
     def _look(self) -> None:
         self._handle = self._loop.call_later(INTERVAL, self._look)
-        down = [peer for peer in self._peers.values() if not peer.session.connections and peer.session.enabled]
-        if not down:
-            return
         now = self._read()
         new, self._last = now.since(self._last), now
-        for peer in down:
+        for peer in self._peers.values():
+            if peer.session.connections or not peer.session.enabled:
+                continue
             has_password = bool(peer.settings.link.password)
             problem = md5_problem(new, has_password=has_password, timed_out=peer.timed_out)
             # Segments come now and then: what was found holds until there is a session, or something else is found.
-            if problem and _kind(problem) != _kind(peer.problem):
-                peer.problem = problem
+            if problem and _kind(problem) != _kind(peer.unreachable):
+                peer.unreachable = problem
                 log.warning("peer %s: %s", peer.name, problem, extra=fields(peer=peer.name))
 
     def problems(self) -> list[Problem]:

@@ -320,7 +320,7 @@ class Speaker:
                 again = "until `peer reset`" if rest is None else f"for {rest:g} s"
                 text = f"more than {limit} routes of {family} (max_prefixes); the session rests {again}"
                 peer.fail(Notification.maximum_prefixes(family, limit), text, rest)
-                peer.problem = text
+                peer.failure = text
             case RoutesStale(name, family, long_lived):
                 how = "long-lived stale" if long_lived else "stale"
                 log.info("%s: its routes of %s are %s", name, family, how, extra=fields(peer=name))
