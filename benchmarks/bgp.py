@@ -14,8 +14,9 @@
     rtc                 a peer with route-target constraint comes to want, at once, all 2,000 route targets of 100,000
                         routes, and wants none any more: until the last route, and until the last withdrawal
     hold                1,000 hosts are connected and subscribed, and 1,000,000 routes go from one peer to another, with
-                        a hold time of 9 s: longest time without a sign of life of the gateway, sessions lost, longest
-                        time that a host waited for the answer to a ping and a command for its own
+                        a hold time of 9 s; later the first peer is lost, and its routes are withdrawn from the other
+                        one. Longest time without a sign of life of the gateway, sessions lost, longest time that a host
+                        waited for the answer to a ping and a command for its own
 
 "_s" are seconds, "_mb" MiB of resident memory.
 """
@@ -54,7 +55,7 @@ from runtime.errors import OperatorError
 
 COUNT = 100_000
 MANY = 1_000_000
-ROUNDS = 2
+ROUNDS = 3
 SHAPES = {"packed": 100, "single": 1}
 """Routes of an UPDATE by name."""
 OURS = "vrfwire"
@@ -249,6 +250,7 @@ def hold(stage: Stage, count: int, hosts: int) -> Figures:
         "hold_gap_s": found["silence_s"],
         "hold_sessions_lost": int(found["sessions_lost"]) + int(seen["lost"]),
         "hold_load_s": found["seconds"],
+        "hold_lost_peer_s": found["lost_s"],
         "hold_mb": found["rss_mb"],
         "hold_routes_to_hosts": seen["routes"],
         "hold_ping_longest_s": round(seen["longest_answer_s"], 3),

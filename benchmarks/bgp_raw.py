@@ -266,12 +266,13 @@ class Peers:
                     self._selector.register(session.dial(), selectors.EVENT_READ, session)
                     self.run(lambda session=session: session.established, ATTEMPT)  # type: ignore[misc]
                 except (OSError, RawError) as error:
-                    self._drop(session)
+                    self.hang_up(session)
                     if time.perf_counter() > end:
                         raise RawError(f"no session of {session.local} with {session.remote}: {error}") from None
                     time.sleep(RETRY)
 
-    def _drop(self, session: RawSession) -> None:
+    def hang_up(self, session: RawSession) -> None:
+        """Close a session without a word."""
         if session.socket is not None:
             self._selector.unregister(session.socket)
             self._writing.discard(session)
@@ -281,7 +282,7 @@ class Peers:
     def close(self) -> None:
         """Close all."""
         for session in self.sessions:
-            self._drop(session)
+            self.hang_up(session)
         self._selector.close()
 
     def run(self, until: Callable[[], bool], deadline: float) -> None:

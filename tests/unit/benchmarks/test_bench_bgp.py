@@ -8,6 +8,7 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -191,6 +192,12 @@ def test_memberships_make_routes_come_and_go(reflector: Reflector) -> None:
 
 def test_a_load_is_over_with_its_last_route(reflector: Reflector) -> None:
     assert bgp_scenarios.load(settings(reflector, 300, 100, 3))["seconds"] > 0
+
+
+def test_a_peer_that_is_lost_takes_its_routes_along(reflector: Reflector) -> None:
+    found = bgp_scenarios.hold(replace(settings(reflector, 300, 100), hold_time=0))
+    assert found["sessions_lost"] == 0
+    assert 0 < found["lost_s"] < 20
 
 
 @pytest.mark.parametrize("what", sorted(bgp_core.WHAT))
