@@ -118,12 +118,19 @@ def routes(family: Family) -> st.SearchStrategy[Route]:
     )
 
 
+def _part(asn: int, target: bytes, length: int) -> bytes:
+    """Key of the membership in all route targets that begin as one does."""
+    value = int.from_bytes(asn.to_bytes(4, "big") + target, "big") >> (96 - length) << (96 - length)
+    return bytes((length,)) + value.to_bytes(12, "big")[: (length + 7) // 8]
+
+
 @st.composite
 def tables(draw: st.DrawFn, family: Family) -> list[Route]:
     """A few routes; one in three of the tables of memberships has some in parts of a route target."""
     one = routes(family)
     if family == RTC and draw(st.integers(0, 2)) == 2:
-        one |= memberships().map(lambda key: (key, b""))
+        parts = st.builds(_part, asns, targets, st.integers(32, 95))
+        one |= (memberships() | parts).map(lambda key: (key, b""))
     return draw(st.lists(one, min_size=1, max_size=8, unique_by=lambda route: route[0]))
 
 
@@ -132,8 +139,10 @@ def announcements(draw: st.DrawFn) -> Announcement:
     """Announcements of all kinds; now and then of so many routes that they take several messages."""
     agreement = draw(agreements)
     family = draw(families)
-    # Two addresses are no next hop of memberships (RFC 4684, section 5).
+    # Two addresses are no next hop of memberships (RFC 4684, section 5); the second is a link-local one elsewhere.
     next_hop = draw(next_hops(family).filter(lambda hop: family != RTC or len(hop) < 32))
+    if len(next_hop) == 32:
+        next_hop = next_hop[:16] + b"\xfe\x80" + bytes(6) + next_hop[24:]
     if family == VPNV4 and len(next_hop) > 4:
         agreement = replace(agreement, extended_next_hops=True)
     few = draw(tables(family))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from bgp.as_path import AS_TRANS
+from bgp.message import MAX_LENGTH
 from tests.differential.oracle import Agreement
 from tests.differential.oracles.common import (
     Meaning,
@@ -329,6 +330,27 @@ OSKEN_WRITES = (
 
 OSKEN_TOLD = (_LEFT_TO_CALLER, _BYTES_TO_OSKEN)
 """What its caller has to say in bytes, or in two AS paths, when it writes."""
+
+# -- tshark
+
+TSHARK_READS = (
+    Quirk(
+        "extended messages (RFC 8654) aren't known",
+        "packet-bgp.c of 4.0: BGP_MAX_PACKET_SIZE",
+        refuses(lambda said: len(said.message) > MAX_LENGTH, "Length is invalid"),
+    ),
+    Quirk(
+        "of a part of a route target it reads eight bytes; where none follow, as in a withdrawal, it gives up",
+        "packet-bgp.c of 4.0: the text of the community prefix; its place and its bytes are right",
+        lambda said: ANYTHING if "unreach" in said.meaning and _has_part_of_target(said) else None,
+    ),
+    Quirk("some capabilities are bytes to it", "packet-bgp.c of 4.0 has no long-lived graceful restart", opaque("71")),
+    Quirk(
+        "AS4_PATH and AS4_AGGREGATOR are shown beside the others",
+        "a dissector shows what is on the wire",
+        translated,
+    ),
+)
 
 READS = {"exabgp": EXABGP_READS, "osken": OSKEN_READS}
 WRITES = {"exabgp": EXABGP_WRITES, "osken": OSKEN_WRITES}
