@@ -251,6 +251,39 @@ def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert value.gateway[0].password_file == Path("/run/credentials/x/gateway")
 
 
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A value of the file that is a dataclass for the program."""
+
+    address: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        address, _, port = text.rpartition(":")
+        return cls(address, int(port))
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    one: Where = option(Where("here", 1), parse=Where.parse)
+    perhaps: Where | None = option(None, parse=Where.parse)
+    many: tuple[Where, ...] = option((), parse=Where.parse)
+
+
+def test_a_value_that_is_parsed_is_no_table(tmp_path: Path) -> None:
+    assert [name for name, _ in describe(Endpoints)] == ["one", "perhaps", "many"]
+    path = tmp_path / "gateway.toml"
+    path.write_text('perhaps = "a:2"\nmany = ["b:3"]\n')
+    loaded = load(Endpoints, program="gateway", path=path, environ={})
+    assert loaded.value == Endpoints(Where("here", 1), Where("a", 2), (Where("b", 3),))
+    shown = {row["key"]: row["value"] for row in loaded.document()["items"]}  # type: ignore[attr-defined]
+    assert shown == {"one": "here:1", "perhaps": "a:2", "many": ["b:3"]}
+
+
 def test_describe_names_every_value() -> None:
     names = [name for name, _ in describe(Schema)]
     assert {"host.name", "gateway[].import", "limits.low", "extra.high", "debug"} <= set(names)

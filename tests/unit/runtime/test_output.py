@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from runtime.output import Column, cell, details, document, table, use_colour
+from runtime.output import Column, Stream, cell, details, document, table, use_colour
 from runtime.version import VERSION
 
 COLUMNS = (Column("NAME", "name"), Column("COUNT", "count", right=True), Column("STATE", "state"))
@@ -19,6 +19,15 @@ def test_table_is_aligned() -> None:
     assert table(ROWS, COLUMNS) == (
         "NAME      COUNT  STATE\n" "web-1         5  programmed\n" "db     12345678  -\n"
     )  # fmt: skip
+
+
+def test_a_table_that_comes_in_pieces() -> None:
+    stream = Stream(COLUMNS)
+    assert stream.rows(ROWS[:1]) == "NAME   COUNT  STATE\nweb-1      5  programmed\n"
+    # Wider from here on, and narrow rows are aligned with what came.
+    assert stream.rows(ROWS[1:]) == "db     12345678  -\n"
+    assert stream.rows(ROWS[:1]) == "web-1         5  programmed\n"
+    assert stream.rows([]) == ""
 
 
 def test_without_legend() -> None:
@@ -50,6 +59,8 @@ def test_details() -> None:
         (1.25, "1.2"),
         (["a", "b"], "a,b"),
         ("evil\x1b[2Jtext\n", "evil?[2Jtext?"),
+        ({"keepalive": 3, "update": None}, "keepalive 3, update -"),
+        ({}, "-"),
     ],
 )
 def test_cell(value: object, text: str) -> None:
