@@ -6,7 +6,7 @@ from collections import deque
 
 from bgp.errors import Handling
 from bgp.events import Counters, Event, FamilyDisabled, RefreshReceived, UpdateReceived
-from bgp.negotiation import Negotiated
+from bgp.negotiation import Negotiated, SessionConfig
 from bgp.refresh import RefreshKind, decode_route_refresh
 from bgp.update import AttributeTable, Update, UpdateDecoder, UpdateOptions
 
@@ -19,13 +19,17 @@ class Intake:
     def __init__(
         self,
         negotiated: Negotiated,
-        disable_families: bool,
+        config: SessionConfig,
         table: AttributeTable,
         counters: Counters,
         events: deque[Event],
     ) -> None:
         options = UpdateOptions(
-            negotiated.families, negotiated.four_octet_as, negotiated.internal, disable_families=disable_families
+            negotiated.families,
+            negotiated.four_octet_as,
+            negotiated.internal,
+            disable_families=config.disable_families,
+            first_as=config.first_as,
         )
         self._decoder = UpdateDecoder(options, table)
         self._negotiated = negotiated

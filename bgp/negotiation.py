@@ -43,7 +43,8 @@ class SessionConfig:
     send_hold_time: how long a peer may take nothing of what we send (RFC 9687); None: the longer of 8 minutes and
     twice the hold time. restart: None without graceful restart. extended_next_hops: announced to the
     peer (RFC 8950). disable_families: NLRI that can't be read cost the peer the family and not the session (RFC 7606,
-    section 5.3).
+    section 5.3). enforce_first_as: routes of a peer of another AS must have its AS in front (RFC 4271, section 6.3);
+    a route server's have not (RFC 7947).
     """
 
     local_as: int
@@ -60,12 +61,18 @@ class SessionConfig:
     extended_message: bool = True
     restart: RestartPolicy | None = None
     disable_families: bool = False
+    enforce_first_as: bool = True
     extended_next_hops: tuple[NextHopEncoding, ...] = ()
 
     @property
     def is_internal(self) -> bool:
         """Whether the peer is of our own AS (iBGP)."""
         return self.local_as == self.remote_as
+
+    @property
+    def first_as(self) -> int | None:
+        """The AS that AS_PATH of the peer's routes must begin with, None for any."""
+        return self.remote_as if self.enforce_first_as and not self.is_internal else None
 
     def open(self, *, restarting: bool = False) -> Open:
         """The OPEN that we send; restarting: we have just restarted and kept forwarding (the R and F bits)."""

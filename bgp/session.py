@@ -410,6 +410,6 @@ class Session:
         self._established = connection
         self._up_since = now
         self.last_connect_error = ""
-        self._intake = Intake(negotiated, self.config.disable_families, self._table, self.counters, self._events)
+        self._intake = Intake(negotiated, self.config, self._table, self.counters, self._events)
         self.counters.established += 1
         self._events.append(SessionUp(connection, negotiated))

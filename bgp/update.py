@@ -8,11 +8,12 @@ Both give the same result for the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from bgp.as_path import first_as, format_as_path
 from bgp.attribute_decoder import AttributeDecoder, RawAttribute, split_attributes
 from bgp.attributes import OPTIONAL, TRANSITIVE, AttributeCode, Attributes
 from bgp.errors import BgpError, Handling, Malformation, UpdateSubcode
@@ -39,12 +40,14 @@ class UpdateOptions:
 
     families: those that both sides announced; four_octet_as: both sides speak RFC 6793; internal: the peer is of our
     AS; disable_families: NLRI that can't be read cost the peer the family and not the session (RFC 7606, section 5.3).
+    first_as: the AS that every AS_PATH must begin with, an external peer's own (RFC 4271, section 6.3); None: any.
     """
 
     families: frozenset[Family]
     four_octet_as: bool = True
     internal: bool = True
     disable_families: bool = False
+    first_as: int | None = None
 
 
 class Reach(NamedTuple):
@@ -175,9 +178,16 @@ class UpdateDecoder:
     def _well_formed(self, others: bytes) -> Attributes | None:
         """The attributes beside MP_REACH_NLRI where nothing is wrong with them; None when something may be."""
         attributes = self._attributes.decode_well_formed(others)
-        if attributes is None or len(others) > _CACHED_BYTES:
+        if attributes is None or self._wrong_as(attributes):
+            return None
+        if len(others) > _CACHED_BYTES:
             return attributes
         return self._seen.put(others, self._table.intern(attributes))
+
+    def _wrong_as(self, attributes: Attributes) -> bool:
+        """Whether an external peer has not put its own AS in front of AS_PATH."""
+        expected = self._options.first_as
+        return expected is not None and first_as(attributes.as_path) != expected
 
     def _decode(self, body: bytes) -> Update:
         """The long way."""
@@ -220,6 +230,15 @@ class UpdateDecoder:
         reachable = bool(announced) or (reach_attribute is not None and _has_nlri(reach_attribute))
         if decoded.missing and reachable:
             problems.append(decoded.missing)
+        elif reachable and not _about_as_path(decoded.problems) and self._wrong_as(decoded.attributes):
+            # RFC 4271, section 6.3; treated as withdrawn by RFC 7606, section 7.2.
+            path = format_as_path(decoded.attributes.as_path) or "empty"
+            why = f"AS_PATH {path} doesn't begin with AS {self._options.first_as}"
+            problems.append(
+                Malformation(
+                    Handling.TREAT_AS_WITHDRAW, UpdateSubcode.MALFORMED_AS_PATH, b"", why, AttributeCode.AS_PATH
+                )
+            )
         self._judge(problems, located=reachable or (not cut and not others and not reach_attribute))
         if reach and any(one.handling is Handling.TREAT_AS_WITHDRAW for one in problems):
             unreach.append(Unreach(reach.family, [key for key, _ in reach.routes]))
@@ -325,6 +344,10 @@ def _unicast(withdrawn: bytes, announced: bytes) -> list[Malformation]:
         raise _reset(UpdateSubcode.INVALID_NETWORK_FIELD, b"", str(error)) from None
     why = f"{IPV4_UNICAST} was not agreed on"
     return [Malformation(Handling.ATTRIBUTE_DISCARD, UpdateSubcode.INVALID_NETWORK_FIELD, b"", why)]
+
+
+def _about_as_path(problems: Iterable[Malformation]) -> bool:
+    return any(one.attribute == AttributeCode.AS_PATH for one in problems)
 
 
 def _flags(attribute: RawAttribute) -> list[Malformation]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bgp.as_path import Segment, SegmentKind
 from bgp.attributes import Attributes
-from bgp.errors import BgpError, Handling
+from bgp.errors import BgpError, Handling, UpdateSubcode
 from bgp.family import RTC, VPNV4, VPNV6, Family
 from bgp.nlri import rtc_key
 from bgp.update import Reach, Unreach, Update, UpdateDecoder, UpdateOptions
@@ -45,7 +45,8 @@ UNKNOWN_WELL_KNOWN = bytes.fromhex("404d0178")
 def warmed(options: UpdateOptions = OPTIONS) -> UpdateDecoder:
     """A decoder that has seen good UPDATEs, so that the short way is open."""
     decoder = UpdateDecoder(options)
-    good = update(ROUTE, ORIGIN, AS_PATH, EXTENDED)
+    path = attribute(0x40, 2, bytes.fromhex("0201") + (options.first_as or 64513).to_bytes(4, "big"))
+    good = update(ROUTE, ORIGIN, path if options.four_octet_as else AS_PATH, EXTENDED)
     assert decoder.decode(good) == decoder.decode(good)
     return decoder
 
@@ -168,6 +169,42 @@ def test_of_an_attribute_that_comes_twice_the_first_counts() -> None:
     assert got.attributes is not None
     assert got.attributes.local_pref == 100
     assert [problem.handling for problem in got.problems] == [Handling.ATTRIBUTE_DISCARD] * 2
+
+
+NEIGHBOUR = replace(EXTERNAL, first_as=64999)
+
+
+@pytest.mark.parametrize(
+    ("path", "fits"),
+    [
+        ("0201 0000fde7", True),
+        ("0202 0000fde7 0000fc00", True),
+        ("0201 0000fde7 0101 0000fc00", True),
+        ("", False),
+        ("0201 0000fc00", False),
+        ("0202 0000fc00 0000fde7", False),
+        ("0101 0000fde7", False),
+    ],
+)
+def test_an_external_peer_puts_its_own_as_in_front(path: str, fits: bool) -> None:
+    """RFC 4271, section 6.3; RFC 7606, section 7.2."""
+    body = update(ROUTE, ORIGIN, attribute(0x40, 2, bytes.fromhex(path)), EXTENDED)
+    got = decoded(body, NEIGHBOUR)
+    assert (got.reach, got.unreach) == ((REACHED, ()) if fits else (None, WITHDRAWN))
+    assert [(one.handling, one.subcode) for one in got.problems] == (
+        [] if fits else [(Handling.TREAT_AS_WITHDRAW, UpdateSubcode.MALFORMED_AS_PATH)]
+    )
+    assert decoded(body, EXTERNAL).reach == REACHED, "a route server's peer doesn't check"
+
+
+def test_nothing_else_that_is_wrong_hides_a_wrong_first_as() -> None:
+    got = decoded(update(ROUTE, GOOD), NEIGHBOUR)
+    assert got.unreach == WITHDRAWN and len(got.problems) == 2
+
+
+def test_the_first_as_of_withdrawals_is_nobodys_business() -> None:
+    got = decoded(update(unreach(vpn("10.14.0.0/24")), ORIGIN, AS_PATH), NEIGHBOUR)
+    assert got.unreach == WITHDRAWN and not got.problems
 
 
 def test_confederation_segments_are_for_the_inside() -> None:

@@ -38,7 +38,7 @@ def read(*messages: bytes) -> list[Update]:
     """The updates that a session reports when these messages come together."""
     events: deque[Event] = deque()
     negotiated = negotiate(config(), config().open(), config(HIGH).open())
-    intake = Intake(negotiated, False, AttributeTable(), Counters(), events)
+    intake = Intake(negotiated, config(), AttributeTable(), Counters(), events)
     framer = Framer()
     framer.receive_data(b"".join(messages))
     while (message := framer.next_message()) is not None:
@@ -101,7 +101,7 @@ def test_together_they_say_what_they_say_alone(messages: list[bytes]) -> None:
 def test_what_came_before_a_message_that_ends_the_session_is_reported() -> None:
     events: deque[Event] = deque()
     negotiated = negotiate(config(), config().open(), config(HIGH).open())
-    intake = Intake(negotiated, False, AttributeTable(), Counters(), events)
+    intake = Intake(negotiated, config(), AttributeTable(), Counters(), events)
     intake.update(announce(A)[19:])
     try:
         intake.update(b"\xff\xff\0\0")
