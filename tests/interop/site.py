@@ -176,6 +176,11 @@ class Gateway(GatewayProcess):
         with self.site.namespace.entered():
             super().start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started and not ended."""
+        return self._process is not None
+
     def reload(self) -> None:
         """Write the configuration again and let it be read (SIGHUP); the effect is waited for by the caller."""
         self.write_config(self._tables())
