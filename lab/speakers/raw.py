@@ -275,7 +275,7 @@ class RawSpeaker:
             try:
                 self.connect(deadline)
                 self.handshake(deadline)
-            except (ConnectionError, LabError):
+            except (ConnectionError, TimeoutError, LabError):
                 return False
             return True
 
