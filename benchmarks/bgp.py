@@ -12,7 +12,8 @@
     load_1m             1,000,000 routes, 100 in an UPDATE, into the daemon; memory is all that the process has then
     import_1000_vrfs    100,000 routes of 1,000 route targets into the VRF tables of 1,000 VPNs, without daemon
     rtc                 a peer with route-target constraint comes to want, at once, all 2,000 route targets of 100,000
-                        routes, and wants none any more: until the last route, and until the last withdrawal
+                        routes, and wants none any more: until the last route, and until the last withdrawal. "tenth":
+                        200 targets of 10,000 routes, beside GoBGP, which needs minutes for all
     hold                1,000 hosts are connected and subscribed, and 1,000,000 routes go from one peer to another, with
                         a hold time of 9 s; later the first peer is lost, and its routes are withdrawn from the other
                         one. Longest time without a sign of life of the gateway, sessions lost, longest time that a host
@@ -60,6 +61,8 @@ SHAPES = {"packed": 100, "single": 1}
 """Routes of an UPDATE by name."""
 OURS = "vrfwire"
 TARGETS = 2000
+CONSTRAINING = ("gobgp",)
+"""Others that have route-target constraint."""
 HOSTS = 1000
 VPNS = 100
 HOLD_TIME = 9
@@ -160,19 +163,38 @@ def load(stage: Stage, count: int) -> Figures:
     return {"load_1m_s": found["seconds"], "load_1m_cpu_s": found["cpu_s"], "load_1m_mb": found["rss_mb"]}
 
 
-def membership(stage: Stage, count: int, targets: int) -> Figures:
-    """A change of interest, by the daemon and by the core."""
-
-    def make(directory: Path, namespace: Namespace) -> Reflector:
-        return Gateway(directory, namespace, ("vpnv4", "rtc"), authority=stage.authority)
-
-    with stage.running(make) as (speaker, namespace):
-        found = scenario(namespace, "membership", Settings(speaker.pid, count, count // targets, targets))
+def membership(stage: Stage, count: int, targets: int, rivals: list[str]) -> Figures:
+    """A change of interest, by the daemon and by the core; a tenth of it beside the others that can do it."""
+    found = change_interest(stage, OURS, count, targets)
     figures: Figures = {"rtc_change_s": max(found["all_come_s"], found["all_go_s"])}
     for key in ("all_come_s", "all_go_s", "one_comes_s", "one_goes_s"):
         figures[f"rtc_{key}"] = found[key]
     alone = core("membership", count)
-    return figures | {"rtc_core_come_s": alone["come_s"], "rtc_core_go_s": alone["go_s"]}
+    figures |= {"rtc_core_come_s": alone["come_s"], "rtc_core_go_s": alone["go_s"]}
+    for name in [OURS, *rivals] if rivals else []:
+        try:
+            small = change_interest(stage, name, count // 10, targets // 10)
+        except LabError as error:
+            stage.progress(f"rtc: {name} fails and is left out: {error} {error.log}")
+            continue
+        figures[f"rtc_tenth_change_s_{name}"] = max(small["all_come_s"], small["all_go_s"])
+    for name in rivals:
+        if (theirs := figures.get(f"rtc_tenth_change_s_{name}")) is not None:
+            figures[f"rtc_tenth_change_vs_{name}"] = round(figures[f"rtc_tenth_change_s_{OURS}"] / theirs, 4)
+    return figures
+
+
+def change_interest(stage: Stage, name: str, count: int, targets: int) -> Figures:
+    """The scenario of that name."""
+
+    def make(directory: Path, namespace: Namespace) -> Reflector:
+        families = ("vpnv4", "rtc")
+        if name == OURS:
+            return Gateway(directory, namespace, families, authority=stage.authority)
+        return other(name, directory, namespace, families)
+
+    with stage.running(make) as (speaker, namespace):
+        return scenario(namespace, "membership", Settings(speaker.pid, count, count // targets, targets))
 
 
 class Prober(threading.Thread):
@@ -271,7 +293,7 @@ def run(progress: Progress) -> Report:
         parts: dict[str, Callable[[], Figures]] = {
             "load": lambda: load(stage, MANY),
             "import": lambda: core("imports", COUNT),
-            "rtc": lambda: membership(stage, COUNT, TARGETS),
+            "rtc": lambda: membership(stage, COUNT, TARGETS, [name for name in present() if name in CONSTRAINING]),
             "hold": lambda: hold(stage, MANY, HOSTS),
         }
         for title, work in parts.items():
