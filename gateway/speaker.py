@@ -43,7 +43,9 @@ log = logging.getLogger("vrfwire.gateway.bgp")
 SLICE = 0.005
 """Seconds of work in one turn of the loop."""
 STEP = 500
-"""Routes between two looks at the clock."""
+"""Routes of BGP tables, or items of hosts, between two looks at the clock."""
+IMPORT_STEP = 100
+"""Routes into VRF tables between two looks at the clock: they cost more, and some go into many VPNs."""
 HOSTS = "hosts"
 """What hosts are called among those waited for after a start."""
 HOSTS_QUIET = 3.0
@@ -293,7 +295,7 @@ class Speaker:
                 rib.step(STEP)
                 busy = True
             if exchange.has_imports:
-                imported += exchange.take_in(STEP)
+                imported += exchange.take_in(IMPORT_STEP)
                 busy = True
         while (event := rib.next_event()) is not None:
             self._handle(event)
