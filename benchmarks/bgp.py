@@ -288,16 +288,26 @@ def run(progress: Progress) -> Report:
     with tempfile.TemporaryDirectory(prefix="vrfwire-bench-") as directory:
         # Daemons that give up their privileges look for their files here.
         Path(directory).chmod(0o755)
-        stage = Stage(Path(directory), progress)
-        figures |= compare(reflection(stage, [OURS, *present()], COUNT, ROUNDS))
-        parts: dict[str, Callable[[], Figures]] = {
-            "load": lambda: load(stage, MANY),
-            "import": lambda: core("imports", COUNT),
-            "rtc": lambda: membership(stage, COUNT, TARGETS, [name for name in present() if name in CONSTRAINING]),
-            "hold": lambda: hold(stage, MANY, HOSTS),
-        }
-        for title, work in parts.items():
-            found = work()
-            progress(f"{title}: " + ", ".join(f"{key} {value:g}" for key, value in found.items()))
-            figures |= found
+        try:
+            figures |= _outside(Stage(Path(directory), progress))
+        except LabError as error:
+            progress(error.log)
+            raise OperatorError("BGP benchmark", str(error), error.hint) from error
+    return figures
+
+
+def _outside(stage: Stage) -> dict[str, float | int | str]:
+    """Everything that is measured with daemons."""
+    figures = compare(reflection(stage, [OURS, *present()], COUNT, ROUNDS))
+    rivals = [name for name in present() if name in CONSTRAINING]
+    parts: dict[str, Callable[[], Figures]] = {
+        "load": lambda: load(stage, MANY),
+        "import": lambda: core("imports", COUNT),
+        "rtc": lambda: membership(stage, COUNT, TARGETS, rivals),
+        "hold": lambda: hold(stage, MANY, HOSTS),
+    }
+    for title, work in parts.items():
+        found = work()
+        stage.progress(f"{title}: " + ", ".join(f"{key} {value:g}" for key, value in found.items()))
+        figures |= found
     return figures
