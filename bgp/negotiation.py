@@ -127,6 +127,13 @@ class Negotiated:
         return self.remote.router_id
 
     @property
+    def takes_long_lived(self) -> bool:
+        """Whether the peer may be sent long-lived stale routes (RFC 9494, section 4.3): it has the capability, for
+        whatever families, and that of graceful restart beside it (section 4.5)."""
+        capabilities = self.remote.capabilities
+        return capabilities.long_lived is not None and capabilities.graceful_restart is not None
+
+    @property
     def preserved(self) -> frozenset[Family]:
         """Families whose routes outlive the session if it is lost (RFC 4724, section 4.2; RFC 9494)."""
         if self.graceful_restart is None:

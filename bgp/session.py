@@ -49,8 +49,8 @@ SEND_HOLD_TIMER_EXPIRED = Notification(8)
 """RFC 9687, section 4."""
 COLLISION_WAIT = 2.0
 """Seconds that the OPEN of a connection waits for that of one that is to be preferred."""
-_HARD = (CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, CeaseSubcode.PEER_DECONFIGURED)
-"""Reasons that are final, so that the peer shall not keep our routes (RFC 8538, section 4)."""
+_HARD = (CeaseSubcode.MAXIMUM_PREFIXES, CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, CeaseSubcode.PEER_DECONFIGURED)
+"""Reasons that last, so that the peer shall not keep our routes (RFC 8538, section 5.1)."""
 _FSM = {
     State.OPEN_SENT: FsmSubcode.IN_OPEN_SENT,
     State.OPEN_CONFIRM: FsmSubcode.IN_OPEN_CONFIRM,
@@ -179,7 +179,7 @@ class Session:
         """Take the session down until start(). text: for the peer's operator (RFC 9003), at most 255 bytes of UTF-8.
 
         hard: whether the peer shall forget our routes although graceful restart was agreed upon for NOTIFICATIONs too
-        (RFC 8538); by default when the subcode is a final one (shutdown, de-configured).
+        (RFC 8538); by default when the reason lasts (shutdown, de-configured).
         """
         self._enabled = False
         self._cancel()
@@ -196,7 +196,8 @@ class Session:
         """
         self._cancel()
         self._enabled = False
-        self._cease(notification, True, now, text)
+        hard = notification.code == ErrorCode.CEASE and notification.subcode in _HARD
+        self._cease(notification, hard, now, text)
         if restart_after is not None:
             self._enabled = True
             self._timers.set(_Timer.IDLE_HOLD, now + restart_after)

@@ -37,6 +37,10 @@ class Timers(Generic[T]):
         """When a name is due, None when it isn't set."""
         return self._deadlines.get(name)
 
+    def names(self) -> list[T]:
+        """The names that are set."""
+        return list(self._deadlines)
+
     def next(self) -> float | None:
         """The earliest deadline."""
         return min(self._deadlines.values(), default=None)

@@ -46,7 +46,7 @@ class PeerPolicy:
             kind=self.kind,
             max_length=negotiated.max_length,
             four_octet_as=negotiated.four_octet_as,
-            long_lived=bool(negotiated.long_lived),
+            long_lived=negotiated.takes_long_lived,
             next_hop_self=self.next_hop_self,
         )
 

@@ -6,13 +6,17 @@ long-lived graceful restart (RFC 9494).
                             +-- session up --+-- forwarding kept -- End-of-RIB, or stale time over --> stale ones gone
                                              +-- not kept ------------------------------------> all gone
 
+When the session is lost again before the End-of-RIB, what was stale already goes (RFC 4724, section 4.2), unless both
+sides set the N bit (RFC 8538, section 4.1) or it is long-lived stale (RFC 9494, section 4.2): then it stays as long as
+its own timer runs, and what the second session has brought is stale beside it.
+
 Decides, and touches no route: the caller carries the actions out.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from bgp.family import Family
@@ -33,10 +37,12 @@ class ActionKind(enum.Enum):
 
 
 class Action(NamedTuple):
-    """Something to be done."""
+    """Something to be done with the routes of a family that are older than a generation (bgp.rib.table); None: with
+    all that are stale now."""
 
     kind: ActionKind
     family: Family
+    generation: int | None = None
 
 
 class _Timer(enum.Enum):
@@ -45,21 +51,40 @@ class _Timer(enum.Enum):
     LONG_LIVED = enum.auto()
 
 
+class _Key(NamedTuple):
+    """What a timer is about. generation: routes older than this one, for STALE."""
+
+    timer: _Timer
+    family: Family | None = None
+    generation: int = 0
+
+
+_RESTART = _Key(_Timer.RESTART)
+
+
 def _sweep(families: Iterable[Family]) -> list[Action]:
     return [Action(ActionKind.SWEEP, family) for family in sorted(families)]
 
 
 class RestartHelper:
-    """The stale families of one peer. stale_time: seconds, see STALE_TIME."""
+    """The stale families of one peer. stale_time: seconds, see STALE_TIME.
 
-    __slots__ = ("_long_lived", "_stale", "_timers", "stale_time")
+    generations: tell the present generation of a family's routes.
+    """
+
+    __slots__ = ("_expired", "_long_lived", "_restarting", "_stale", "_timers", "_up", "stale_time")
 
     def __init__(self, stale_time: float = STALE_TIME) -> None:
         self.stale_time = stale_time
+        self._up = True
         self._stale: set[Family] = set()
+        self._restarting: set[Family] = set()
+        """Families that wait for the end of the restart time."""
+        self._expired: set[Family] = set()
+        """Families whose long-lived time was over before the peer had sent everything."""
         self._long_lived: dict[Family, int] = {}
         """Seconds that a family may be long-lived stale."""
-        self._timers: Timers[tuple[_Timer, Family | None]] = Timers()
+        self._timers: Timers[_Key] = Timers()
 
     @property
     def stale(self) -> frozenset[Family]:
@@ -70,72 +95,108 @@ class RestartHelper:
         """When handle_timer() is to be called."""
         return self._timers.next()
 
-    def went_down(self, negotiated: Negotiated, preserved: frozenset[Family], now: float) -> list[Action]:
-        """The session is lost; routes of `preserved` families are stale now, all others are to be swept.
+    def fails_again(self, negotiated: Negotiated) -> list[Action]:
+        """The session is lost, and routes of the one before may still be stale: which of them go at once.
 
-        What was stale before already is gone with the second failure (RFC 4724, section 4.2); the caller sweeps that
-        before it marks the rest.
+        To be carried out before the routes of this session are marked stale.
         """
-        self._timers.clear()
-        actions = _sweep(negotiated.families - preserved)
-        self._stale = set(preserved)
+        long_lived = {family for family in self._stale if self._is_long_lived(family)}
+        for family in long_lived:
+            # RFC 9494, section 4.2: not before the long-lived time is over, however often the session is lost.
+            self._clear_stale_timers(family)
+        return [] if negotiated.notification_restart else self._gone(self._stale - long_lived)
+
+    def went_down(self, negotiated: Negotiated, preserved: frozenset[Family], now: float) -> list[Action]:
+        """The session is lost; its routes of `preserved` families are stale now, all others are to be swept."""
+        self._up = False
+        preserved -= self._expired
+        self._expired.clear()
+        actions = self._gone(negotiated.families - preserved)
+        self._stale |= preserved
         self._long_lived = {one.family: one.stale_time for one in negotiated.long_lived if one.stale_time}
         restart = negotiated.graceful_restart
         brief = {one.family for one in restart.families} & preserved if restart is not None else set()
         if restart is not None and restart.restart_time and brief:
-            self._timers.set((_Timer.RESTART, None), now + restart.restart_time)
-            return actions + self._restart_over(sorted(preserved - brief), now)
-        return actions + self._restart_over(sorted(preserved), now)
+            self._restarting = brief
+            self._timers.set(_RESTART, now + restart.restart_time)
+            return actions + self._restart_over(preserved - brief, now)
+        return actions + self._restart_over(preserved, now)
 
     def _restart_over(self, families: Iterable[Family], now: float) -> list[Action]:
         actions = []
-        for family in families:
+        for family in sorted(families):
             seconds = self._long_lived.get(family)
-            if seconds:
-                self._timers.set((_Timer.LONG_LIVED, family), now + seconds)
+            if seconds or self._is_long_lived(family):
+                if not self._is_long_lived(family):
+                    self._timers.set(_Key(_Timer.LONG_LIVED, family), now + (seconds or 0))
                 actions.append(Action(ActionKind.DEGRADE, family))
             else:
-                self._stale.discard(family)
-                actions.append(Action(ActionKind.SWEEP, family))
+                actions += self._gone({family})
         return actions
 
-    def came_up(self, negotiated: Negotiated, now: float) -> list[Action]:
+    def came_up(self, negotiated: Negotiated, now: float, generations: Callable[[Family], int]) -> list[Action]:
         """There is a session again."""
-        self._timers.clear((_Timer.RESTART, None))
+        self._up = True
+        self._timers.clear(_RESTART)
+        self._restarting.clear()
         restart = negotiated.graceful_restart
-        kept = {one.family for one in restart.families if one.forwarding} if restart is not None else set()
-        kept |= {one.family for one in negotiated.long_lived if one.forwarding}
-        lost = self._stale - (kept & negotiated.families)
-        for family in self._stale - lost:
-            self._timers.set((_Timer.STALE, family), now + self.stale_time)
-        return self._gone(lost)
+        briefly = {one.family for one in restart.families if one.forwarding} if restart is not None else set()
+        for_long = {one.family for one in negotiated.long_lived if one.forwarding}
+        kept = {
+            family
+            for family in self._stale & negotiated.families
+            if family in (for_long if self._is_long_lived(family) else briefly)
+        }
+        for family in kept:
+            self._timers.set(_Key(_Timer.STALE, family, generations(family)), now + self.stale_time)
+        return self._gone(self._stale - kept)
 
-    def refresh_began(self, family: Family, now: float) -> None:
+    def refresh_began(self, family: Family, now: float, generation: int) -> None:
         """The peer sends everything of a family again, and says when it is done (RFC 7313, section 4.1)."""
         self._stale.add(family)
-        self._timers.set((_Timer.STALE, family), now + self.stale_time)
+        self._timers.set(_Key(_Timer.STALE, family, generation), now + self.stale_time)
 
     def all_sent(self, family: Family) -> list[Action]:
         """End-of-RIB, or the end of a refresh: what the peer hasn't sent again is gone."""
+        self._expired.discard(family)
         return self._gone({family} & self._stale)
 
     def forget(self) -> list[Action]:
         """The peer isn't the one that it was, or no peer any more."""
+        self._expired.clear()
         return self._gone(set(self._stale))
 
-    def _gone(self, families: set[Family]) -> list[Action]:
-        for family in families:
-            self._timers.clear((_Timer.STALE, family), (_Timer.LONG_LIVED, family))
-        self._stale -= families
-        return _sweep(families)
+    def _gone(self, families: Iterable[Family]) -> list[Action]:
+        """All stale routes of families."""
+        found = sorted(families)
+        for family in found:
+            self._timers.clear(_Key(_Timer.LONG_LIVED, family))
+            self._clear_stale_timers(family)
+            self._restarting.discard(family)
+            self._stale.discard(family)
+        return _sweep(found)
+
+    def _is_long_lived(self, family: Family) -> bool:
+        return self._timers.deadline(_Key(_Timer.LONG_LIVED, family)) is not None
+
+    def _clear_stale_timers(self, family: Family) -> None:
+        keys = [key for key in self._timers.names() if key.timer is _Timer.STALE and key.family == family]
+        if keys:
+            self._timers.clear(*keys)
 
     def handle_timer(self, now: float) -> list[Action]:
         """Fire what is due."""
         actions: list[Action] = []
-        for _, family in self._timers.pop_due(now):
+        for timer, family, generation in self._timers.pop_due(now):
             if family is None:
-                waiting = {one for one in self._stale if self._timers.deadline((_Timer.LONG_LIVED, one)) is None}
-                actions += self._restart_over(sorted(waiting), now)
-            elif family in self._stale:
+                waiting, self._restarting = self._restarting, set()
+                actions += self._restart_over(waiting, now)
+            elif timer is _Timer.LONG_LIVED:
+                if self._up:
+                    self._expired.add(family)
                 actions += self._gone({family})
+            elif family in self._stale:
+                actions.append(Action(ActionKind.SWEEP, family, generation))
+                if self._up and not any(key.family == family for key in self._timers.names()):
+                    self._stale.discard(family)
         return actions

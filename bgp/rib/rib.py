@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 from bgp.attributes import Attributes
 from bgp.family import RTC, VPNV4, VPNV6, Family
@@ -93,7 +94,7 @@ class Rib:
             peer.interest.add(self.tables[RTC].adj_rib_in(source).paths)
             peer.interest.take_change()
             peer.membership_deadline = now + peer.policy.membership_time
-        self._carry_out(peer, peer.helper.came_up(negotiated, now))
+        self._carry_out(peer, peer.helper.came_up(negotiated, now, partial(self._generation, source)))
         profile = peer.policy.profile(negotiated)
         for family in sorted(negotiated.families & self.tables.keys()):
             group = self.groups.get((family, profile))
@@ -116,8 +117,7 @@ class Rib:
         negotiated, bit = peer.negotiated, peer.source.bit
         if negotiated is None:
             return
-        # A second failure before the End-of-RIB: what was stale already goes (RFC 4724, section 4.2).
-        self._carry_out(peer, peer.helper.forget())
+        self._carry_out(peer, peer.helper.fails_again(negotiated))
         for family in negotiated.families & self.tables.keys():
             self.tables[family].adj_rib_in(peer.source).age()
         actions = peer.helper.went_down(negotiated, preserved & self.tables.keys(), now)
@@ -137,17 +137,21 @@ class Rib:
         self._masks.clear()
         self._free_bits.append(bit)
 
+    def _generation(self, source: Source, family: Family) -> int:
+        return self.tables[family].adj_rib_in(source).generation
+
     def _carry_out(self, peer: Peer, actions: Iterable[Action]) -> None:
-        for kind, family in actions:
+        for kind, family, generation in actions:
             table = self.tables.get(family)
             if table is None:
                 continue
             adj = table.adj_rib_in(peer.source)
+            generation = adj.generation if generation is None else generation
             if kind is ActionKind.SWEEP:
-                self._jobs.append(self._sweep(peer, table, adj, adj.generation))
+                self._jobs.append(self._sweep(peer, table, adj, generation))
             else:
                 self._events.append(RoutesStale(peer.name, family, long_lived=True))
-                self._jobs.append(degrade(table, adj, adj.generation, self._sets))
+                self._jobs.append(degrade(table, adj, generation, self._sets))
 
     def _sweep(self, peer: Peer, table: Table, adj: AdjRibIn, generation: int) -> Iterator[int]:
         count = 0
@@ -236,8 +240,7 @@ class Rib:
         if member is None or negotiated is None:
             return
         if kind is RefreshKind.BEGIN:
-            self.tables[family].adj_rib_in(peer.source).age()
-            peer.helper.refresh_began(family, now)
+            peer.helper.refresh_began(family, now, self.tables[family].adj_rib_in(peer.source).age())
         elif kind is RefreshKind.END:
             self._carry_out(peer, peer.helper.all_sent(family))
         elif not member.held:

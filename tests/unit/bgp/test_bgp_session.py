@@ -411,6 +411,37 @@ def test_notification_preserves_too_unless_it_is_a_hard_reset() -> None:
     assert down.notification is not None and down.notification.is_hard_reset and down.text == "bye"
 
 
+HARD = {1, 2, 3}
+"""Cease subcodes that stand for what lasts (RFC 8538, section 5.1)."""
+
+
+@pytest.mark.parametrize("subcode", [one for one in CeaseSubcode if one not in (0, 9)])
+def test_which_reasons_are_hard_resets(subcode: CeaseSubcode) -> None:
+    pair = Pair(config(LOW, restart=RESTART), config(HIGH, restart=RESTART)).start()
+    session = pair.left.session
+    if subcode is CeaseSubcode.ADMINISTRATIVE_RESET:
+        session.reset(pair.now)
+    elif subcode in (CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, CeaseSubcode.PEER_DECONFIGURED):
+        session.stop(pair.now, subcode)
+    else:
+        session.fail(pair.now, Notification.cease(subcode), "")
+    pair.settle()
+    (down,) = pair.right.downs
+    assert down.notification is not None and down.notification.reason.subcode == subcode
+    assert down.notification.is_hard_reset is (subcode in HARD) is (down.preserved == frozenset())
+
+
+@pytest.mark.parametrize("hard", [True, False])
+def test_no_hard_reset_without_the_n_bit(hard: bool) -> None:
+    """RFC 8538, section 4: it would only hide the reason."""
+    pair = Pair(config(LOW, restart=RESTART), config(HIGH)).start()
+    pair.left.session.reset(pair.now, "bye", hard=hard)
+    pair.settle()
+    assert [down.notification for down in pair.right.downs] == [
+        Notification.cease(CeaseSubcode.ADMINISTRATIVE_RESET, "bye")
+    ]
+
+
 def test_hold_timer_is_graceful_where_notifications_are() -> None:
     speaker, _ = established(restart=RESTART)
     speaker.session.handle_timer(9.0)

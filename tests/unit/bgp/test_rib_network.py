@@ -321,7 +321,8 @@ def test_stale_routes_go_when_the_peer_does_not_come_back() -> None:
     assert right.seen() == {}
 
 
-def test_a_second_failure_before_the_end_takes_what_was_stale() -> None:
+def test_a_second_failure_before_the_end_takes_nothing_between_speakers_of_the_n_bit() -> None:
+    """RFC 8538, section 4.1."""
     network = Network()
     left, right = Node("left", 1), Node("right", 2)
     link = network.link(left, right, restart=RESTART)
@@ -338,6 +339,9 @@ def test_a_second_failure_before_the_end_takes_what_was_stale() -> None:
     assert network.all_up() and right.seen() == LABELS
     network.cut(link)
     network.settle()
+    assert right.seen() == LABELS
+    link.frozen = True
+    network.advance(31)
     assert right.seen() == {}
 
 
