@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -137,6 +139,17 @@ def test_a_bad_reload_changes_nothing(site: Site) -> None:
     wait(lambda: lines(one, "configuration not reloaded", "multihop"), "the complaint")
     assert one.peer_states() == {TWO: "established"}
     assert one.ask("status")["state"] == "degraded"
+
+
+def test_check_reads_passwords(site: Site) -> None:
+    one = site.gateway("one", ONE, [peer(TWO, password="s3cret")], **QUICK)
+    one.log.touch()
+    command = [sys.executable, "-m", "gateway.main", "--check", "--config", str(one.config)]
+    assert subprocess.run(command, capture_output=True, text=True, check=False).returncode == 0
+    secret = next(one.config.parent.glob("password*"))
+    secret.chmod(0o644)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and f"chmod 0600 {secret}" in done.stderr
 
 
 def test_reset_and_refresh(site: Site) -> None:
