@@ -403,6 +403,9 @@ class PeerRuntime:
                 if isinstance(event, ConnectionClosed):
                     self._close(event.connection)
             self._dialler.cancel()
+            for transport in list(self._transports):
+                # Those that have a NOTIFICATION to send end by themselves.
+                transport.finish()
             if self._owner.rib.peers[self.name].negotiated is not None:
                 self._owner.rib.session_down(self.name, frozenset(), now)
                 self._changed()

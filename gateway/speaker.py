@@ -87,7 +87,7 @@ class Speaker:
         self._deferring = False
         self._hosts_quiet: float | None = None
         """When hosts are taken for back, unless one of them does something before; None: not waited for."""
-        self._host_activity = 0
+        self._host_activity = (0, 0)
         self._next_stranger = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -251,8 +251,8 @@ class Speaker:
         if self.exchange is None:
             return
         if self._hosts_quiet is not None:
-            # Stanzas handled and sessions that are open: that it is another number is what matters.
-            activity = sum(self._service.counters.values()) + len(self._service.sessions)
+            # Stanzas handled, and sessions that are open: what matters is whether the numbers change.
+            activity = (sum(self._service.counters.values()), len(self._service.sessions))
             if activity != self._host_activity:
                 self._host_activity = activity
                 self._hosts_quiet = max(self._hosts_quiet, self._loop.time() + HOSTS_QUIET)
