@@ -97,6 +97,9 @@ class PeerSection:
     multihop: int | None = option(
         None, check=between(1, 255), help="TTL of packets to it; default: 1 for another AS, 64 for ours"
     )
+    enforce_first_as: bool = option(
+        True, help="of a peer of another AS: take only routes with its AS in front (RFC 4271); a route server adds none"
+    )
     max_prefixes: int | None = option(
         None, check=between(1, 1 << 31), help="routes of a VPN family that it may send, more end the session"
     )
@@ -254,6 +257,7 @@ def _peer(bgp: BgpSection, peer: PeerSection, router_id: IPv4Address, asn: int) 
         hold_time=bgp.hold_time if peer.hold_time is None else peer.hold_time,
         connect_retry=bgp.connect_retry if peer.connect_retry is None else peer.connect_retry,
         restart=_restart(bgp, families) if bgp.graceful_restart else None,
+        enforce_first_as=peer.enforce_first_as,
     )
     kind = SourceKind.CLIENT if peer.reflector_client else SourceKind.INTERNAL
     policy = PeerPolicy(
