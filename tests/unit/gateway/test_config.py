@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gateway.config import GatewayConfig
-from gateway.listen import Listen
 from gateway.hosts import Permit
+from gateway.listen import Listen
 from runtime.config import load
 from runtime.errors import OperatorError
 from vpn.prefix import parse_address
