@@ -213,6 +213,7 @@ class Speaker:
             "up": up,
             "down": sorted(name for name, peer in self.peers.items() if not peer.is_up),
             "waiting_after_start": self._deferring,
+            "unannounced_items": dict(self.exchange.problems) if self.exchange is not None else {},
             "counters": dict(sorted(self.counters.items())),
         }
 
