@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.listen import Listen
 from gateway.hosts import Hosts
 from gateway.identity import server_context
+from gateway.listen import Listen
 from gateway.main import main
 from gateway.rib import Rib
 from gateway.server import TLS_BUFFER, Server
