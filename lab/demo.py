@@ -1,4 +1,5 @@
 """The main job, shown: VMs of two VPNs with overlapping addresses, on three hosts, over MPLS in GRE on a real kernel.
+Two gateways that meet over BGP through a route reflector, and a PE router of somebody else, share the routes.
 
 Runs inside the lab (`python -m lab demo` brings it there). Prints progress with the seconds since the start, then
 tables, then one JSON document in one line. Exits with 0 only if everything held.
@@ -14,25 +15,30 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from lab.capture import Capture
+from lab.demo_bgp import BgpPhases
 from lab.environment import MARK, STARTED
 from lab.errors import LabError
 from lab.frames import IPv4, IPv6, Mpls, Packet
+from lab.node import Host
 from lab.report import Findings, Machine, is_tunnelled, matrix, packet_lines
 from lab.topology import BLUE_AND_RED, Lab
 from lab.wait import wait_until
 from runtime.errors import OperatorError
 
 HOSTS = ("hv1", "hv2", "hv3")
+GATEWAYS = ("gw1", "gw2")
+CONNECTS = {"hv1": ("gw1",), "hv2": ("gw2",), "hv3": GATEWAYS}
+"""hv1 and hv2 have no gateway in common, so that BGP alone carries routes between them. hv3 connects to both."""
 PLACES = (
     ("blue", 1, "hv1", False),
     ("blue", 2, "hv1", True),
-    ("blue", 3, "hv3", False),
-    ("red", 1, "hv2", True),
-    ("red", 2, "hv2", False),
-    ("red", 3, "hv3", True),
+    ("blue", 3, "hv2", False),
+    ("red", 1, "hv3", False),
+    ("red", 2, "hv3", True),
+    ("red", 3, "hv2", True),
 )
-"""(VPN, number, host, whether on a tap). Both VPNs have a pair on one host and pairs across; hv3 has the same
-addresses in both."""
+"""(VPN, number, host, whether on a tap). Both VPNs have a pair on one host and pairs across; hv2 has the same
+addresses in both. Blue is on a host of each gateway, red on one of gw2 and on the one of both."""
 CONVERGENCE = 20.0
 """Seconds for the routes of all attachments to be everywhere."""
 MAX_PROBLEMS = 8
@@ -70,6 +76,7 @@ class Demo:
         self.findings = Findings()
         self.labels: dict[str, int] = {}
         """VM -> label of its port."""
+        self.bgp = BgpPhases(lab, self.machines, self.findings, self.say, self.fail)
 
     @property
     def seconds(self) -> float:
@@ -96,18 +103,27 @@ class Demo:
             self.look_at_packet(capture)
         self.ask_all()
         self.probe_isolation()
+        self.bgp.reach_site()
+        self.bgp.kill_gateways()
         self.show_tables()
 
     def start_daemons(self) -> None:
-        """Gateway and agents, all at once."""
-        nodes = [*self.lab.gateways, *self.lab.hosts.values()]
-        for node in nodes:
-            node.launch()
-        for node in nodes:
+        """Route reflector, PE, gateways and agents, all at once."""
+        lab = self.lab
+        lab.launch()
+        for reflector in lab.reflectors:
+            reflector.wait_ready()
+            self.say(f"FRR as route reflector on {reflector.name} ({reflector.address}) is ready")
+        for pe in lab.pes:
+            pe.wait_ready()
+            self.say(f"FRR as PE on {pe.name} ({pe.address}) is ready: {', '.join(pe.prefixes)} in blue")
+        for node in (*lab.gateways, *lab.hosts.values()):
             node.daemon.wait_ready()
-            self.say(f"{node.program} on {node.name} ({node.address}) is ready")
-        self.lab.wait_connected()
-        self.say(f"every agent has its session with {self.lab.gateway.name}")
+            connects = f", connects to {' and '.join(g.name for g in node.gateways)}" if isinstance(node, Host) else ""
+            self.say(f"{node.program} on {node.name} ({node.address}) is ready{connects}")
+        lab.wait_connected()
+        lab.wait_established()
+        self.say("every agent has its sessions with its gateways, and they have theirs with the route reflector")
 
     def attach(self) -> None:
         """The six VMs, each by the command line of its host."""
@@ -128,6 +144,8 @@ class Demo:
         for host in self.lab.hosts.values():
             vpns = {machine.vpn for machine in self.machines if machine.host == host.name}
             wanted = {(m.vpn, address) for m in self.machines if m.vpn in vpns for address in m.addresses}
+            if "blue" in vpns:
+                wanted |= {("blue", prefix.split("/")[0]) for pe in self.lab.pes for prefix in pe.prefixes}
 
             def complete(host_name: str = host.name, wanted: frozenset[tuple[str, str]] = frozenset(wanted)) -> bool:
                 items = self.lab.hosts[host_name].items("route.list")
@@ -135,7 +153,8 @@ class Demo:
                 return wanted <= have
 
             wait_until(complete, CONVERGENCE, f"{len(wanted)} routes on {host.name}", 0.1, self.lab.tails)
-        self.say("every host has the routes of its VPNs")
+        self.bgp.wait_for_pe()
+        self.say("every host has the routes of its VPNs, the PE those of blue")
 
     # -- what must work, and what must not
 
@@ -240,6 +259,7 @@ class Demo:
             for host in self.lab.hosts.values():
                 print(f"\n{title} of {host.name}: vrfwire {' '.join(command)}")
                 print(host.cli(*command).stdout.rstrip(), flush=True)
+        self.bgp.show()
         if self.findings.packet is not None:
             names = {node.address: node.name for node in self.lab.hosts.values()}
             print("\nA packet on the underlay, captured on hv1")
@@ -254,10 +274,11 @@ def main() -> int:
     demo = None
     findings = Findings()
     try:
-        with Lab(HOSTS, BLUE_AND_RED) as lab:
+        with Lab(HOSTS, BLUE_AND_RED, GATEWAYS, reflectors=["rr"], pes=["pe"], connects=CONNECTS) as lab:
             demo = Demo(lab, start)
             findings = demo.findings
-            demo.say(f"underlay with {lab.gateway.name} and {', '.join(HOSTS)}: network namespaces, MTU {lab.mtu}")
+            machines_of_lab = ", ".join([*GATEWAYS, *HOSTS, *(router.name for router in (*lab.reflectors, *lab.pes))])
+            demo.say(f"underlay with {machines_of_lab}: network namespaces, MTU {lab.mtu}")
             try:
                 demo.run()
             finally:

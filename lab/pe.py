@@ -55,14 +55,13 @@ class Pe(Router):
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._error: LabError | None = None
-        self.site: NamespaceGuest | None = None
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(super().close)
             self.site = NamespaceGuest(f"{name}-site", [end.ip for end in self.ends])
+            undo.callback(self.site.close)
             self._make_devices(self.site.namespace)
             self.site.open()
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def _make_devices(self, site: Namespace) -> None:
         """Tunnel, VRF, the link to the site, and the label that leads into the VRF."""
@@ -178,8 +177,7 @@ class Pe(Router):
         """End everything."""
         with contextlib.suppress(LabError):
             self.unfollow()
-        if self.site is not None:
-            self.site.close()
+        self.site.close()
         super().close()
 
 

@@ -27,6 +27,16 @@ class Machine:
         return self.shared + self.own
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A gateway that was killed and started again while packets flowed. seconds: until all was back."""
+
+    gateway: str
+    sent: int
+    lost: int
+    seconds: float
+
+
 @dataclass(slots=True)
 class Findings:
     """Everything measured. rtt: seconds by (from, to, IP version); problems: what did not hold, one line each."""
@@ -40,6 +50,10 @@ class Findings:
     isolation_probes: int = 0
     leaks: int = 0
     packet: Packet | None = None
+    site_pings: int = 0
+    site_pings_answered: int = 0
+    site_leaks: int = 0
+    outages: list[Outage] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     def as_json(self, machines: Sequence[Machine], environment: str, seconds: float) -> dict[str, object]:
@@ -63,6 +77,15 @@ class Findings:
             "attach_ms_p50": round(statistics.median(self.attach_ms), 1) if self.attach_ms else None,
             "attach_ms_max": round(max(self.attach_ms), 1) if self.attach_ms else None,
             "packet": self.packet.path if self.packet else None,
+            "bgp": {
+                "site_pings": self.site_pings,
+                "site_pings_answered": self.site_pings_answered,
+                "site_leaks": self.site_leaks,
+                "gateways_killed": [outage.gateway for outage in self.outages],
+                "seconds_to_recover": [round(outage.seconds, 1) for outage in self.outages],
+            },
+            "sent_gateway_kill": sum(outage.sent for outage in self.outages),
+            "lost_gateway_kill": sum(outage.lost for outage in self.outages) if self.outages else None,
             "problems": self.problems,
         }
 
