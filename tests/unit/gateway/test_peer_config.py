@@ -70,7 +70,8 @@ def test_everything_set(tmp_path: Path) -> None:
         + peers(
             'address = "2001:db8::2"\nname = "pe1"\nport = 1790\nas = 64513\nlocal_address = "2001:db8::1"\n'
             'password_file = "secret"\nfamilies = ["vpnv6"]\npassive = true\nhold_time = 0\nconnect_retry = 7\n'
-            "ttl_security = 2\nenforce_first_as = false\nmax_prefixes = 1000\nmax_prefixes_warning = 0.5\nmax_prefixes_restart = 60",
+            "ttl_security = 2\nenforce_first_as = false\nmax_prefixes = 1000\nmax_prefixes_warning = 0.5\n"
+            "max_prefixes_restart = 60",
             'address = "192.0.2.3"\nreflector_client = true\nmultihop = 5\nmax_prefixes = 10',
             'address = "192.0.2.4"\nas = 64514',
         )
