@@ -87,6 +87,10 @@ class Member:
         self.size -= size
         return taken
 
+    def awaits(self, mark: bytes) -> bool:
+        """Whether a mark is still to be put out."""
+        return any(message == mark for _, message in self.marks)
+
     def flush_marks(self) -> bool:
         """Put out the marks whose time has come; whether there were any."""
         if self.held or self.rechecking:

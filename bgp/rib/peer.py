@@ -95,6 +95,12 @@ class Peer:
         """Until when VPN routes wait for the end of the peer's memberships."""
         self.source.bit = 0
 
+    def may_begin_refresh(self, family: Family) -> bool:
+        """Whether the begin of a refresh counts: of a peer with graceful restart not before its End-of-RIB (RFC 7313,
+        section 4)."""
+        assert self.negotiated is not None
+        return self.negotiated.remote.capabilities.graceful_restart is None or family in self.ended
+
     @property
     def pending(self) -> int:
         """Bytes that wait for take()."""

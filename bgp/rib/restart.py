@@ -72,12 +72,14 @@ class RestartHelper:
     generations: tell the present generation of a family's routes.
     """
 
-    __slots__ = ("_expired", "_long_lived", "_restarting", "_stale", "_timers", "_up", "stale_time")
+    __slots__ = ("_expired", "_long_lived", "_refreshing", "_restarting", "_stale", "_timers", "_up", "stale_time")
 
     def __init__(self, stale_time: float = STALE_TIME) -> None:
         self.stale_time = stale_time
         self._up = True
         self._stale: set[Family] = set()
+        self._refreshing: set[Family] = set()
+        """Families that the peer sends again, between the marks of RFC 7313."""
         self._restarting: set[Family] = set()
         """Families that wait for the end of the restart time."""
         self._expired: set[Family] = set()
@@ -109,6 +111,7 @@ class RestartHelper:
     def went_down(self, negotiated: Negotiated, preserved: frozenset[Family], now: float) -> list[Action]:
         """The session is lost; its routes of `preserved` families are stale now, all others are to be swept."""
         self._up = False
+        self._refreshing.clear()
         preserved -= self._expired
         self._expired.clear()
         actions = self._gone(negotiated.families - preserved)
@@ -154,12 +157,17 @@ class RestartHelper:
     def refresh_began(self, family: Family, now: float, generation: int) -> None:
         """The peer sends everything of a family again, and says when it is done (RFC 7313, section 4.1)."""
         self._stale.add(family)
+        self._refreshing.add(family)
         self._timers.set(_Key(_Timer.STALE, family, generation), now + self.stale_time)
 
+    def refresh_ended(self, family: Family) -> list[Action]:
+        """What the peer hasn't sent again since refresh_began() is gone; without that it means nothing."""
+        return self._gone({family} & self._refreshing)
+
     def all_sent(self, family: Family) -> list[Action]:
-        """End-of-RIB, or the end of a refresh: what the peer hasn't sent again is gone."""
+        """End-of-RIB: what the peer hasn't sent again is gone; in a refresh its own end is waited for."""
         self._expired.discard(family)
-        return self._gone({family} & self._stale)
+        return self._gone({family} & self._stale - self._refreshing)
 
     def forget(self) -> list[Action]:
         """The peer isn't the one that it was, or no peer any more."""
@@ -173,6 +181,7 @@ class RestartHelper:
             self._timers.clear(_Key(_Timer.LONG_LIVED, family))
             self._clear_stale_timers(family)
             self._restarting.discard(family)
+            self._refreshing.discard(family)
             self._stale.discard(family)
         return _sweep(found)
 
@@ -187,6 +196,7 @@ class RestartHelper:
     def handle_timer(self, now: float) -> list[Action]:
         """Fire what is due."""
         actions: list[Action] = []
+        swept: set[Family] = set()
         for timer, family, generation in self._timers.pop_due(now):
             if family is None:
                 waiting, self._restarting = self._restarting, set()
@@ -197,6 +207,10 @@ class RestartHelper:
                 actions += self._gone({family})
             elif family in self._stale:
                 actions.append(Action(ActionKind.SWEEP, family, generation))
-                if self._up and not any(key.family == family for key in self._timers.names()):
-                    self._stale.discard(family)
+                swept.add(family)
+        if self._up:
+            # Only now: several timers of a family may have been due at once.
+            swept -= {key.family for key in self._timers.names() if key.family is not None}
+            self._stale -= swept
+            self._refreshing -= swept
         return actions

@@ -76,7 +76,9 @@ class Rib:
         peer = self.peers[name]
         if peer.negotiated is not None:
             self.session_down(name, frozenset(), now)
-        self._carry_out(peer, peer.helper.forget())
+        for table in self.tables.values():
+            if (adj := table.sources.get(peer.source)) is not None:
+                self._jobs.append(self._sweep(peer, table, adj, adj.age()))
         del self.peers[name]
 
     def session_up(self, name: str, negotiated: Negotiated, now: float) -> None:
@@ -240,11 +242,12 @@ class Rib:
         if member is None or negotiated is None:
             return
         if kind is RefreshKind.BEGIN:
-            peer.helper.refresh_began(family, now, self.tables[family].adj_rib_in(peer.source).age())
+            if peer.may_begin_refresh(family):
+                peer.helper.refresh_began(family, now, self.tables[family].adj_rib_in(peer.source).age())
         elif kind is RefreshKind.END:
-            self._carry_out(peer, peer.helper.all_sent(family))
+            self._carry_out(peer, peer.helper.refresh_ended(family))
         elif not member.held:
-            if negotiated.enhanced_route_refresh:
+            if negotiated.enhanced_route_refresh and not member.awaits(end_of_rib(family)):
                 member.put((RouteRefresh(family, RefreshKind.BEGIN).encode(),))
                 end = RouteRefresh(family, RefreshKind.END).encode()
                 member.marks.append((self.tables[family].log.revision, end))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Hashable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 D = TypeVar("D", bound=Hashable)
@@ -20,7 +20,7 @@ class TargetIndex(Generic[D]):
         """Number of route targets."""
         return len(self._buckets)
 
-    def __iter__(self) -> Iterable[bytes]:
+    def __iter__(self) -> Iterator[bytes]:
         return iter(self._buckets)
 
     def add(self, targets: Iterable[bytes], destinations: Collection[D]) -> None:

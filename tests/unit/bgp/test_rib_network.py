@@ -11,23 +11,31 @@ from hypothesis import strategies as st
 from bgp.attributes import WELL_KNOWN_LLGR_STALE
 from bgp.errors import CeaseSubcode
 from bgp.family import RTC, VPNV4, VPNV6, Family
-from bgp.negotiation import RestartPolicy
+from bgp.message import MessageType
+from bgp.negotiation import Negotiated, RestartPolicy, negotiate
 from bgp.nlri import pack_labels, rtc_key
 from bgp.notification import Notification
+from bgp.refresh import RefreshKind
 from bgp.rib.events import ExportStarted, PrefixLimitExceeded, PrefixWarning, RoutesStale, RoutesSwept
-from bgp.rib.peer import PrefixLimit
+from bgp.rib.peer import PeerPolicy, PrefixLimit
 from bgp.rib.values import SourceKind
 from bgp.update import Reach, Update
 from bgp.update_encoder import end_of_rib
 from tests.unit.bgp.net import Link, Network, Node
-from tests.unit.bgp.pair import AS
-from tests.unit.bgp.routes import attributes, key, route, sequence, target
+from tests.unit.bgp.pair import AS, HIGH, LOW, config
+from tests.unit.bgp.routes import NEXT_HOP, attributes, key, route, sequence, target
 from vpn.path import DEFAULT_LOCAL_PREFERENCE, NextHop
 from vpn.prefix import Prefix, parse_address
 
 ROUTES = [route(f"10.0.{number}.0/24", 100 + number) for number in range(4)]
 LABELS = dict(ROUTES)
 RESTART = RestartPolicy(restart_time=30, families=(VPNV4,), long_lived=0)
+
+
+def agreed(restart: RestartPolicy | None = None) -> Negotiated:
+    """What a session for VPNv4 has agreed on."""
+    ours, theirs = (config(one, families=(VPNV4,), restart=restart) for one in (LOW, HIGH))
+    return negotiate(ours, ours.open(), theirs.open())
 
 
 def reflected(*families: Family, restart: RestartPolicy | None = None) -> tuple[Network, Node, Node, Node]:
@@ -285,6 +293,35 @@ def test_refresh_sends_everything_again_between_its_marks() -> None:
     assert RoutesSwept("left", VPNV4, 1) in right.events
 
 
+def test_a_refresh_before_the_end_of_rib_has_no_marks_of_its_own() -> None:
+    """A peer with graceful restart must not send BoRR before End-of-RIB (RFC 7313, section 4)."""
+    rib = Node("one", 1).rib
+    rib.originate(VPNV4, attributes("64512:1"), NEXT_HOP, ROUTES)
+    rib.add_peer("peer", bytes(4), PeerPolicy(SourceKind.INTERNAL))
+    rib.session_up("peer", agreed(), 0.0)
+    rib.step(2)
+    rib.refresh("peer", VPNV4, RefreshKind.REQUEST, 0.0)
+    while rib.step(2):
+        pass
+    sent = rib.take("peer", 1_000_000)
+    assert sent[-1] == end_of_rib(VPNV4)
+    assert all(message[18] == MessageType.UPDATE for message in sent)
+
+
+@pytest.mark.parametrize("restart", [None, RESTART])
+def test_the_begin_of_a_refresh_before_end_of_rib_counts_only_without_graceful_restart(
+    restart: RestartPolicy | None,
+) -> None:
+    rib = Node("one", 1).rib
+    peer = rib.add_peer("peer", bytes(4), PeerPolicy(SourceKind.INTERNAL))
+    rib.session_up("peer", agreed(restart), 0.0)
+    rib.refresh("peer", VPNV4, RefreshKind.BEGIN, 0.0)
+    assert peer.helper.stale == (frozenset() if restart else {VPNV4})
+    rib.update("peer", Update(end_of_rib=VPNV4))
+    rib.refresh("peer", VPNV4, RefreshKind.BEGIN, 0.0)
+    assert peer.helper.stale == {VPNV4}
+
+
 # -- graceful restart
 
 
@@ -411,6 +448,19 @@ def test_a_removed_peer_leaves_nothing() -> None:
     network.settle()
     assert middle.rib.tables[VPNV4].destinations == {} and right.seen() == {}
     assert [one for one in middle.rib.tables[VPNV4].sources if one.name == "left"] == []
+
+
+def test_a_peer_without_routes_is_removed_without_a_trace_too() -> None:
+    rib = Node("one", 1).rib
+    rib.add_peer("peer", bytes(4), PeerPolicy(SourceKind.INTERNAL))
+    rib.session_up("peer", agreed(RESTART), 0.0)
+    rib.session_down("peer", frozenset((VPNV4,)), 0.0)
+    while rib.step():
+        pass
+    rib.remove_peer("peer", 1.0)
+    while rib.step():
+        pass
+    assert not any(one.name == "peer" for table in rib.tables.values() for one in table.sources)
 
 
 # -- a slow peer

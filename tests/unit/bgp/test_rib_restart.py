@@ -117,11 +117,31 @@ def test_long_lived_at_once_without_a_restart_time() -> None:
 
 def test_the_end_of_a_refresh_sweeps() -> None:
     helper = RestartHelper(stale_time=100.0)
-    assert helper.all_sent(VPNV4) == []
+    assert helper.refresh_ended(VPNV4) == [], "an end without a begin"
     helper.refresh_began(VPNV4, 0.0, 1)
-    assert helper.all_sent(VPNV4) == swept(VPNV4)
+    assert helper.all_sent(VPNV4) == [], "End-of-RIB isn't the end of a refresh"
+    assert helper.refresh_ended(VPNV4) == swept(VPNV4)
     helper.refresh_began(VPNV4, 5.0, 2)
     assert helper.handle_timer(105.0) == swept(VPNV4, generation=2)
+    assert helper.refresh_ended(VPNV4) == []
+
+
+def test_the_end_of_a_refresh_that_did_not_begin_spares_what_waits_for_the_end_of_rib() -> None:
+    helper = RestartHelper()
+    lost(helper, agreed())
+    up(helper, agreed(back=True), 10.0)
+    assert helper.refresh_ended(VPNV4) == []
+    assert helper.all_sent(VPNV4) == swept(VPNV4)
+
+
+def test_stale_timers_of_a_family_that_are_due_together() -> None:
+    """Late, or set at the same time: the routes of each go."""
+    helper = RestartHelper(stale_time=100.0)
+    up(helper, agreed(), 0.0)
+    helper.refresh_began(VPNV4, 0.0, 1)
+    helper.refresh_began(VPNV4, 5.0, 2)
+    assert helper.handle_timer(200.0) == swept(VPNV4, generation=1) + swept(VPNV4, generation=2)
+    assert helper.stale == frozenset() and helper.get_timer() is None
 
 
 def test_another_speaker_has_no_stale_routes() -> None:
