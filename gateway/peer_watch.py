@@ -77,6 +77,9 @@ class Watch:
             if peer.session.connections or not peer.session.enabled:
                 continue
             has_password = bool(peer.settings.link.password)
+            if not has_password and not (peer.timed_out or peer.session.config.passive):
+                # It answers, or refuses: it demands no signature, and what the kernel drops is another's.
+                continue
             problem = md5_problem(new, has_password=has_password, timed_out=peer.timed_out)
             # Segments come now and then: what was found holds until there is a session, or something else is found.
             if problem and _kind(problem) != _kind(peer.unreachable):

@@ -74,14 +74,15 @@ class Bird(Speaker):
         unknown = set(neighbour.families) - TABLES.keys()
         if unknown:
             raise ValueError(f"BIRD doesn't know the families {', '.join(sorted(unknown))}")
-        options = "import all; export all; extended next hop on;"
+        options = "import all; export all;"
         if neighbour.asn != self.asn:
             options += " next hop keep;"
         if neighbour.max_prefixes is not None:
             options += f" receive limit {neighbour.max_prefixes} action disable;"
-        return [
-            f"{TABLES[family][0]} mpls {{ table {TABLES[family][1]}; {options} }};" for family in neighbour.families
-        ]
+        # Without, it refuses IPv4-mapped next hops in VPNv6.
+        extra = {"vpnv4": "", "vpnv6": " extended next hop on;"}
+        chosen = [(*TABLES[family], extra[family]) for family in neighbour.families]
+        return [f"{kind} mpls {{ table {table}; {options}{more} }};" for kind, table, more in chosen]
 
     def launch(self) -> None:
         """See Speaker."""
@@ -119,8 +120,9 @@ class Bird(Speaker):
         states = {}
         for line in self.birdc("show protocols").splitlines():
             if found := _PROTOCOL.match(line):
-                up = found["state"] == "up" and found["info"].split()[:1] == ["Established"]
-                states[found["name"]] = ESTABLISHED if up else (found["info"] or found["state"]).lower()
+                word = (found["info"] or found["state"]).split()[0].lower()
+                # It says so as well while it waits for the routes of the first table to be taken in.
+                states[found["name"]] = word if word != ESTABLISHED or found["state"] == "up" else found["state"]
         return {n.address: states.get(_name(number), "unknown") for number, n in enumerate(self.neighbours)}
 
     def received(self, family: str) -> list[Received]:

@@ -115,7 +115,7 @@ class Site:
     def check(self) -> None:
         """No gateway has stumbled. Raises AssertionError."""
         for gateway in self.gateways.values():
-            log = gateway.text()
+            log = gateway.text() if gateway.log.exists() else ""
             assert "Traceback" not in log, log[log.index("Traceback") - 500 :][:4000]
 
     def __enter__(self) -> Site:
