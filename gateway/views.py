@@ -51,7 +51,7 @@ BGP_ROUTES = (
     Column("FROM", "from"),
     Column("PATHS", "paths", right=True),
     Column("STALE", "stale"),
-    Column("VPNS", "imported_by"),
+    Column("IMPORTED BY", "imported_by"),
 )
 PEER_LIST = (
     Column("NAME", "name"),
@@ -145,7 +145,7 @@ OTHERS = (
     Column("PREFIX", "prefix"),
     Column("FROM", "from"),
     Column("TARGETS", "route_targets"),
-    Column("VPNS", "imported_by"),
+    Column("IMPORTED BY", "imported_by"),
 )
 
 

@@ -216,7 +216,7 @@ def test_routes_page_by_page(commands: Commands, daemon: FakeDaemon) -> None:
     assert (outcome.code, len(lines)) == (0, 13)
     assert lines[0].split() == [
         *("RD", "PREFIX", "NEXT", "HOP", "LABEL", "PREFERENCE", "AS", "PATH", "TARGETS", "FROM", "PATHS", "STALE"),
-        "VPNS",
+        *("IMPORTED", "BY"),
     ]
     assert lines[1].split() == [
         *("192.0.2.11:1", "10.0.0.0/32", "192.0.2.11", "1000", "100", "-", "64512:1", "rr1", "2", "no", "blue")
