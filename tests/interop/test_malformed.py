@@ -1,7 +1,7 @@
 """Every malformed message at the real daemon: what becomes of the route, of the session, and that nobody else feels it.
 
 The rows of the first table are those of docs/interop.md; BIRD is told the same and must do what it is known for, so
-that a row is wrong in the way that it is meant to be. The good route of each session must survive what the session does.
+that a row is wrong in the way that it is meant to be. The good routes of a session must survive what it survives.
 """
 
 from __future__ import annotations
