@@ -60,7 +60,7 @@ class Rib:
         """Peers whose memberships changed."""
         self._ready: set[str] = set()
         self._events: deque[RibEvent] = deque()
-        self._awaited: set[str] | None = None
+        self.awaited: set[str] | None = None
         """Who is still to send everything before peers are told anything, after our restart; None: nobody."""
         self._export_deadline = 0.0
 
@@ -293,7 +293,7 @@ class Rib:
 
         names: of peers, and of what else the shell waits for (see arrived()); deadline: when to begin without them.
         """
-        self._awaited = set(names)
+        self.awaited = set(names)
         self._export_deadline = deadline
 
     def arrived(self, name: str) -> None:
@@ -301,13 +301,13 @@ class Rib:
         self._arrived(name)
 
     def _arrived(self, name: str) -> None:
-        if self._awaited is not None:
-            self._awaited.discard(name)
-            if not self._awaited:
+        if self.awaited is not None:
+            self.awaited.discard(name)
+            if not self.awaited:
                 self._start_export()
 
     def _start_export(self) -> None:
-        missing, self._awaited = frozenset(self._awaited or ()), None
+        missing, self.awaited = frozenset(self.awaited or ()), None
         self._events.append(ExportStarted(missing))
         for peer in self.peers.values():
             self._release(peer)
@@ -315,7 +315,7 @@ class Rib:
     def _release(self, peer: Peer) -> None:
         """Let routes flow to a peer that nothing is to be waited for any more."""
         for family, member in peer.members.items():
-            free = family == RTC or (self._awaited is None and peer.membership_deadline is None)
+            free = family == RTC or (self.awaited is None and peer.membership_deadline is None)
             if member.held and free:
                 member.held = False
                 member.marks.append((self.tables[family].log.revision, end_of_rib(family)))
@@ -403,14 +403,14 @@ class Rib:
 
     def get_timer(self) -> float | None:
         """When handle_timer() is to be called."""
-        deadlines = [self._export_deadline] if self._awaited is not None else []
+        deadlines = [self._export_deadline] if self.awaited is not None else []
         for peer in self.peers.values():
             deadlines += [at for at in (peer.helper.get_timer(), peer.membership_deadline) if at is not None]
         return min(deadlines, default=None)
 
     def handle_timer(self, now: float) -> None:
         """Fire what is due."""
-        if self._awaited is not None and self._export_deadline <= now:
+        if self.awaited is not None and self._export_deadline <= now:
             self._start_export()
         for peer in self.peers.values():
             self._carry_out(peer, peer.helper.handle_timer(now))
