@@ -22,7 +22,8 @@ _GENERIC = re.compile(r"\(generic, (0x[0-9a-f]+), (0x[0-9a-f]+)\)")
 class Bird(Speaker):
     """See the module. A route reflector towards neighbours with client=True.
 
-    After its first start with graceful restart it starts as one that recovers (-R).
+    Neighbours of another AS are sent what it has from others, but none of its announcements: BIRD 2.0 takes the label
+    of its own routes for iBGP only. After its first start with graceful restart it starts as one that recovers (-R).
     """
 
     program = "bird"
@@ -54,10 +55,10 @@ class Bird(Speaker):
             f"connect retry time {neighbour.connect_retry}; connect delay time {neighbour.connect_retry};",
             "error wait time 1, 5; error forget time 1;",
         ]
-        if neighbour.ttl_security is None:
-            lines.append("multihop;")
-        else:
+        if neighbour.ttl_security is not None:
             lines.append(f"multihop {neighbour.ttl_security}; ttl security on;")
+        else:
+            lines.append("multihop;")
         if neighbour.password is not None:
             lines.append(f'password "{neighbour.password}";')
         if neighbour.passive:
