@@ -104,9 +104,6 @@ class RawSpeaker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
 
     # -- connections
 
@@ -129,7 +126,7 @@ class RawSpeaker:
 
     def connect(self, deadline: float = DEADLINE) -> None:
         """Open a connection; nothing is said on it. Raises OSError (TimeoutError at the deadline)."""
-        self.close()
+        self.disconnect()
         made = self._make()
         try:
             made.bind((self.address, 0))
@@ -149,7 +146,7 @@ class RawSpeaker:
     def accept(self, deadline: float = DEADLINE) -> None:
         """Take a connection of the other side, in place of the one there is."""
         assert self._listener is not None, "listen() comes first"
-        self.close()
+        self.disconnect()
         self._listener.settimeout(deadline)
         made, _ = self._listener.accept()
         self._begin(made)
@@ -186,6 +183,13 @@ class RawSpeaker:
         self._encoder = UpdateEncoder(UpdateOptions(frozenset(self.routes)))
 
     def close(self) -> None:
+        """End the connection, and listen no more."""
+        self.disconnect()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def disconnect(self) -> None:
         """End the connection as a program that exits does (FIN, or RST when something hasn't been read)."""
         if self._socket is not None:
             self._socket.close()
@@ -195,7 +199,7 @@ class RawSpeaker:
         """End the connection as a crash does (RST)."""
         if self._socket is not None:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close()
+            self.disconnect()
 
     def finish(self) -> None:
         """Say that nothing more is sent (FIN), and read on."""
