@@ -96,7 +96,7 @@ def _packet(packet: Element, message: bytes) -> Dissected:
     (bgp,) = found
     if invalid := _all(bgp, "bgp.length.invalid"):
         return Dissected({"refused": invalid[0].get("showname", "")}, [])
-    for field in _all(bgp, _UNKNOWN):
+    for field in (*_all(bgp, _UNKNOWN), *_all(bgp, "bgp.cap")):
         # Of these only the place is told.
         start = int(field.get("pos", "0")) - _HEADERS
         field.set("value", message[start : start + int(field.get("size", "0"))].hex())
@@ -167,7 +167,7 @@ def _capability(code: int, one: Element) -> Any:
             return [seconds, *bits, list(map(list, families))]
         case 65:
             return _number(one, "bgp.cap.4as")
-    return [_bytes(field).hex() for field in _all(one, "bgp.cap.unknown")]
+    return [_bytes(one)[2:].hex()]
 
 
 # -- UPDATEs
@@ -273,6 +273,9 @@ def _read(said: Meaning, code: int, one: Element) -> None:
             path = [_segment(segment) for segment in _all(one, f"{_ATTRIBUTE}.as_path_segment")]
             if path:
                 said["as_path" if code == 2 else "as4_path"] = path
+        case 3:
+            # NEXT_HOP beside MP_REACH_NLRI means nothing (RFC 4760, section 3).
+            pass
         case 4:
             said["med"] = _number(one, f"{_ATTRIBUTE}.multi_exit_disc")
         case 5:
