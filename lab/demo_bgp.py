@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from lab.converged import wait_settled
 from lab.flows import Flows, Vm
@@ -73,14 +74,19 @@ class BgpPhases:
             elif (who := source.ask(address)) != name:
                 self.fail(f"{source.name} found {who or 'nobody'} at {address}, not {name}")
         red = [machine for machine in self.machines if machine.vpn != "blue"]
+        probes: list[tuple[Vm, str, str]] = []
         for machine in red:
-            for address in map(str, site.addresses):
-                if self.lab.vms[machine.name].ping(address, timeout=PROBE_TIMEOUT).replies:
-                    self._leak(f"{machine.name} reaches {site.name} at {address}")
-        for machine in red:
-            for address in machine.own:
-                if site.ping(address, timeout=PROBE_TIMEOUT).replies:
-                    self._leak(f"{site.name} reaches {machine.name} at {address}")
+            probes += [(self.lab.vms[machine.name], site.name, str(address)) for address in site.addresses]
+            probes += [(site, machine.name, address) for address in machine.own]
+
+        def reaches(probe: tuple[Vm, str, str]) -> bool:
+            source, _, address = probe
+            return bool(source.ping(address, timeout=PROBE_TIMEOUT).replies)
+
+        with ThreadPoolExecutor(len(probes)) as pool:
+            for (source, name, address), leak in zip(probes, pool.map(reaches, probes), strict=True):
+                if leak:
+                    self._leak(f"{source.name} reaches {name} at {address}")
         for stranger in sorted(site.senders() & {machine.name for machine in red}):
             self._leak(f"a ping of {stranger} has come to {site.name}")
         self.say(

@@ -163,6 +163,7 @@ class Gateway(Node):
             "gateway": {"domain": lab.domain, "listen": [f"{address}:{PORT}"], "router_id": address, "as": AS},
             "tls": lab.authority.gateway(lab.domain, [address], stem=name).table(),
             "control": {"socket": str(self.socket)},
+            "state": {"directory": str(self.directory / "state")},
             "vpn": [vpn.table() for vpn in vpns],
         }
         self.peers: tuple[str, ...] = ()

@@ -17,6 +17,10 @@ RESTART_TIME = 60
 """Seconds. That a peer has died is seen by its connection; these are long enough for a machine that is slow."""
 
 
+UPDATE_DELAY = 15
+"""Seconds, at most, that a reflector waits for its clients after its start."""
+
+
 class Router(Station):
     """A machine with FRR's bgpd. speaker: there once it knows its peers."""
 
@@ -61,13 +65,12 @@ class Router(Station):
         self.namespace.delete()
 
 
-def neighbour(station: Station, client: bool = False, passive: bool = False) -> Neighbour:
+def neighbour(station: Station, client: bool = False) -> Neighbour:
     """The session with a machine of the underlay, as seen from the other end."""
     return Neighbour(
         station.address6,
         port=BGP_PORT,
         client=client,
-        passive=passive,
         hold_time=HOLD_TIME,
         graceful_restart=True,
         restart_time=RESTART_TIME,
@@ -75,8 +78,11 @@ def neighbour(station: Station, client: bool = False, passive: bool = False) -> 
 
 
 class Reflector(Router):
-    """A route reflector; all its peers are clients. It waits for them: two that dial each other meet later."""
+    """A route reflector; all its peers are clients. After a restart it waits until all have told what they have, or its
+    End-of-RIB would withdraw the routes of those that come back last."""
 
     def meet(self, clients: Iterable[Station]) -> None:
         """Say who the clients are."""
-        self.configure(neighbour(client, client=True, passive=True) for client in clients)
+        self.configure(neighbour(client, client=True) for client in clients)
+        self.speaker.update_delay = UPDATE_DELAY
+        self.speaker.select_defer_time = 0

@@ -25,6 +25,12 @@ class Frr(Speaker):
 
     program = "bgpd"
     hidden = ("/run/frr", "/var/tmp")
+    update_delay: int | None = None
+    """Seconds, at most, that it tells nothing after its start, until all neighbours have told what they have. None: not
+    at all. It takes those for done that say they restart, and FRR says so itself in the first 120 s of its life."""
+    select_defer_time = 10
+    """Seconds, at most, that it tells nothing after a graceful restart, until those neighbours have told that came back
+    quickly. 0: not at all. With VPN routes of others it goes on for ever (FRR 8.4 counts RDs, not routes)."""
 
     def argv(self) -> list[str]:
         """See Speaker."""
@@ -54,8 +60,10 @@ class Frr(Speaker):
                 " bgp graceful-restart",
                 f" bgp graceful-restart restart-time {max(restarting)}",
                 " bgp graceful-restart preserve-fw-state",
-                " bgp graceful-restart select-defer-time 10",
+                f" bgp graceful-restart select-defer-time {self.select_defer_time}",
             ]
+        if self.update_delay is not None:
+            lines.append(f" update-delay {self.update_delay}")
         for neighbour in self.neighbours:
             lines += [f" neighbor {neighbour.address} {line}" for line in self._session(neighbour)]
         for family in AFI:

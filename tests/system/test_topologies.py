@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 
+from lab.converged import wait_settled
+from lab.flows import Flows
 from lab.frames import Ports
 from lab.guest import Guest
 from lab.topology import Lab, Vm, Vpn
@@ -90,3 +92,22 @@ def test_one_address_on_two_hosts_shares_the_flows() -> None:
         both.pop(0)
         wait_for(lab, client, "10.1.1.9", "any-hv2")
         wait_until(lambda: spread("10.1.1.9", 20) == {"any-hv2": 20}, 10, "all flows on hv2", detail=lab.tails)
+
+
+def test_gateways_without_a_route_reflector_meet_each_other() -> None:
+    """hv1 and hv2 have no gateway in common; the gateways dial each other, and one session is left."""
+    connects = {"hv1": ["gw1"], "hv2": ["gw2"]}
+    with Lab(hosts=["hv1", "hv2"], gateways=["gw1", "gw2"], bgp=True, connects=connects) as lab:
+        lab.start()
+        one = lab.attach("hv1", "one", "blue", ["10.1.1.1", "fd00:1::1"])
+        two = lab.attach("hv2", "two", "blue", ["10.1.1.2", "fd00:1::2"], tap=True)
+        for address in ("10.1.1.2", "fd00:1::2"):
+            wait_for(lab, one, address, "two")
+        wait_settled(lab)
+        with Flows((one, two), interval=0.02) as flows:
+            lab.gateways[0].daemon.kill()
+            flows.progress(20)
+            lab.gateways[0].start()
+            wait_settled(lab)
+            flows.progress(20)
+        assert flows.lost == 0, str(flows)
