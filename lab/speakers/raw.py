@@ -19,7 +19,7 @@ from typing import TypeVar
 from bgp.attributes import Attributes
 from bgp.family import RTC, VPNV4, VPNV6, Family
 from bgp.framing import Framer
-from bgp.message import EXTENDED_MAX_LENGTH, KEEPALIVE, MAX_LENGTH, MessageType
+from bgp.message import EXTENDED_MAX_LENGTH, HEADER_LENGTH, KEEPALIVE, MAX_LENGTH, MessageType
 from bgp.nlri import pack_labels
 from bgp.notification import Notification, decode_notification
 from bgp.open import Open, decode_open
@@ -168,8 +168,8 @@ class RawSpeaker:
         """Why nothing more comes: "closed" or "reset"."""
         self.received: Counter[MessageType] = Counter()
         """Messages by type."""
-        self.octets = 0
-        """Bytes that came."""
+        self.octets = self.largest = 0
+        """Bytes that came, in all and of the largest message."""
         self.routes: dict[Family, dict[bytes, tuple[bytes, Attributes, bytes]]] = {VPNV4: {}, VPNV6: {}, RTC: {}}
         """Label stack, attributes and next hop by family and key."""
         self.announced: Counter[bytes] = Counter()
@@ -297,6 +297,7 @@ class RawSpeaker:
 
     def _take(self, kind: MessageType, body: bytes) -> None:
         self.received[kind] += 1
+        self.largest = max(self.largest, HEADER_LENGTH + len(body))
         if kind is MessageType.OPEN:
             self.theirs = decode_open(body)
             self._agree(self.theirs)

@@ -36,7 +36,7 @@ class RawLab:
         for address, settings in self.special.items():
             external = settings.get("as", 64512) != 64512
             peers.append(peer(address, **{"passive": True, "reflector_client": not external} | settings))
-        self.gateway = site.gateway("gw", GATEWAY, peers, **bgp)
+        self.gateway = site.gateway("gw", GATEWAY, peers, **{"hold_time": 90, **bgp})
         self.gateway.start()
         self.healthy = site.keep(RawSpeaker(HEALTHY, GATEWAY, namespace=site.namespace)).establish()
         self.healthy.announce("64512:99", "10.99.0.0/24")
