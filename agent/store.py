@@ -11,7 +11,6 @@ holds the labels that other hosts may still be sending with.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,8 @@ from typing import Any
 from agent.allocate import Owner, Quarantined
 from agent.attachment import Attached, Attachment, Phase, VpnRecord, format_mac, parse_mac
 from datapath.values import PortKind
-from runtime.errors import ExitCode, OperatorError
+from runtime.errors import OperatorError
+from runtime.state_directory import lock_directory
 from vpn.label import check_label
 from vpn.prefix import Prefix, format_address, parse_address
 
@@ -67,7 +67,7 @@ class Store:
         """
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME
-        self._lock = self._take_lock()
+        self._lock = lock_directory(self.directory, LOCK_NAME)
         try:
             self._db = self._open()
         except BaseException:
@@ -132,26 +132,6 @@ class Store:
             db.executemany("DELETE FROM quarantine WHERE label = ?", [(label,) for label in expired])
 
     # -- the file
-
-    def _take_lock(self) -> int:
-        try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = os.open(self.directory / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            raise OperatorError(
-                f"state directory {self.directory}", error.strerror or str(error), "see [state] directory"
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            raise OperatorError(
-                f"state directory {self.directory}",
-                "another daemon is using it",
-                "stop that one first, or give this one another [state] directory",
-                ExitCode.CONFLICT,
-            ) from None
-        return lock
 
     def _open(self) -> sqlite3.Connection:
         with self._faults():

@@ -104,7 +104,7 @@ class Gateway:
         self._config.write_text(
             f'[gateway]\ndomain = "{DOMAIN}"\nlisten = ["{REMOTE}:5222"]\nrouter_id = "{REMOTE}"\nas = 64512\n'
             f'[tls]\nca = "{credentials.ca}"\ncertificate = "{credentials.certificate}"\nkey = "{credentials.key}"\n'
-            f'[control]\nsocket = "{self.socket}"\n'
+            f'[control]\nsocket = "{self.socket}"\n[state]\ndirectory = "{directory}/state"\n'
             f'[bgp]\nlisten = ["{REMOTE}:{PORT}"]\nhold_time = {hold_time}\n{peers}{tables}',
             encoding="utf-8",
         )

@@ -119,6 +119,13 @@ class ControlSection:
 
 
 @dataclass(frozen=True, slots=True)
+class StateSection:
+    """[state]"""
+
+    directory: Path = option(Path("/var/lib/vrfwire"), help="which hosts there are, for the next start with BGP")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsSection:
     """[metrics]"""
 
@@ -143,6 +150,7 @@ class GatewayConfig:
     vpn: tuple[VpnSection, ...] = ()
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
+    state: StateSection = StateSection()
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     bgp: BgpSection = field(default_factory=BgpSection)

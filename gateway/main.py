@@ -25,6 +25,7 @@ from gateway.listen import Listen
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
 from gateway.rib import Rib
+from gateway.roster_file import RosterFile
 from gateway.server import Server
 from gateway.service import Limits, Service
 from gateway.speaker import Speaker
@@ -74,7 +75,11 @@ class Daemon:
             max_sessions=config.gateway.max_sessions,
         )
         self.speaker = Speaker(
-            _bgp_settings(config), self.service, self.server.changed, linger=config.gateway.stale_time
+            _bgp_settings(config),
+            self.service,
+            self.server.changed,
+            linger=config.gateway.stale_time,
+            hosts=RosterFile(config.state.directory),
         )
         self.server.on_change = self.speaker.changed
         self._peers = PeerStatus(self.speaker, self.service, asyncio.get_running_loop().time, time.time)
@@ -179,7 +184,7 @@ class Daemon:
             return
         self._reload_problem = None
         old, new = self._loaded.value, loaded.value
-        for section in ("gateway", "control", "metrics", "log"):
+        for section in ("gateway", "control", "state", "metrics", "log"):
             if getattr(old, section) != getattr(new, section):
                 log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
         self._loaded = loaded

@@ -149,7 +149,7 @@ class BgpSection:
         360.0, check=_positive, help="how long the stale routes of a peer that is back wait for its End-of-RIB"
     )
     deferral_time: float = option(
-        30.0, check=_positive, help="longest wait for hosts and peers after a start before peers are told routes"
+        60.0, check=_positive, help="longest wait for hosts and peers after a start before peers are told routes"
     )
     membership_time: float = option(
         30.0, check=_positive, help="longest wait for a peer's route targets before it is told routes"
@@ -224,7 +224,7 @@ class BgpSettings:
     listen: tuple[Listen, ...] = ()
     peers: tuple[PeerSettings, ...] = ()
     graceful_restart: bool = True
-    deferral_time: float = 30.0
+    deferral_time: float = 60.0
 
 
 NO_BGP = BgpSettings(Identity(0, bytes(4), bytes(4)), bytes(4))

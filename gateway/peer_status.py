@@ -1,7 +1,7 @@
 """What the gateway shows and does about its BGP peers on the control socket, as documents; no I/O.
 
     PeerStatus(speaker, service, monotonic, wall)      speaker: None when BGP isn't configured
-        peers() -> {"items": [...], "configured": bool}      peer.list
+        peers() -> {"items", "configured", "waiting_for"}    peer.list
         peer(name)                                           peer.show
         refresh(params) -> {"name", "families"}              peer.refresh   {name, family?}
         reset(params) -> {"name", "state"}                   peer.reset     {name, text?, hard?}
@@ -72,6 +72,7 @@ class SpeakerView(Protocol):
     @property
     def exchange(self) -> Exchange | None: ...
 
+    def waiting_for(self) -> list[str]: ...
     def refresh(self, name: str, families: Iterable[str] | None, /) -> list[str]: ...
     def reset(self, name: str, /, text: str = "", hard: bool = False) -> None: ...
 
@@ -94,7 +95,8 @@ class PeerStatus:
         """peer.list."""
         speaker = self.speaker
         rows = [] if speaker is None else [self._row(name, speaker) for name in sorted(speaker.peers)]
-        return {"items": rows, "configured": bool(rows)}
+        waiting = [] if speaker is None else speaker.waiting_for()
+        return {"items": rows, "configured": bool(rows), "waiting_for": waiting}
 
     def peer(self, name: str) -> Document:
         """peer.show."""

@@ -85,6 +85,8 @@ class Rib:
         self.changes: dict[ItemRef, None] | None = None
         """Items that have come, gone or changed in what they say to others, for gateway.exchange to take; None: nobody
         wants to know."""
+        self.touched: set[str] | None = None
+        """Hosts that have published, retracted, begun or ended a session, for gateway.roster_keeper to take."""
         self.tables: dict[str, VrfTable[Source]] = {name: VrfTable(multipath) for name in policy.vpns}
         self._items: dict[str, dict[str, Item]] = {name: {} for name in policy.vpns}
         self._hosts: dict[str, dict[str, _HostItems]] = {}
@@ -143,6 +145,8 @@ class Rib:
 
         instance: the instance id for an item id without one.
         """
+        if self.touched is not None:
+            self.touched.add(host)
         items = self._items[vpn]
         known = items.get(item_id)
         entries = self._hosts.setdefault(host, {})
@@ -176,6 +180,8 @@ class Rib:
         if self.changes is not None:
             self.changes[vpn, item_id] = None
         host = item.publisher.host
+        if self.touched is not None:
+            self.touched.add(host)
         self._forget(vpn, item)
         entry = self._hosts[host][vpn]
         del entry.sessions[item_id]
@@ -215,11 +221,15 @@ class Rib:
 
     def session_started(self, host: str, now: float) -> None:
         """The host has a new session, and stale_time from now to publish its stale items again."""
+        if self.touched is not None:
+            self.touched.add(host)
         if host in self._deadlines:
             self._deadlines[host] = now + self.stale_time
 
     def session_ended(self, host: str, session: int, now: float) -> int:
         """A session of the host is over: what it was the last to publish is stale; how many items that are."""
+        if self.touched is not None:
+            self.touched.add(host)
         count = 0
         for vpn, entry in self._hosts.get(host, {}).items():
             tables = [self.tables[name] for name in self.policy.importers(vpn)]

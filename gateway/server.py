@@ -16,7 +16,6 @@ import logging
 import socket
 import ssl
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
 from gateway.connection import Connection
@@ -75,7 +74,6 @@ class Server:
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self._by_session: dict[Session, Connection] = {}
-        self._host_sessions: Counter[str] = Counter()
         self._listeners: list[socket.socket] = []
         self._greetings: set[asyncio.Task[None]] = set()
         self._ready: dict[Connection, None] = {}
@@ -210,7 +208,7 @@ class Server:
 
     def sessions_of(self, host: str) -> int:
         """Number of sessions of a host."""
-        return self._host_sessions[host]
+        return self.service.connected[host]
 
     def supersede(self, jid: Jid) -> None:
         """A new session of this JID begins: the older one ends with `conflict`."""
@@ -221,7 +219,6 @@ class Server:
     def started(self, connection: Connection, session: Session) -> None:
         """A connection has become a session."""
         self._by_session[session] = connection
-        self._host_sessions[session.host] += 1
         addresses = sorted(map(format_address, session.permit.addresses))
         self.records[session.host] = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
 
@@ -229,9 +226,7 @@ class Server:
         """A session is over."""
         self._by_session.pop(session, None)
         self._ready.pop(connection, None)
-        self._host_sessions[session.host] -= 1
-        if not self._host_sessions[session.host]:
-            del self._host_sessions[session.host]
+        if not self.sessions_of(session.host):
             if self.service.rib.count(session.host):
                 self.records[session.host].since = time.time()
             else:

@@ -57,6 +57,8 @@ class Service:
         self.rib = rib
         self.limits = limits or Limits()
         self.sessions: dict[int, Session] = {}
+        self.connected: Counter[str] = Counter()
+        """Number of sessions by host, of those that have any."""
         self.counters: Counter[str] = Counter()
         """"publish", "retract", "item", "refused/CONDITION", ... since the start."""
         self.joins = 0
@@ -79,6 +81,7 @@ class Service:
         self._next_number += 1
         self.sessions[session.number] = session
         self._by_jid[jid] = session
+        self.connected[session.host] += 1
         self.rib.session_started(session.host, now)
         return session
 
@@ -86,6 +89,9 @@ class Service:
         """A session has ended; how many of the host's items are stale by that."""
         if self.sessions.pop(session.number, None) is None:
             return 0
+        self.connected[session.host] -= 1
+        if not self.connected[session.host]:
+            del self.connected[session.host]
         if self._by_jid.get(session.jid) is session:
             del self._by_jid[session.jid]
         for vpn in list(session.subscriptions):

@@ -33,6 +33,8 @@ from gateway.peer_listener import Listeners
 from gateway.peer_runtime import PeerRuntime
 from gateway.peer_transport import READ_SIZE
 from gateway.peer_watch import Watch
+from gateway.roster_file import RosterFile
+from gateway.roster_keeper import RosterKeeper
 from gateway.service import Service
 from gateway.status import Document, Problem
 from runtime.errors import ExitCode, OperatorError
@@ -48,8 +50,6 @@ IMPORT_STEP = 100
 """Routes into VRF tables between two looks at the clock: they cost more, and some go into many VPNs."""
 HOSTS = "hosts"
 """What hosts are called among those waited for after a start."""
-HOSTS_QUIET = 3.0
-"""Seconds without anything from hosts after which all of them are taken for back."""
 STOP_TIME = 3.0
 """Seconds that peers have to take the end of their sessions."""
 STRANGER_INTERVAL = 10.0
@@ -61,11 +61,18 @@ ERROR_REST = 1.0
 class Speaker:
     """All peers of the gateway. Use it within one event loop.
 
-    delivered: called when imports have changed VRF tables. linger: seconds that memberships outlive subscribers.
+    delivered: called when imports have changed VRF tables. linger: seconds that memberships outlive subscribers, and
+    routes of hosts their sessions. hosts: where the hosts are recorded that a start waits for; None: it waits for none.
     """
 
     def __init__(
-        self, settings: BgpSettings, service: Service, delivered: Callable[[], None], *, linger: float
+        self,
+        settings: BgpSettings,
+        service: Service,
+        delivered: Callable[[], None],
+        *,
+        linger: float,
+        hosts: RosterFile | None = None,
     ) -> None:
         self.rib = Rib(settings.identity, settings.local_address)
         self.peers: dict[str, PeerRuntime] = {}
@@ -84,10 +91,8 @@ class Speaker:
         self._watch = Watch(self.peers)
         self._work_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._hosts = RosterKeeper(service, hosts)
         self._deferring = False
-        self._hosts_quiet: float | None = None
-        """When hosts are taken for back, unless one of them does something before; None: not waited for."""
-        self._host_activity = (0, 0)
         self._next_stranger = 0.0
         self._closing: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -109,9 +114,9 @@ class Speaker:
         if settings.graceful_restart:
             # We may have been away: what hosts forward by is still there, and peers are told when we know it again.
             self._deferring = True
-            self._hosts_quiet = now + HOSTS_QUIET
+            self._hosts.start(now + settings.deferral_time + self._linger)
             names = [peer.name for peer in settings.peers]
-            self.rib.defer_export([*names, HOSTS], now + settings.deferral_time)
+            self.rib.defer_export(names if self._hosts.complete else [*names, HOSTS], now + settings.deferral_time)
         self._begin()
         for peer in settings.peers:
             self._add(peer, restarting=self._deferring)
@@ -144,6 +149,7 @@ class Speaker:
             self._let_go(peer)
         if self._closing:
             await asyncio.wait(self._closing)
+        await self._hosts.stop()
 
     def reload(self, settings: BgpSettings) -> None:
         """Add, remove and change peers; sessions of peers that stay as they are go on. Raises OperatorError.
@@ -155,6 +161,8 @@ class Speaker:
         if not self.peers and settings.peers:
             self.rib = Rib(settings.identity, settings.local_address)
             self._begin()
+        if settings.peers and settings.graceful_restart:
+            self._hosts.start()
         self.rib.identity = settings.identity
         self._settings = settings
         wanted = {peer.name: peer for peer in settings.peers}
@@ -213,13 +221,23 @@ class Speaker:
             "up": up,
             "down": sorted(name for name, peer in self.peers.items() if not peer.is_up),
             "waiting_after_start": self._deferring,
+            "waiting_for": self.waiting_for(),
             "unannounced_items": dict(self.exchange.problems) if self.exchange is not None else {},
             "counters": dict(sorted(self.counters.items())),
         }
 
     def problems(self) -> list[Problem]:
-        """Peers that have been down for long, or that something is wrong with."""
-        return self._watch.problems()
+        """Peers that have been down for long, or that something is wrong with; a record of hosts that can't be kept."""
+        return self._watch.problems() + self._hosts.problems()
+
+    def waiting_for(self) -> list[str]:
+        """After a start: who has to send everything before peers are told routes, for people; the first few hosts."""
+        awaited = self.rib.awaited or set()
+        found = [
+            f"peer {name} ({'its End-of-RIB' if self.peers[name].is_up else 'no session'})"
+            for name in sorted(awaited & self.peers.keys())
+        ]
+        return found + (self._hosts.waiting_for() if HOSTS in awaited else [])
 
     # -- what peers, hosts and listeners report
 
@@ -251,12 +269,7 @@ class Speaker:
         """Hosts may have changed items or subscriptions."""
         if self.exchange is None:
             return
-        if self._hosts_quiet is not None:
-            # Stanzas handled, and sessions that are open: what matters is whether the numbers change.
-            activity = (sum(self._service.counters.values()), len(self._service.sessions))
-            if activity != self._host_activity:
-                self._host_activity = activity
-                self._hosts_quiet = max(self._hosts_quiet, self._loop.time() + HOSTS_QUIET)
+        self._hosts.look()
         self.wake()
 
     # -- work
@@ -292,6 +305,9 @@ class Speaker:
             if exchange.has_work:
                 exchange.export(self._loop.time(), STEP)
                 busy = True
+            elif self._deferring and self._hosts.complete:
+                # Only now: what they have published comes before the End-of-RIB.
+                rib.arrived(HOSTS)
             if rib.has_work:
                 rib.step(STEP)
                 busy = True
@@ -331,10 +347,10 @@ class Speaker:
                 log.info("%s: %d old routes of %s are gone", name, count, family, extra=fields(peer=name))
             case ExportStarted(missing):
                 self._deferring = False
-                self._hosts_quiet = None
                 for peer in self.peers.values():
                     peer.session.restarting = False
-                late = f"; not waited any longer for {', '.join(sorted(missing))}" if missing else ""
+                names = sorted(missing - {HOSTS}) + (self._hosts.waiting_for() if HOSTS in missing else [])
+                late = f"; not waited any longer for {', '.join(names)}" if names else ""
                 log.info("peers are told routes from now on%s", late)
 
     # -- timers
@@ -342,7 +358,7 @@ class Speaker:
     def _arm(self) -> None:
         """Have _tick called when somebody wants. A timer that is too early is left: it only looks."""
         deadlines = [peer.session.get_timer() for peer in self.peers.values()]
-        deadlines += [self.rib.get_timer(), self._hosts_quiet]
+        deadlines += [self.rib.get_timer(), self._hosts.get_timer()]
         if self.exchange is not None:
             deadlines.append(self.exchange.get_timer())
         due = min((deadline for deadline in deadlines if deadline is not None), default=None)
@@ -360,7 +376,7 @@ class Speaker:
         for peer in list(self.peers.values()):
             peer.handle_timer(now)
         try:
-            self._look_at_hosts(now)
+            self._hosts.handle_timer(now)
             self.rib.handle_timer(now)
             if self.exchange is not None:
                 self.exchange.handle_timer(now)
@@ -368,9 +384,3 @@ class Speaker:
             log.exception("error of this gateway in a timer of the BGP tables; going on")
             self.counters["errors"] += 1
         self.wake()
-
-    def _look_at_hosts(self, now: float) -> None:
-        """After a start: hosts are back when nothing has come from them for a while."""
-        if self._hosts_quiet is not None and now >= self._hosts_quiet:
-            self._hosts_quiet = None
-            self.rib.arrived(HOSTS)

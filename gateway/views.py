@@ -236,10 +236,12 @@ def _table(title: str, rows: Sequence[Row], columns: Sequence[Column], options: 
 
 
 def peers(reply: Reply, options: Options, colour: bool) -> str:
-    """The peers; the column about trouble is there when there is some."""
+    """The peers; the column about trouble is there when there is some. After a start, who holds routes back."""
     rows = items(reply)
     columns = PEER_LIST if any(_trouble(row) for row in rows) else PEER_LIST[:-1]
-    return options.table(rows, columns, colour)
+    waiting = reply.get("waiting_for")
+    note = f"peers are told no routes yet; after the start these are waited for: {cell(waiting)}\n" if waiting else ""
+    return options.table(rows, columns, colour) + note
 
 
 def peer(reply: Reply, options: Options, colour: bool) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gateway.roster import decode
+from gateway.roster_file import FILE_NAME
 from lab.pki import Authority
 from lab.speakers.base import die_with_parent
 from runtime.client import ControlClient
@@ -53,6 +55,7 @@ class GatewayProcess:
         self.config = directory / "gateway.toml"
         self.socket = directory / "gateway.sock"
         self.log = directory / "gateway.log"
+        self.state = directory / "state"
         self._credentials = authority.gateway(DOMAIN, ["127.0.0.1"])
         self._settings = settings
         self.write_config(tables)
@@ -65,7 +68,8 @@ class GatewayProcess:
         self.config.write_text(
             f'[gateway]\ndomain = "{DOMAIN}"\nlisten = ["127.0.0.1:0"]\n{self._settings}\n'
             f'[tls]\nca = "{tls.ca}"\ncertificate = "{tls.certificate}"\nkey = "{tls.key}"\n'
-            f'[control]\nsocket = "{self.socket}"\n[log]\nlevel = "debug"\n{tables}'
+            f'[control]\nsocket = "{self.socket}"\n[state]\ndirectory = "{self.state}"\n'
+            f'[log]\nlevel = "debug"\n{tables}'
         )
 
     def start(self) -> None:
@@ -115,6 +119,15 @@ class GatewayProcess:
         """Call a method of its control socket."""
         with ControlClient(str(self.socket), "vrfwire-gateway") as client:
             return client.call(method, dict(params or {}), timeout=DEADLINE)
+
+    def recorded(self) -> dict[str, int]:
+        """The hosts that it has recorded for its next start, with their numbers of routes."""
+        file = self.state / FILE_NAME
+        return decode(file.read_bytes()) if file.exists() else {}
+
+    def wait_recorded(self, hosts: Mapping[str, int]) -> None:
+        """Wait until these are the hosts recorded: a start after a kill is to wait for them."""
+        wait_for(lambda: self.recorded() == hosts, f"a record of {dict(hosts)}")
 
     def text(self) -> str:
         """What it has logged."""

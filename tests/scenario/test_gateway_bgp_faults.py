@@ -43,6 +43,7 @@ def test_routes_outlive_a_killed_gateway_that_comes_back(site: Site) -> None:
     near.publish("blue", {"10.1.1.1/32": 101, "10.1.1.2/32": 102})
     both = {"10.1.1.1/32": [("127.0.0.1", 101)], "10.1.1.2/32": [("127.0.0.1", 102)]}
     far.wait_routes("blue", both)
+    one.wait_recorded({"hv1": 2})
     one.kill()
     wait(lambda: counts(two, ONE)[1] == 2, "its routes to be stale")
     assert two.routes("blue") == both

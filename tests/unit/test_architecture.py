@@ -39,7 +39,7 @@ CORES = {
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
-        *("route_status", "views"),
+        *("roster", "route_status", "views"),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }

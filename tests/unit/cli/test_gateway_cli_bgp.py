@@ -106,6 +106,14 @@ def test_list_without_trouble_has_no_column_for_it(commands: Commands, daemon: F
     assert commands.gateway_ctl("peer", "list").out.splitlines()[1].endswith("the kernel drops segments")
 
 
+def test_list_says_who_holds_routes_back(commands: Commands, daemon: FakeDaemon) -> None:
+    waiting = ["peer rr (no session)", "host hv1 (2 of 7 routes)", "3 more hosts"]
+    daemon.answers["peer.list"] = {"items": [RR], "configured": True, "waiting_for": waiting}
+    last = commands.gateway_ctl("peer", "list").out.splitlines()[-1]
+    assert last.startswith("peers are told no routes yet;")
+    assert all(word in last for word in waiting)
+
+
 def test_list_without_bgp(commands: Commands, daemon: FakeDaemon) -> None:
     daemon.answers["peer.list"] = {"items": [], "configured": False}
     outcome = commands.gateway_ctl("peer", "list", "-j")

@@ -43,6 +43,10 @@ class FakeSpeaker:
     asked: list[tuple[object, ...]] = field(default_factory=list)
     counters: Counter[str] = field(default_factory=Counter)
     exchange: Exchange | None = None
+    waiting: list[str] = field(default_factory=list)
+
+    def waiting_for(self) -> list[str]:
+        return self.waiting
 
     @property
     def rib(self) -> Rib:

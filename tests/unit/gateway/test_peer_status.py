@@ -62,7 +62,10 @@ def test_list() -> None:
                 "problem": "",
             }
         ],
+        "waiting_for": [],
     }
+    site.speaker.waiting = ["host hv1 (no session)"]
+    assert site.status.peers()["waiting_for"] == ["host hv1 (no session)"]
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_without_bgp() -> None:
     for speaker in (None, site.speaker):
         site.speaker.peers.clear()
         status = PeerStatus(speaker, site.service, lambda: network.now, lambda: 0.0)
-        assert status.peers() == {"items": [], "configured": False}
+        assert status.peers() == {"items": [], "configured": False, "waiting_for": []}
         assert error(status, "peer", "rr").code is ExitCode.NOT_FOUND
         refused = error(status, "routes", {})
         assert (refused.code, refused.why) == (ExitCode.CONFLICT, "not configured on this gateway")

@@ -1,0 +1,60 @@
+"""A directory that a daemon keeps what must outlive it in: held by one daemon at a time, files replaced as a whole."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+
+from runtime.errors import ExitCode, OperatorError
+
+
+def lock_directory(directory: Path, name: str) -> int:
+    """Make the directory if there is none, and lock it by its file `name`; returns the descriptor to close for release.
+
+    The kernel releases it however the daemon ends. Raises OperatorError: it can't be used, or another daemon has it.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise OperatorError(
+            f"state directory {directory}", error.strerror or str(error), "see [state] directory"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise OperatorError(
+            f"state directory {directory}",
+            "another daemon is using it",
+            "stop that one first, or give this one another [state] directory",
+            ExitCode.CONFLICT,
+        ) from None
+    return lock
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file of the directory so that a crash at any time leaves the old content or the new one, wholly.
+
+    Returns when it is durable: blocks for as long as the disk takes. One writer at a time. Raises OSError.
+    """
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    # The rename itself is durable when the directory is.
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
