@@ -291,7 +291,20 @@ _LEFT_TO_CALLER = Quirk(
 )
 _BYTES_TO_OSKEN = Quirk("some capabilities are bytes to it", "bgp.py has no class for them", opaque("5", "6", "71"))
 
+
+def _groups_capabilities(said: Said) -> bool:
+    """Whether an OPEN has several capabilities in one parameter."""
+    if said.meaning["kind"] != "open" or len(said.message) < 32:
+        return False
+    return said.message[28] == said.message[30] + 2 and said.message[32] + 2 < said.message[30]
+
+
 OSKEN_READS = (
+    Quirk(
+        "of several capabilities in one parameter each reaches to the end of it",
+        "bgp.py: _OptParamCapability.parse_value gives what follows to parse_cap_value(); BIRD and GoBGP send such",
+        lambda said: ANYTHING if _groups_capabilities(said) else None,
+    ),
     Quirk(
         "route-target membership isn't read at all",
         "bgp.py: RouteTargetMembershipNLRI.parser gives its constructor what that refuses",

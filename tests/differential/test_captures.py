@@ -1,4 +1,7 @@
-"""What real daemons have sent is read as what they said, by us as by tshark (tests/differential/capture.py made it)."""
+"""What real daemons have sent is read as what they said, by us, by tshark and by the libraries.
+
+tests/differential/capture.py has recorded it.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,9 @@ from bgp.nlri import rtc_key, unpack_labels, vpn_key
 from bgp.update import Unreach, Update, UpdateDecoder
 from tests.differential import meaning as of
 from tests.differential.capture import FOLDER, GONE, OWN, SAID, SPEAKERS, targets
-from tests.differential.oracle import Agreement
+from tests.differential.oracle import Agreement, Oracle
 from tests.differential.oracles.common import Meaning, pack_address
-from tests.differential.quirks import ANYTHING, TSHARK_READS, Said, agrees, expected
+from tests.differential.quirks import ANYTHING, READS, TSHARK_READS, Said, agrees, expected
 from tests.differential.tshark import dissect
 from vpn.community import RouteDistinguisher
 from vpn.prefix import Prefix, parse_address
@@ -118,6 +121,15 @@ def test_memberships() -> None:
     capture = load("gobgp")
     assert RTC in capture.agreement.families
     assert rtc_key(None) in capture.announced()
+
+
+@pytest.mark.parametrize("name", SPEAKERS)
+def test_libraries_read_the_same(oracle: Oracle, name: str) -> None:
+    capture = load(name)
+    for meaning, message in zip(capture.meanings(), capture.messages, strict=True):
+        wanted = expected(Said(meaning, capture.agreement, message), READS[oracle.name])
+        got = oracle.decode(message, capture.agreement)
+        assert agrees(of.canonical(got), of.canonical(wanted)), (got, wanted)
 
 
 @pytest.mark.parametrize("name", SPEAKERS)

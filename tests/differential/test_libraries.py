@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 from bgp.errors import EncodeError
 from bgp.notification import Notification
@@ -24,6 +24,8 @@ from tests.differential.cases import (
 from tests.differential.oracle import Agreement, Oracle
 from tests.differential.oracles.common import Meaning
 from tests.differential.quirks import READS, REFUSED, TOLD, WRITES, Said, agrees, expected
+
+some = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def reads(oracle: Oracle, messages: list[bytes], agreement: Agreement, said: Meaning) -> None:
@@ -50,6 +52,7 @@ def writes(oracle: Oracle, said: Meaning, agreement: Agreement) -> None:
     assert got == wanted, [message.hex() for message in messages]
 
 
+@some
 @given(case=announcements())
 def test_announcements_that_we_send(oracle: Oracle, case: Announcement) -> None:
     agreement, family, next_hop, attributes, routes = case
@@ -61,6 +64,7 @@ def test_announcements_that_we_send(oracle: Oracle, case: Announcement) -> None:
     reads(oracle, messages, agreement, {"kind": "update", **said})
 
 
+@some
 @given(case=announcements())
 def test_announcements_that_it_sends(oracle: Oracle, case: Announcement) -> None:
     agreement, family, next_hop, attributes, routes = case
@@ -68,6 +72,7 @@ def test_announcements_that_it_sends(oracle: Oracle, case: Announcement) -> None
     writes(oracle, {"kind": "update", **said}, agreement)
 
 
+@some
 @given(case=withdrawals())
 def test_withdrawals_that_we_send(oracle: Oracle, case: Withdrawal) -> None:
     agreement, family, keys = case
@@ -75,6 +80,7 @@ def test_withdrawals_that_we_send(oracle: Oracle, case: Withdrawal) -> None:
     reads(oracle, messages, agreement, {"kind": "update", "unreach": of.of_unreach(family, keys)})
 
 
+@some
 @given(case=withdrawals())
 def test_withdrawals_that_it_sends(oracle: Oracle, case: Withdrawal) -> None:
     agreement, family, keys = case
@@ -88,16 +94,19 @@ def test_ends_of_rib(oracle: Oracle) -> None:
         writes(oracle, said, Agreement())
 
 
+@some
 @given(opened=opens())
 def test_opens_that_we_send(oracle: Oracle, opened: Open) -> None:
     reads(oracle, [opened.encode()], Agreement(), of.of_open(opened))
 
 
+@some
 @given(opened=opens())
 def test_opens_that_it_sends(oracle: Oracle, opened: Open) -> None:
     writes(oracle, of.of_open(opened), Agreement())
 
 
+@some
 @given(notification=notifications)
 def test_notifications(oracle: Oracle, notification: Notification) -> None:
     said = of.of_notification(notification)
@@ -105,6 +114,7 @@ def test_notifications(oracle: Oracle, notification: Notification) -> None:
     writes(oracle, said, Agreement())
 
 
+@some
 @given(refresh=refreshes)
 def test_refreshes(oracle: Oracle, refresh: RouteRefresh) -> None:
     said = of.of_refresh(refresh)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from bgp.errors import EncodeError
@@ -28,7 +28,7 @@ from tests.differential.oracles.common import Meaning
 from tests.differential.quirks import ANYTHING, TSHARK_READS, Said, agrees, expected
 from tests.differential.tshark import dissect
 
-CASES = 200
+CASES = 120
 PACKET = 65495
 """Bytes of the largest message in one packet."""
 
@@ -36,7 +36,13 @@ PACKET = 65495
 def gathered(strategy: st.SearchStrategy[Any], put: Callable[[Any], None]) -> None:
     """Many cases, to be looked at in one run."""
 
-    @settings(max_examples=CASES, phases=[Phase.generate], database=None, deadline=None)
+    @settings(
+        max_examples=CASES,
+        phases=[Phase.generate],
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(strategy)
     def gather(case: Any) -> None:
         put(case)

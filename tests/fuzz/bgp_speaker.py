@@ -53,6 +53,7 @@ from bgp.session import Session
 from bgp.update import Update, UpdateDecoder, UpdateOptions
 from bgp.update_encoder import UpdateEncoder, end_of_rib
 from tests.fuzz.bgp_codec import corpus, mutations
+from tests.fuzz.budget import begin, budgets
 from tests.fuzz.speaker_model import FAMILIES, PeerModel, check_tables, check_told, imports_of
 from vpn.community import RouteDistinguisher, RouteTarget
 from vpn.prefix import Prefix
@@ -671,7 +672,9 @@ def episode(seed: int) -> None:
     world = World(seed)
     try:
         for _ in range(STEPS):
+            begin()
             world.step()
+        begin()
         # In the end everybody behaves, and what holds then must hold at once.
         for peer in world.peers.values():
             peer.talks = peer.reads = True
@@ -686,9 +689,10 @@ def fuzz(seed: int, *, seconds: float | None = None, count: int | None = None) -
     """Episodes until the time is over or that many are done; returns how many were."""
     began = time.monotonic()
     number = 0
-    while number != count and (seconds is None or time.monotonic() - began < seconds):
-        episode(seed + number)
-        number += 1
+    with budgets():
+        while number != count and (seconds is None or time.monotonic() - began < seconds):
+            episode(seed + number)
+            number += 1
     return number
 
 

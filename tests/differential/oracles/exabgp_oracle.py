@@ -118,10 +118,11 @@ def _read_open(found: Any) -> Meaning:
             capabilities[name] = int(value)
         elif isinstance(value, NextHopCapability):
             capabilities[name] = [[int(part) for part in one] for one in value]
-        elif isinstance(value, (RouteRefresh, EnhancedRouteRefresh, ExtendedMessage)):
+        elif code in (2, 6, 70):
             capabilities[name] = True
         else:
-            capabilities[name] = [bytes(value.data).hex()]
+            parts = [value.data] if hasattr(value, "data") else value.extract()
+            capabilities[name] = [bytes(part).hex() for part in parts]
     return {
         "kind": "open",
         "my_as": int(found.asn),
@@ -192,7 +193,7 @@ def _read_attributes(found: Any) -> Meaning:
                 said["extended_communities"] = [_read_extended(one) for one in value.communities]
             case 32:
                 said["large_communities"] = [list(map(int, str(one).split(":"))) for one in value.communities]
-            case 2 | 17:
+            case 2 | 3 | 17:
                 pass
             case 65535:
                 said["malformed"] = "withdrawn"

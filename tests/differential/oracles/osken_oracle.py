@@ -68,7 +68,7 @@ def _read_capabilities(found: list[Any]) -> Meaning:
             case bgp.BGPOptParamCapabilityRouteRefresh() | bgp.BGPOptParamCapabilityEnhancedRouteRefresh():
                 said[name] = True
             case _:
-                said.setdefault(name, []).append(bytes(one.cap_value).hex())
+                said.setdefault(name, []).append(bytes(getattr(one, "cap_value", b"")).hex())
     return said
 
 
@@ -130,7 +130,7 @@ def _read_attributes(found: dict[int, Any]) -> Meaning:
             case 32:
                 numbers = [int.from_bytes(one.value[at : at + 4], "big") for at in range(0, len(one.value), 4)]
                 said["large_communities"] = [numbers[at : at + 3] for at in range(0, len(numbers), 3)]
-            case 2:
+            case 2 | 3:
                 pass
             case _:
                 said.setdefault("unknown", []).append([code, one.flags & 0xE0, bytes(one.value).hex()])
