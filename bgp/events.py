@@ -7,12 +7,15 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from bgp.connection import Connection
-from bgp.errors import Malformation
+from bgp.errors import ErrorCode, Malformation
 from bgp.family import Family
 from bgp.negotiation import Negotiated
 from bgp.notification import Notification
 from bgp.refresh import RefreshKind
 from bgp.update import Update
+
+REST_MAX = 120.0
+"""Seconds that speakers rest after an error, at most, as far as one can tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,16 @@ class SessionDown:
     text: str
     negotiated: Negotiated | None
     preserved: frozenset[Family]
+
+    def explains_silence(self, age: float) -> bool:
+        """Whether this says why the peer hangs up on us without a word, `age` seconds later.
+
+        A Cease of the peer holds until there is a session again; after any other NOTIFICATION it rests for a while.
+        """
+        if self.notification is None:
+            return False
+        received = self.reason is DownReason.NOTIFICATION_RECEIVED
+        return (received and self.notification.code == ErrorCode.CEASE) or age <= REST_MAX
 
     def describe(self) -> str:
         """Why, in one line."""

@@ -76,8 +76,9 @@ class Session:
         self.restarting = False
         self.counters = Counters()
         self.last_down: SessionDown | None = None
+        """How the session, or an attempt at one, was last over; not that the peer hung up, if this says why."""
         self.down_since: float | None = None
-        """When the session, or an attempt at one, was last over."""
+        """When that was."""
         self._random = random
         self._enabled = False
         self._dialling = False
@@ -300,12 +301,14 @@ class Session:
         elif self._connections:
             self._resume(now)
             return
-        self.last_down = SessionDown(reason, notification, text, negotiated, preserved)
-        self.down_since = now
-        self._events.append(self.last_down)
+        down = SessionDown(reason, notification, text, negotiated, preserved)
+        hung_up = reason is DownReason.CONNECTION_LOST and connection.state is State.OPEN_SENT
+        if not (hung_up and self.last_down and self.last_down.explains_silence(now - (self.down_since or 0.0))):
+            self.last_down, self.down_since = down, now
+        self._events.append(down)
         if not self._enabled or self._connections:
             return
-        if reason is DownReason.CONNECTION_LOST and connection.state is State.OPEN_SENT:
+        if hung_up:
             # Somebody knocked and went away, or hung up on us: no reason to rest (RFC 4271, event 18 in OpenSent). Two
             # speakers that both rested whenever the other did would never meet.
             if not self._dialling and self._timers.deadline(_Timer.CONNECT_RETRY) is None:

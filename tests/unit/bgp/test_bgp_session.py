@@ -380,6 +380,35 @@ def test_shutdown_with_text() -> None:
     assert pair.left.up and pair.right.up
 
 
+def hang_up(speaker: Speaker, now: float) -> None:
+    """The peer takes a connection and closes it without a word."""
+    connection = speaker.session.accepted(now)
+    assert connection is not None
+    speaker.session.receive_eof(connection, now, "the peer closed the connection")
+    speaker.poll()
+
+
+def test_why_a_peer_hangs_up_is_not_forgotten_over_its_hanging_up() -> None:
+    speaker, connection = established()
+    give(speaker, connection, Notification.cease(CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, "maintenance").encode(), 5.0)
+    speaker.session.handle_timer(10.0)
+    hang_up(speaker, 1000.0)
+    down = speaker.session.last_down
+    assert down is not None and down.notification is not None and down.notification.text == "maintenance"
+    assert speaker.session.down_since == 5.0
+    assert [down.describe() for down in speaker.downs][1:] == ["the peer closed the connection"]
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(60.0, True), (130.0, False)])
+def test_a_former_error_explains_silence_for_a_while(seconds: float, kept: bool) -> None:
+    speaker, connection = single()
+    give(speaker, connection, config(HIGH, local_as=64999).open().encode())
+    speaker.session.handle_timer(10.0)
+    hang_up(speaker, seconds)
+    down = speaker.session.last_down
+    assert down is not None and (down.notification is not None) is kept
+
+
 def test_reset_comes_back() -> None:
     pair = Pair(config(LOW), config(HIGH)).start()
     pair.left.session.reset(pair.now, "again")
