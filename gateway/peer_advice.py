@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 from bgp.connection import State
 from bgp.errors import CeaseSubcode, ErrorCode, OpenSubcode
 from bgp.events import DownReason, SessionDown
@@ -24,7 +27,11 @@ _CEASE_RECEIVED = {
 }
 _UNANSWERED = "is the address right, and does the peer listen for this gateway's address at that port?"
 _PASSWORD = "the same password on both sides (password_file here), then a reload (SIGHUP); docs/bgp.md, TCP-MD5"
+_NO_ANSWER = "does the peer run, and listen for this gateway? Then compare the passwords; docs/bgp.md, TCP-MD5"
+_LOCAL = "local_address is to be an address of this machine: `ip address`"
+_NO_WAY = "the way there is missing: `ip route get` with the peer's address, its link, its neighbour entry"
 _SILENT = "a firewall, a wrong MD5 password or a wrong ttl_security each look like this: docs/bgp.md, Troubleshooting"
+_NO_WAY_ERRORS = (os.strerror(errno.EHOSTUNREACH), os.strerror(errno.ENETUNREACH), os.strerror(errno.ENETDOWN))
 
 
 def advice(session: Session, problem: str = "") -> str:
@@ -32,14 +39,22 @@ def advice(session: Session, problem: str = "") -> str:
     if session.state is State.ESTABLISHED:
         return ""
     if "password" in problem:
-        return _PASSWORD
+        return _NO_ANSWER if problem.startswith("no answer") else _PASSWORD
     if session.last_connect_error:
-        refused = "refused" in session.last_connect_error.lower()
-        return _UNANSWERED if refused else _SILENT
+        return _not_connected(session.last_connect_error)
     down = session.last_down
     if down is None:
         return "" if not session.config.passive else "passive: the peer has to connect, to the address in bgp.listen"
     return _after(down) or (_SILENT if problem else "")
+
+
+def _not_connected(error: str) -> str:
+    """error: as of gateway.peer_runtime, with the kernel's words at the end."""
+    if error.startswith("local_address "):
+        return _LOCAL
+    if error.endswith(os.strerror(errno.ECONNREFUSED)):
+        return _UNANSWERED
+    return _NO_WAY if error.endswith(_NO_WAY_ERRORS) else _SILENT
 
 
 def _after(down: SessionDown) -> str:

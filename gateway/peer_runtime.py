@@ -50,7 +50,8 @@ CRASH_REST = 10.0
 """Seconds that a session rests after an error of our own."""
 _OUT_OF_RESOURCES = Notification.cease(CeaseSubcode.OUT_OF_RESOURCES)
 REPEAT = 300.0
-"""Seconds until a failure that goes on is logged again."""
+REPORTED_MAX = 32
+"""Seconds until a failure that goes on is logged again, and how many are remembered for that."""
 
 
 class Owner(Protocol):
@@ -100,7 +101,8 @@ class PeerRuntime:
         self._loop = asyncio.get_running_loop()
         self._dialler = Dialler(self._make_transport, self._dial_failed)
         self._transports: set[PeerTransport] = set()
-        self._reported: tuple[str, float] = ("", 0.0)
+        self._reported: dict[str, float] = {}
+        """What the log had of late about why there is no session, and when."""
 
     @property
     def name(self) -> str:
@@ -170,6 +172,7 @@ class PeerRuntime:
         if self.session.connections:
             self.session.reset(now, text, hard=hard)
         else:
+            self.session.stop(now)
             self.session.start(now)
         self._drain()
 
@@ -188,7 +191,7 @@ class PeerRuntime:
     def change(self, settings: PeerSettings) -> None:
         """Go on with other settings; the session begins anew where they matter to it."""
         old, self.settings = self.settings, settings
-        self._owner.rib.peers[self.name].policy = settings.policy
+        self._owner.rib.peers[self.name].take_policy(settings.policy)
         if (old.link, old.session) == (settings.link, settings.session):
             return
         self.session.config = settings.session
@@ -358,7 +361,7 @@ class PeerRuntime:
 
     def _came_up(self, negotiated: Negotiated) -> None:
         self.failure = ""
-        self._reported = ("", 0.0)
+        self._reported.clear()
         self._changed()
         transport = self.transport
         where = f" by {transport.local[0]} port {transport.local[1]}" if transport is not None else ""
@@ -384,12 +387,13 @@ class PeerRuntime:
         self.changed_at = self._loop.time()
 
     def _report(self, text: str) -> None:
-        """Log why there is no session, unless that was just said."""
+        """Log why there is no session, unless that was said of late: attempts often fail in turns in two ways."""
         now = self._loop.time()
-        last, at = self._reported
-        if text != last or now - at >= REPEAT:
-            self._reported = (text, now)
+        recent = {said: at for said, at in self._reported.items() if now - at < REPEAT}
+        if text not in recent:
+            recent[text] = now
             log.info("no session with %s: %s", self.name, text, extra=fields(peer=self.name))
+        self._reported = dict(list(recent.items())[-REPORTED_MAX:])
 
     def crashed(self) -> None:
         """An exception that nobody expected: give up the session. Call it while the exception is handled."""

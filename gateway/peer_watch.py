@@ -23,6 +23,11 @@ INTERVAL = 2.0
 """Seconds between readings of the counters."""
 DOWN_LONG = 60.0
 """Seconds after which a peer that is down is a problem."""
+NO_ANSWER = (
+    "no answer to attempts to connect: the peer is not there, or has another password than password_file "
+    "(a refusal isn't heard either, as it isn't signed)"
+)
+"""Where the kernel has dropped nothing."""
 
 
 def md5_problem(new: Md5Counters, *, has_password: bool, timed_out: bool) -> str:
@@ -42,9 +47,7 @@ def md5_problem(new: Md5Counters, *, has_password: bool, timed_out: bool) -> str
             f"the kernel drops segments with a TCP-MD5 signature that none is configured for "
             f"(TCPMD5Unexpected +{new.unexpected}): the peer probably has a password, set password_file"
         )
-    if has_password and timed_out:
-        return "no answer to attempts to connect: a password that isn't the peer's (password_file) looks like that"
-    return ""
+    return NO_ANSWER if has_password and timed_out else ""
 
 
 class Watch:
@@ -72,7 +75,11 @@ class Watch:
     def _look(self) -> None:
         self._handle = self._loop.call_later(INTERVAL, self._look)
         now = self._read()
-        new, self._last = now.since(self._last), now
+        new = now.since(self._last)
+        if min(new) < 0:
+            # Couldn't be read: the kernel's counters only grow.
+            return
+        self._last = now
         for peer in self._peers.values():
             if peer.session.connections or not peer.session.enabled:
                 continue
@@ -82,6 +89,8 @@ class Watch:
                 continue
             problem = md5_problem(new, has_password=has_password, timed_out=peer.timed_out)
             # Segments come now and then: what was found holds until there is a session, or something else is found.
+            if problem == NO_ANSWER and peer.unreachable:
+                continue
             if problem and _kind(problem) != _kind(peer.unreachable):
                 peer.unreachable = problem
                 log.warning("peer %s: %s", peer.name, problem, extra=fields(peer=peer.name))

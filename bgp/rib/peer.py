@@ -81,6 +81,11 @@ class Peer:
         """Routes not taken because they had been here before, or lead to us (bgp.rib.policy.Loop)."""
         self.forget_session()
 
+    def take_policy(self, policy: PeerPolicy) -> None:
+        """Limits and times have changed, and hold from now on; the kind is the same."""
+        self.policy = policy
+        self.helper.stale_time = policy.stale_time
+
     def forget_session(self) -> None:
         """There is no session (any more)."""
         self.negotiated: Negotiated | None = None
