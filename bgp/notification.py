@@ -55,11 +55,14 @@ class Notification:
 
     @classmethod
     def cease(cls, subcode: CeaseSubcode, text: str = "") -> Notification:
-        """RFC 4486; text goes out with a shutdown or reset (RFC 9003), cut to 255 bytes of UTF-8."""
+        """RFC 4486; text goes out with a shutdown or reset (RFC 9003), cut to 255 bytes of UTF-8.
+
+        What has no UTF-8 (halves of surrogate pairs, as JSON and command lines may bring them) becomes "?".
+        """
         data = b""
         if subcode in _WITH_TEXT:
             # What a cut leaves of the last character is dropped.
-            packed = text.encode()[:MAX_TEXT].decode(errors="ignore").encode()
+            packed = text.encode(errors="replace")[:MAX_TEXT].decode(errors="ignore").encode()
             data = bytes((len(packed),)) + packed if packed else b""
         return cls(ErrorCode.CEASE, subcode, data)
 

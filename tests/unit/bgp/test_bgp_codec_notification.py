@@ -38,10 +38,7 @@ def test_a_hard_reset_without_reason() -> None:
 
 @given(st.text(max_size=300))
 def test_shutdown_communication_goes_and_comes_within_255_bytes(text: str) -> None:
-    try:
-        packed = text.encode()
-    except UnicodeEncodeError:
-        return
+    packed = text.encode(errors="replace")
     data = Notification.cease(CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, text).data
     if not text:
         assert data == b""
@@ -67,6 +64,10 @@ def test_shutdown_communication_goes_and_comes_within_255_bytes(text: str) -> No
 )
 def test_one_line_for_people(notification: Notification, text: str) -> None:
     assert str(notification) == text
+
+
+def test_a_text_that_is_no_unicode_goes_with_question_marks() -> None:
+    assert Notification.cease(CeaseSubcode.ADMINISTRATIVE_RESET, "half a \ud83d pair").text == "half a ? pair"
 
 
 def test_text_only_with_shutdown_and_reset() -> None:
