@@ -156,10 +156,13 @@ class Speaker:
 
         The identity (router id, AS, cluster) is to be the old one as long as there are peers.
         """
+        if self._stopping:
+            return
         self._listeners.apply(settings)
         now = self._loop.time()
         if not self.peers and settings.peers:
             self.rib = Rib(settings.identity, settings.local_address)
+            self._deferring = False
             self._begin()
         if settings.peers and settings.graceful_restart:
             self._hosts.start()
@@ -334,7 +337,9 @@ class Speaker:
             case PrefixWarning(name, family, count, limit):
                 log.warning("%s: %d routes of %s, the limit is %d", name, count, family, limit, extra=fields(peer=name))
             case PrefixLimitExceeded(name, family, count, limit):
-                peer = self.peers[name]
+                peer = self.peers.get(name)
+                if peer is None or not self.rib.peers[name].blocked:
+                    return  # that session is over, by another cause or with the peer
                 rest = peer.settings.max_prefixes_restart
                 again = "until `peer reset`" if rest is None else f"for {rest:g} s"
                 text = f"more than {limit} routes of {family} (max_prefixes); the session rests {again}"

@@ -80,6 +80,7 @@ class Rib:
             if (adj := table.sources.get(peer.source)) is not None:
                 self._jobs.append(self._sweep(peer, table, adj, adj.age()))
         del self.peers[name]
+        self._arrived(name)
 
     def session_up(self, name: str, negotiated: Negotiated, now: float) -> None:
         """A session has come up."""
