@@ -6,6 +6,7 @@ Times are in seconds.
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -37,8 +38,8 @@ def _hold_time(value: int) -> int:
 
 
 def _positive(value: float) -> float:
-    if not value > 0:
-        raise ValueError("must be more than 0")
+    if not 0 < value < math.inf:
+        raise ValueError("must be more than 0, and finite")
     return value
 
 
@@ -63,16 +64,32 @@ def _families(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _name(value: str | None) -> str | None:
-    if value is not None and (not 1 <= len(value) <= 64 or not value.isascii() or not value.isprintable()):
-        raise ValueError("must be 1 to 64 printable ASCII characters")
+    if value is not None:
+        if not 1 <= len(value) <= 64 or not value.isascii() or not value.isprintable():
+            raise ValueError("must be 1 to 64 printable ASCII characters")
+        if value != value.strip() or value.startswith("-"):
+            raise ValueError(
+                "must not begin with a dash or a space, nor end with a space: commands take it as argument"
+            )
     return value
+
+
+def _peer_address(address: Address) -> Address:
+    if address.is_unspecified or address.is_multicast or address.packed in (bytes(4), b"\xff" * 4):
+        raise ValueError(f"{address} is not the address of one peer")
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is not None:
+            raise ValueError(f"{address} is an IPv4 address in disguise, write {address.ipv4_mapped}")
+        if address.is_link_local and address.scope_id is None:
+            raise ValueError(f'a link-local address needs its interface, as in "{address}%eth0"')
+    return address
 
 
 @dataclass(frozen=True, slots=True)
 class PeerSection:
     """[[bgp.peer]]"""
 
-    address: Address = option(help="address of the peer")
+    address: Address = option(check=_peer_address, help="address of the peer")
     name: str | None = option(None, check=_name, help="what commands, logs and metrics call it; default: the address")
     port: int = option(BGP_PORT, check=between(1, 65535), help="where it listens")
     autonomous_system: int | None = option(
@@ -116,8 +133,6 @@ class PeerSection:
                 raise ValueError(f"local_address {self.local_address} and {self.address} are not of one IP version")
             if self.local_address == self.address:
                 raise ValueError(f"{self.address} is our own address (local_address)")
-        if self.address.is_unspecified or self.address.is_multicast:
-            raise ValueError(f"{self.address} is not the address of one peer")
 
     @property
     def title(self) -> str:
@@ -168,20 +183,23 @@ def check_peers(bgp: BgpSection, router_id: IPv4Address | None, asn: int | None)
         raise ValueError("0.0.0.0 is neither a router_id nor a cluster_id")
     if not bgp.listen:
         raise ValueError("bgp.listen is empty")
+    if len(set(bgp.listen)) < len(bgp.listen):
+        raise ValueError("bgp.listen has an address twice")
     ours = {listen.address for listen in bgp.listen} | {router_id}
     titles: set[str] = set()
-    addresses: set[Address] = set()
+    addresses: set[bytes] = set()
     for peer in bgp.peer:
         if peer.address in ours:
-            raise ValueError(f"[[bgp.peer]] {peer.title}: {peer.address} is this gateway's own address")
-        if peer.address in addresses:
+            which = "gateway.router_id" if peer.address == router_id else "bgp.listen"
+            raise ValueError(f"[[bgp.peer]] {peer.title}: {peer.address} is this gateway's own address ({which})")
+        if peer.address.packed in addresses:
             raise ValueError(f"there are two [[bgp.peer]] of the address {peer.address}")
         if peer.title in titles:
             raise ValueError(f"there are two [[bgp.peer]] of the name {peer.title!r}")
         if peer.reflector_client and peer.autonomous_system not in (None, asn):
             raise ValueError(f"[[bgp.peer]] {peer.title}: reflector_client is for peers of our own AS")
         titles.add(peer.title)
-        addresses.add(peer.address)
+        addresses.add(peer.address.packed)
 
 
 # -- what is made of it

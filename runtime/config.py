@@ -283,7 +283,7 @@ class _Builder:
         try:
             return schema(**values)
         except ValueError as error:
-            raise OperatorError(str(table.origin), f"{_title(name)}: {error}") from None
+            raise OperatorError(str(table.origin), f"{_title(name)}: {error}" if name else str(error)) from None
 
     def _field(self, item: Field, table: _Table, name: str) -> Any:
         dotted = _dotted(name, item.key)
