@@ -104,6 +104,12 @@ class OpenBgpd(Speaker):
         neighbours = self._ask("show", "neighbor").get("neighbors", [])
         return {one["remote_addr"]: str(one["state"]).lower() for one in neighbours}
 
+    def statistics(self, address: str) -> dict[str, int]:
+        """Withdrawals "sent" to a neighbour and "received" from it."""
+        (found,) = (one for one in self._ask("show", "neighbor")["neighbors"] if one["remote_addr"] == address)
+        withdraws = found["stats"]["update"]
+        return {way: int(withdraws[way]["withdraws"]) for way in ("sent", "received")}
+
     def received(self, family: str) -> list[Received]:
         """Paths of a family. OpenBGPD doesn't show labels."""
         paths = self._ask("show", "rib", family, "detail").get("rib", [])
