@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from gateway import views
-from gateway.route_stream import stream_routes
+from gateway.route_stream import list_routes, stream_routes
 from runtime.command import (
     CONTEXT,
     Group,
@@ -103,7 +103,7 @@ def route_list(options: Options, vpn: str | None, rd: str | None, family: str | 
       vrfwire-gateway-ctl route list --rd all --family vpnv6 --json
     """
     if rd is None and family is None:
-        options.list("route.list", {"vpn": vpn} if vpn else None, views.ROUTE_LIST)
+        list_routes(options, {"vpn": vpn} if vpn else {}, views.ROUTE_LIST)
         return
     if vpn is not None:
         raise click.UsageError("give one of --vpn and --rd")

@@ -24,8 +24,10 @@ from gateway.identity import server_context
 from gateway.listen import Listen
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
+from gateway.request import read_number
 from gateway.rib import Rib
 from gateway.roster_file import RosterFile
+from gateway.route_status import MAX_PAGE, PAGE
 from gateway.server import Server
 from gateway.service import Limits, Service
 from gateway.speaker import Speaker
@@ -222,7 +224,10 @@ class Daemon:
         return self._status.vpn(_text(params, "name"))
 
     async def _route_list(self, params: Document, call: Call) -> Document:
-        return self._status.routes(_text(params, "vpn") if params.get("vpn") is not None else None)
+        vpn = _text(params, "vpn") if params.get("vpn") is not None else None
+        if "limit" not in params:
+            return self._status.routes(vpn)
+        return self._status.page(vpn, params.get("after"), read_number(params, "limit", PAGE, MAX_PAGE))
 
     async def _show_status(self, params: Document, call: Call) -> Document:
         problems = [] if self._reload_problem is None else [self._reload_problem]

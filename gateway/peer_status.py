@@ -170,8 +170,12 @@ class PeerStatus:
         text = params.get("text", "")
         if not isinstance(text, str):
             raise OperatorError("request", '"text" is not a text', code=ExitCode.USAGE)
-        if len(text.encode()) > MAX_TEXT:
-            why = f"is {len(text.encode())} bytes of UTF-8 long, at most {MAX_TEXT} go out (RFC 9003)"
+        try:
+            size = len(text.encode())
+        except UnicodeEncodeError:
+            raise OperatorError("--text", "is not UTF-8 text", "", ExitCode.USAGE) from None
+        if size > MAX_TEXT:
+            why = f"is {size} bytes of UTF-8 long, at most {MAX_TEXT} go out (RFC 9003)"
             raise OperatorError("--text", why, "make it shorter", ExitCode.USAGE)
         before = state_name(speaker.peers[name].session)
         speaker.reset(name, text=text, hard=params.get("hard") is True)

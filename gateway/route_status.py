@@ -34,6 +34,8 @@ MAX_DESTINATIONS = 64
 """Destinations explained at once."""
 MAX_OTHERS = 20
 """Destinations listed that a VPN doesn't import."""
+_DIGITS = 20
+"""Of a revision, at most."""
 _ANY = RouteDistinguisher(0, bytes(6))
 
 
@@ -236,7 +238,8 @@ def _position(after: object, families: int) -> tuple[int, int]:
     if after is None:
         return 0, 0
     position, dot, revision = after.partition(".") if isinstance(after, str) else ("", "", "")
-    if not (dot and position.isdecimal() and revision.isdecimal() and int(position) < families):
+    few = len(position) == 1 and len(revision) <= _DIGITS
+    if not (dot and few and position.isdecimal() and revision.isdecimal() and int(position) < families):
         raise OperatorError("request", '"after" is not what a page ended with', code=ExitCode.USAGE)
     return int(position), int(revision)
 

@@ -16,6 +16,9 @@ from vpn.table import Candidate, preference
 
 Document = dict[str, object]
 
+_DIGITS = 20
+"""Of a revision, at most."""
+
 
 @dataclass(slots=True)
 class Problem:
@@ -102,6 +105,30 @@ class Status:
             ]
         }
 
+    def page(self, vpn: str | None, after: object, limit: int) -> Document:
+        """A page of route.list: {"items", "after"}; after: what to ask for next, None at the end.
+
+        In the order of the last change, VPN by VPN; a route that changes while somebody reads page by page comes again,
+        and the later row holds.
+        """
+        if vpn is not None:
+            self.vpn(vpn)
+        name, revision = _position(after)
+        names = [one for one in (sorted(self._rib.tables) if vpn is None else [vpn]) if one >= name]
+        items: list[Document] = []
+        looked = 0
+        for one in names:
+            if looked >= limit:
+                return {"items": items, "after": f"0/{one}"}
+            table = self._rib.tables[one]
+            room = limit - looked
+            found, reached = table.read(revision if one == name else 0, room)
+            items += [self._route(one, prefix, path) for prefix, path in found]
+            if reached < table.revision:
+                return {"items": items, "after": f"{reached}/{one}"}
+            looked += len(found) + 1
+        return {"items": items, "after": None}
+
     def _route(self, vpn: str, prefix: Prefix, path: Path) -> Document:
         candidates = self._rib.tables[vpn].candidates(prefix)
         best = max(map(preference, candidates))
@@ -142,6 +169,16 @@ def timestamp(seconds: float) -> str:
     if not seconds:
         return ""
     return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _position(after: object) -> tuple[str, int]:
+    """VPN and revision that a page begins behind."""
+    if after is None:
+        return "", 0
+    revision, slash, name = after.partition("/") if isinstance(after, str) else ("", "", "")
+    if not (slash and revision.isdecimal() and len(revision) <= _DIGITS):
+        raise OperatorError("request", '"after" is not what a page ended with', code=ExitCode.USAGE)
+    return name, int(revision)
 
 
 def _by_prefix(route: tuple[Prefix, Path]) -> tuple[int, Prefix]:

@@ -197,6 +197,16 @@ class VrfTable(Generic[S]):
             start = node.revision
         return list(islice(self._live(range(bisect_right(self._revisions, start), len(self._log))), limit))
 
+    def read(self, after: int, limit: int) -> tuple[list[tuple[Prefix, Path]], int]:
+        """At most `limit` routes behind a revision (0: all), least recently changed first, and the revision read up to.
+
+        Going on until that is the table's visits every route once; one that changes meanwhile is seen again.
+        """
+        start = bisect_right(self._revisions, after)
+        end = start + limit
+        reached = self._revisions[end - 1] if end < len(self._log) else self._revision
+        return list(self._live(range(start, min(end, len(self._log))))), reached
+
     def newest(self, limit: int) -> list[tuple[Prefix, Path]]:
         """At most `limit` routes, the most recently changed first."""
         return list(islice(self._live(range(len(self._log) - 1, -1, -1)), limit))

@@ -46,7 +46,7 @@ ROUTE = {
         (
             ("route", "list", "--vpn", "blue"),
             "route.list",
-            {"vpn": "blue"},
+            {"limit": 500, "vpn": "blue"},
             {"items": [ROUTE]},
             "blue  10.1.1.1/32  192.0.2.11 label 100000, 192.0.2.12 label 100003         100         0  no     hv1",
         ),
@@ -105,3 +105,11 @@ def test_config_of_a_file(commands: Commands, tmp_path: Path) -> None:
     lines = [line.split() for line in out.splitlines()]
     assert ["vpn[0].import", "64512:1", f"{path}:9"] in lines
     assert ["gateway.listen", "0.0.0.0:5222", "default"] in lines
+
+
+def test_routes_come_in_pages_and_are_put_in_order(commands: Commands, daemon: FakeDaemon) -> None:
+    order = ["9.0.0.0/8", "10.1.1.0/24", "10.1.1.0/32", "2001:db8::/64"]
+    rows = [{**ROUTE, "prefix": prefix} for prefix in reversed(order)]
+    daemon.answers["route.list"] = {"items": [*rows, {**rows[0], "local_preference": 7}], "after": None}
+    found = commands.gateway_ctl("route", "list", "--json").json["items"]
+    assert [row["prefix"] for row in found] == order and found[-1]["local_preference"] == 7

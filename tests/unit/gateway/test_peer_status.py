@@ -265,3 +265,9 @@ def test_reset() -> None:
     assert (refused.code, refused.what) == (ExitCode.USAGE, "--text")
     assert error(site.status, "reset", {"name": "rr", "text": 5}).code is ExitCode.USAGE
     assert error(site.status, "reset", {}).code is ExitCode.USAGE
+
+
+def test_a_text_that_is_none() -> None:
+    _, _, site = pair()
+    for text in ("\ud800", 7, ["a"]):
+        assert error(site.status, "reset", {"name": "rr", "text": text}).code == ExitCode.USAGE

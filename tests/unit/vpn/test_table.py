@@ -299,3 +299,22 @@ def test_incremental_equals_from_scratch(operations: list[tuple], policy) -> Non
         cursor.close()
     table._compact()
     assert len(table._nodes) == len(expected)
+
+
+def test_reading_by_revision_visits_every_route_once() -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    prefixes = [Prefix.parse(f"10.1.{number}.0/24") for number in range(10)]
+    for prefix in prefixes:
+        table.update("a", prefix, A)
+    found, reached = table.read(0, 4)
+    table.withdraw("a", prefixes[0])
+    table.withdraw("a", prefixes[8])
+    table.update("b", prefixes[1], B)
+    seen = [prefix for prefix, _ in found]
+    while reached < table.revision:
+        found, reached = table.read(reached, 4)
+        assert len(found) <= 4
+        seen += [prefix for prefix, _ in found]
+    assert seen[:4] == prefixes[:4]
+    assert sorted(seen[4:]) == sorted([*prefixes[4:8], prefixes[9], prefixes[1]])
+    assert table.read(reached, 4) == ([], table.revision)
