@@ -50,6 +50,8 @@ IMPORT_STEP = 100
 """Routes into VRF tables between two looks at the clock: they cost more, and some go into many VPNs."""
 HOSTS = "hosts"
 """What hosts are called among those waited for after a start."""
+PEER_PATIENCE = 15.0
+"""Seconds after a start that a peer's session may take to come up: what isn't there can't send anything to wait for."""
 STOP_TIME = 3.0
 """Seconds that peers have to take the end of their sessions."""
 STRANGER_INTERVAL = 10.0
@@ -91,6 +93,7 @@ class Speaker:
         self._watch = Watch(self.peers)
         self._work_handle: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self._hosts = RosterKeeper(service, hosts)
         self._deferring = False
         self._next_stranger = 0.0
@@ -117,9 +120,18 @@ class Speaker:
             self._hosts.start(now + settings.deferral_time + self._linger)
             names = [peer.name for peer in settings.peers]
             self.rib.defer_export(names if self._hosts.complete else [*names, HOSTS], now + settings.deferral_time)
+            self._patience = self._loop.call_later(PEER_PATIENCE, self._give_up_absent)
         self._begin()
         for peer in settings.peers:
             self._add(peer, restarting=self._deferring)
+
+    def _give_up_absent(self) -> None:
+        """Peers without a session don't hold back the others: one router in maintenance is no reason to be silent."""
+        self._patience = None
+        for name, peer in self.peers.items():
+            if not peer.is_up:
+                self.rib.arrived(name)
+        self.wake()
 
     def _begin(self) -> None:
         self.exchange = Exchange(self._service, self.rib, linger=self._linger)
@@ -142,7 +154,7 @@ class Speaker:
                 peer.leave("the gateway stops")
             else:
                 peer.stop(CeaseSubcode.ADMINISTRATIVE_SHUTDOWN, "the gateway stops")
-        for handle in (self._work_handle, self._timer):
+        for handle in (self._work_handle, self._timer, self._patience):
             if handle is not None:
                 handle.cancel()
         for peer in self.peers.values():

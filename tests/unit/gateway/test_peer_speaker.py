@@ -204,3 +204,17 @@ def test_problems_name_peers_that_are_down_for_long(monkeypatch: pytest.MonkeyPa
                 assert speaker.summary()["up"] == 1
 
     asyncio.run(scene())
+
+
+def test_a_peer_that_is_away_after_a_start_holds_nobody_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.speaker.PEER_PATIENCE", 0.2)
+
+    async def run() -> None:
+        given = settings(section(BAD), section(GOOD), graceful_restart=True, deferral_time=600)
+        async with running(given) as speaker:
+            good = await up(raw(speaker, GOOD))
+            await until(lambda: not speaker.summary()["waiting_after_start"], "routes to be told without the other")
+            assert speaker.rib.awaited is None
+            good.close()
+
+    asyncio.run(run())
