@@ -37,7 +37,8 @@ class Interest:
         self.all_wanted = all_wanted
         self._keys: set[bytes] = set()
         self._exact: Counter[bytes] = Counter()
-        self._wide: dict[bytes, Membership] = {}
+        self._wide: dict[int, Counter[int]] = {}
+        """Memberships of more than one target: by the number of bits that count, and these; a peer may have many."""
         self._changed: set[bytes] = set()
         self._wide_changed = False
 
@@ -57,7 +58,8 @@ class Interest:
                 if self._exact[membership.target] == 1:
                     self._changed.add(membership.target)
             else:
-                self._wide[key] = membership
+                bits, beginning = _beginning(membership)
+                self._wide.setdefault(bits, Counter())[beginning] += 1
                 self._wide_changed = True
 
     def discard(self, keys: Iterable[bytes]) -> None:
@@ -66,14 +68,25 @@ class Interest:
             if key not in self._keys:
                 continue
             self._keys.remove(key)
-            if self._wide.pop(key, None) is not None:
-                self._wide_changed = True
+            membership = split_rtc_key(key)
+            if membership.length != 32 + _TARGET_BITS:
+                self._discard_wide(membership)
                 continue
-            target = split_rtc_key(key).target
+            target = membership.target
             self._exact[target] -= 1
             if not self._exact[target]:
                 del self._exact[target]
                 self._changed.add(target)
+
+    def _discard_wide(self, membership: Membership) -> None:
+        self._wide_changed = True
+        bits, beginning = _beginning(membership)
+        beginnings = self._wide[bits]
+        beginnings[beginning] -= 1
+        if not beginnings[beginning]:
+            del beginnings[beginning]
+            if not beginnings:
+                del self._wide[bits]
 
     def take_change(self) -> Change:
         """What changed since the last call."""
@@ -89,8 +102,19 @@ class Interest:
         exact = self._exact
         if any(target in exact for target in targets):
             return True
-        for membership in self._wide.values():
-            # Without a target in it a membership wants every route, also one without targets.
-            if membership.length <= 32 or any(map(membership.covers, targets)):
-                return True
-        return False
+        # Without a target in it a membership wants every route, also one without targets.
+        return bool(self._wide) and (0 in self._wide or self._covers(targets))
+
+    def _covers(self, targets: tuple[bytes, ...]) -> bool:
+        numbers = [int.from_bytes(target, "big") for target in targets]
+        return any(
+            number >> (_TARGET_BITS - bits) in beginnings
+            for bits, beginnings in self._wide.items()
+            for number in numbers
+        )
+
+
+def _beginning(membership: Membership) -> tuple[int, int]:
+    """How many bits of a target a membership names, and these."""
+    bits = max(membership.length - 32, 0)
+    return bits, int.from_bytes(membership.target, "big") >> (_TARGET_BITS - bits)

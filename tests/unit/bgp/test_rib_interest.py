@@ -80,3 +80,19 @@ def test_wants_what_its_memberships_cover(steps: list[tuple[bool, bytes]]) -> No
         assert interest.wants(targets) == wanted
         if wanted:
             assert change.everything or change.targets & set(targets)
+
+
+def test_a_peer_with_many_memberships_of_parts_keeps_nobody_waiting() -> None:
+    """A look costs what there are different lengths, not what there are memberships."""
+    interest = Interest()
+    many = [
+        bytes((64,)) + number.to_bytes(4, "big") + bytes((0, 2, number >> 8, number & 255)) for number in range(9000)
+    ]
+    interest.add([key for number in many for key in decode_rtc(number)])
+    assert len(interest) == 9000
+    assert sum(map(len, interest._wide.values())) == 9000 and len(interest._wide) == 1
+    assert interest.wants((bytes((0, 2, 1, 1, 0, 0, 0, 7)),)) and not interest.wants(
+        (bytes((0, 2, 0xFF, 1, 0, 0, 0, 7)),)
+    )
+    interest.discard([key for number in many for key in decode_rtc(number)])
+    assert not interest._wide and not interest.wants((bytes((0, 2, 1, 1, 0, 0, 0, 7)),))
