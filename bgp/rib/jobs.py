@@ -40,9 +40,12 @@ def sweep(table: Table, adj: AdjRibIn, generation: int, withdrawn: Callable[[lis
         yield len(part)
 
 
-def degrade(table: Table, adj: AdjRibIn, generation: int, sets: AttributeSets) -> Iterator[int]:
-    """Make what a source has not said since a generation long-lived stale."""
+def degrade(
+    table: Table, adj: AdjRibIn, generation: int, sets: AttributeSets, withdrawn: Callable[[list[bytes]], None]
+) -> Iterator[int]:
+    """Make what a source has not said since a generation long-lived stale. withdrawn: is told the keys of what must not
+    become that (NO_LLGR)."""
     keys = iter(list(adj.paths))
     while part := list(islice(keys, SLICE)):
-        table.degrade(adj, part, generation, sets)
+        withdrawn(table.degrade(adj, part, generation, sets))
         yield len(part)

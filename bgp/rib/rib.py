@@ -154,7 +154,7 @@ class Rib:
                 self._jobs.append(self._sweep(peer, table, adj, generation))
             else:
                 self._events.append(RoutesStale(peer.name, family, long_lived=True))
-                self._jobs.append(degrade(table, adj, generation, self._sets))
+                self._jobs.append(degrade(table, adj, generation, self._sets, partial(self._lost, peer, family)))
 
     def _sweep(self, peer: Peer, table: Table, adj: AdjRibIn, generation: int) -> Iterator[int]:
         count = 0
@@ -162,8 +162,7 @@ class Rib:
         def withdrawn(keys: list[bytes]) -> None:
             nonlocal count
             count += len(keys)
-            if table.family == RTC:
-                self._lost_interest(peer, keys)
+            self._lost(peer, table.family, keys)
 
         yield from sweep(table, adj, generation, withdrawn)
         if not adj.paths and self.peers.get(peer.name) is not peer:
@@ -213,12 +212,13 @@ class Rib:
     def _withdraw(self, peer: Peer, family: Family, keys: list[bytes]) -> None:
         table = self.tables[family]
         table.withdraw(table.adj_rib_in(peer.source), keys)
-        if family == RTC:
-            self._lost_interest(peer, keys)
+        self._lost(peer, family, keys)
 
-    def _lost_interest(self, peer: Peer, keys: Iterable[bytes]) -> None:
-        peer.interest.discard(keys)
-        self._interested.add(peer.name)
+    def _lost(self, peer: Peer, family: Family, keys: Iterable[bytes]) -> None:
+        """Routes of a peer are gone: those of membership were what it is interested in."""
+        if family == RTC:
+            peer.interest.discard(keys)
+            self._interested.add(peer.name)
 
     def _ended(self, peer: Peer, family: Family) -> None:
         """End-of-RIB of a family."""

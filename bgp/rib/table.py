@@ -188,19 +188,17 @@ class Table:
         old = [key for key in keys if (path := paths.get(key)) is not None and path.generation < generation]
         return self.withdraw(adj, old)
 
-    def degrade(self, adj: AdjRibIn, keys: Iterable[bytes], generation: int, sets: AttributeSets) -> int:
+    def degrade(self, adj: AdjRibIn, keys: Iterable[bytes], generation: int, sets: AttributeSets) -> list[bytes]:
         """Of the keys whose paths are older than a generation make long-lived stale ones (RFC 9494, section 4.2).
 
-        Paths with NO_LLGR are withdrawn. Returns how many paths were touched.
+        Paths with NO_LLGR are withdrawn: their keys are returned.
         """
         paths = adj.paths
         forbidden: list[bytes] = []
-        count = 0
         for key in keys:
             path = paths.get(key)
             if path is None or path.generation >= generation or path.attributes.is_long_lived_stale:
                 continue
-            count += 1
             if path.attributes.forbids_long_lived:
                 forbidden.append(key)
                 continue
@@ -209,4 +207,4 @@ class Table:
             others = tuple([one for one in destination.paths if one.source is not adj.source])
             self._put(destination, (*others, stale), False)
         self.withdraw(adj, forbidden)
-        return count
+        return forbidden

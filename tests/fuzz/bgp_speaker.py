@@ -11,6 +11,7 @@ The seed of an episode is the whole of it: the seed that a failure prints is giv
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import time
@@ -19,8 +20,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from bgp.as_path import AsPath, Segment, SegmentKind
-from bgp.attributes import Attributes, Origin
-from bgp.capabilities import Capabilities, GracefulRestart, RestartFamily
+from bgp.attributes import (
+    WELL_KNOWN_LLGR_STALE,
+    WELL_KNOWN_NO_ADVERTISE,
+    WELL_KNOWN_NO_EXPORT,
+    WELL_KNOWN_NO_LLGR,
+    Attributes,
+    Origin,
+)
+from bgp.capabilities import Capabilities, GracefulRestart, LongLivedFamily, RestartFamily
 from bgp.communities import pack_route_target
 from bgp.connection import Connection, State
 from bgp.errors import BgpError, CeaseSubcode, ErrorCode
@@ -72,6 +80,13 @@ _KEYS: dict[Family, list[bytes]] = {
     RTC: [rtc_key(None), rtc_key(AS), *(rtc_key(AS, target) for target in TARGETS), rtc_key(65001, TARGETS[0])],
 }
 _KEYS[RTC].append(bytes((64,)) + AS.to_bytes(4, "big") + TARGETS[0][:4])
+_COMMUNITIES = (
+    WELL_KNOWN_NO_EXPORT,
+    WELL_KNOWN_NO_ADVERTISE,
+    WELL_KNOWN_LLGR_STALE,
+    WELL_KNOWN_NO_LLGR,
+    AS << 16,
+)
 _BLUR = 1e-6
 """Seconds by which sums of floating point numbers may differ."""
 _OWN = bytes((192, 0, 2, 1))
@@ -99,7 +114,9 @@ class Peer:
         self.address = bytes((192, 0, 2, 10 + number))
         self.asn = AS if kind is not SourceKind.EXTERNAL else 65000 + number
         families = tuple(family for family in FAMILIES if chance.random() < 0.8) or (VPNV4,)
-        restart = RestartPolicy(chance.choice((5, 40)), families) if chance.random() < 0.6 else None
+        restart = None
+        if chance.random() < 0.6:
+            restart = RestartPolicy(chance.choice((5, 40)), families, chance.choice((0, 0, 100)))
         self.config = SessionConfig(
             AS,
             self.asn,
@@ -143,8 +160,12 @@ class Peer:
         """An OPEN of the peer, mostly a good one."""
         chance = self.chance
         families = tuple(family for family in self.config.families if chance.random() < 0.9) or self.config.families
-        restart = None
+        restart, long_lived = None, None
         if chance.random() < 0.6:
+            if chance.random() < 0.5:
+                long_lived = tuple(
+                    LongLivedFamily(family, chance.choice((0, 60, 200)), chance.random() < 0.7) for family in families
+                )
             kept = tuple(RestartFamily(family, chance.random() < 0.7) for family in families if chance.random() < 0.9)
             restart = GracefulRestart(chance.choice((0, 5, 40)), kept, chance.random() < 0.5, chance.random() < 0.5)
         said = Capabilities(
@@ -154,6 +175,7 @@ class Peer:
             enhanced_route_refresh=chance.random() < 0.7,
             extended_message=chance.random() < 0.5,
             graceful_restart=restart,
+            long_lived=long_lived,
         )
         opened = Open(self.asn, HOLD if chance.random() < 0.9 else 0, self.address, said)
         if chance.random() < 0.1:
@@ -175,7 +197,7 @@ class Peer:
             as_path=path,
             med=chance.choice((None, None, 0, 5)),
             local_pref=chance.choice((None, 100, 200)) if internal else None,
-            communities=tuple(chance.sample((0xFFFFFF01, 0xFFFFFF02, 64512 << 16), k=chance.choice((0, 0, 0, 1, 2)))),
+            communities=tuple(chance.sample(_COMMUNITIES, k=chance.choice((0, 0, 0, 1, 2)))),
             originator_id=chance.choice((None, None, None, b"aaaa", _OWN)) if internal else None,
             cluster_list=chance.choice(((), (), (b"bbbb",), (_OWN,))) if internal else (),
             extended_communities=tuple(chance.sample(TARGETS, k=chance.choice((0, 1, 1, 2, 3)))),
@@ -284,6 +306,7 @@ class World:
         if notification is not None:
             may = may and theirs is not None and theirs.notification and not notification.is_hard_reset
         named = {one.family for one in theirs.families} if theirs is not None else set()
+        named |= {one.family for one in agreed.long_lived if one.stale_time}
         assert event.preserved == (named & agreed.families if may else set())
 
     def work(self) -> None:
@@ -698,6 +721,9 @@ def fuzz(seed: int, *, seconds: float | None = None, count: int | None = None) -
 
 def main() -> None:
     """The command."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of sets of names is part of what happens.
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, "PYTHONHASHSEED": "0"})
     parser = argparse.ArgumentParser(description="Fuzz BGP sessions and tables.")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--episodes", type=int)

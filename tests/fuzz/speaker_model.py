@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 
-from bgp.attributes import Attributes
+from bgp.attributes import WELL_KNOWN_LLGR_STALE, WELL_KNOWN_NO_LLGR, Attributes
 from bgp.communities import is_transitive
 from bgp.errors import EncodeError
 from bgp.family import RTC, Family
@@ -60,8 +60,15 @@ class PeerModel:
     refreshing: set[Family] = field(default_factory=set)
     blocked: bool = False
     restart_deadline: float | None = None
+    restarting: set[Family] = field(default_factory=set)
+    """Families that wait for the end of the restart time."""
     stale_deadlines: list[tuple[float, Family, int]] = field(default_factory=list)
     """When what is older than a generation goes."""
+    long_time: dict[Family, int] = field(default_factory=dict)
+    """Seconds that families of the last session may be long-lived stale."""
+    long_deadlines: dict[Family, float] = field(default_factory=dict)
+    expired: set[Family] = field(default_factory=set)
+    """Families whose long-lived time was over before the peer had sent everything."""
     router_id: bytes = bytes(4)
 
     # -- what happens
@@ -69,16 +76,19 @@ class PeerModel:
     def session_up(self, negotiated: Negotiated, now: float) -> None:
         """A session has come up."""
         if negotiated.router_id != self.router_id:
+            self.expired.clear()
             self.forget_stale(FAMILIES)
             self.router_id = negotiated.router_id
         self.negotiated = negotiated
         self.restart_deadline = None
+        self.restarting.clear()
         restart = negotiated.graceful_restart
-        kept = {one.family for one in restart.families if one.forwarding} if restart is not None else set()
+        briefly = {one.family for one in restart.families if one.forwarding} if restart is not None else set()
+        for_long = {one.family for one in negotiated.long_lived if one.forwarding}
         for family in FAMILIES:
-            if not any(self.is_stale(family, one) for one in self.said[family].values()):
+            if not self.has_stale(family) and family not in self.long_deadlines:
                 continue
-            if family in kept & negotiated.families:
+            if family in negotiated.families & (for_long if family in self.long_deadlines else briefly):
                 self.stale_deadlines.append((now + self.stale_time, family, self.generation[family]))
             else:
                 self.forget_stale((family,))
@@ -90,18 +100,42 @@ class PeerModel:
         """The session is lost."""
         negotiated, self.negotiated = self.negotiated, None
         assert negotiated is not None
+        self.stale_deadlines = [one for one in self.stale_deadlines if one[1] not in self.long_deadlines]
         if not negotiated.notification_restart:
-            self.forget_stale(FAMILIES)
-        restart = negotiated.graceful_restart
-        for family in FAMILIES:
-            if family not in negotiated.families:
-                continue
+            self.forget_stale(family for family in FAMILIES if family not in self.long_deadlines)
+        for family in negotiated.families:
             self.generation[family] += 1
-            if restart is not None and restart.restart_time and family in preserved:
+        kept = preserved - self.expired
+        self.expired.clear()
+        self.forget_stale(negotiated.families - kept)
+        self.long_time = {one.family: one.stale_time for one in negotiated.long_lived if one.stale_time}
+        restart = negotiated.graceful_restart
+        if restart is not None and restart.restart_time:
+            self.restarting = {one.family for one in restart.families} & kept
+            if self.restarting:
                 self.restart_deadline = now + restart.restart_time
-            else:
-                self.forget_stale((family,))
+        self.restart_over(kept - self.restarting, now)
         self.refreshing.clear()
+
+    def restart_over(self, families: Iterable[Family], now: float) -> None:
+        """The peer hasn't come back in time."""
+        for family in families:
+            if family not in self.long_time and family not in self.long_deadlines:
+                self.forget_stale((family,))
+                continue
+            self.long_deadlines.setdefault(family, now + self.long_time.get(family, 0))
+            for key, one in list(self.said[family].items()):
+                said = one.attributes
+                if not self.is_stale(family, one) or WELL_KNOWN_LLGR_STALE in said.communities:
+                    continue
+                if WELL_KNOWN_NO_LLGR in said.communities:
+                    del self.said[family][key]
+                else:
+                    one.attributes = replace(said, communities=(*said.communities, WELL_KNOWN_LLGR_STALE))
+
+    def has_stale(self, family: Family) -> bool:
+        """Whether anything of a family is stale."""
+        return any(self.is_stale(family, one) for one in self.said[family].values())
 
     def is_stale(self, family: Family, one: Said) -> bool:
         """Whether a route hasn't been said since its family became stale."""
@@ -112,6 +146,8 @@ class PeerModel:
         for family in families:
             self._forget(family, self.generation[family])
             self.stale_deadlines = [one for one in self.stale_deadlines if one[1] != family]
+            self.long_deadlines.pop(family, None)
+            self.restarting.discard(family)
             self.refreshing.discard(family)
 
     def _forget(self, family: Family, generation: int) -> None:
@@ -136,6 +172,7 @@ class PeerModel:
                 self.blocked = True
         if (family_ended := update.end_of_rib) is not None:
             self.complete.add(family_ended)
+            self.expired.discard(family_ended)
             if family_ended not in self.refreshing:
                 self.forget_stale((family_ended,))
 
@@ -155,15 +192,24 @@ class PeerModel:
 
     def handle_timer(self, now: float) -> None:
         """Let time pass."""
-        due = [one for one in self.stale_deadlines if one[0] <= now]
-        self.stale_deadlines = [one for one in self.stale_deadlines if one[0] > now]
-        for _, family, generation in due:
-            self._forget(family, generation)
-            if all(family != other for _, other, _ in self.stale_deadlines):
-                self.refreshing.discard(family)
+        due = [(at, 1, family, than) for at, family, than in self.stale_deadlines if at <= now]
+        due += [(at, 2, family, 0) for family, at in self.long_deadlines.items() if at <= now]
         if self.restart_deadline is not None and self.restart_deadline <= now:
+            due.append((self.restart_deadline, 0, RTC, 0))
             self.restart_deadline = None
-            self.forget_stale(FAMILIES)
+        self.stale_deadlines = [one for one in self.stale_deadlines if one[0] > now]
+        for at, kind, family, generation in sorted(due):
+            if kind == 0:
+                over, self.restarting = self.restarting, set()
+                self.restart_over(over, now)
+            elif kind == 1:
+                self._forget(family, generation)
+                if all(family != other for _, other, _ in self.stale_deadlines):
+                    self.refreshing.discard(family)
+            elif self.long_deadlines.get(family) == at:
+                if self.negotiated is not None:
+                    self.expired.add(family)
+                self.forget_stale((family,))
 
     # -- what must hold
 
@@ -232,7 +278,8 @@ def check_told(rib: Rib, model: PeerModel) -> None:
             assert member is None or family not in model.ended
             continue
         wanted = _wanted(rib, model, family)
-        assert told.keys() == wanted.keys(), (model.name, family, told.keys() ^ wanted.keys())
+        assert not (more := told.keys() - wanted.keys()), f"{model.name}: told for no reason {family} {more}"
+        assert not (less := wanted.keys() - told.keys()), f"{model.name}: not told {family} {less}"
         for key, what in wanted.items():
             assert told[key] == what, (model.name, key, told[key], what)
         assert family in model.ended, "everything is told, and no End-of-RIB"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bgp.attributes import WELL_KNOWN_LLGR_STALE
+from bgp.attributes import WELL_KNOWN_LLGR_STALE, WELL_KNOWN_NO_LLGR, Attributes
 from bgp.errors import CeaseSubcode
 from bgp.family import RTC, VPNV4, VPNV6, Family
 from bgp.message import MessageType
@@ -395,6 +395,24 @@ def test_long_lived_stale_routes_are_the_last_resort() -> None:
     assert WELL_KNOWN_LLGR_STALE in one.paths[0].attributes.attributes.communities
     network.advance(601)
     assert middle.seen() == right.seen() == {}
+
+
+def test_a_membership_that_must_not_be_long_lived_is_lost_interest_too() -> None:
+    rib = Node("one", 1).rib
+    peer = rib.add_peer("peer", bytes(4), PeerPolicy(SourceKind.INTERNAL))
+    policy = RestartPolicy(restart_time=0, families=(VPNV4, RTC), long_lived=60)
+    ours, theirs = (config(one, families=(VPNV4, RTC), restart=policy) for one in (LOW, HIGH))
+    session = negotiate(ours, ours.open(), theirs.open())
+    rib.session_up("peer", session, 0.0)
+    said = Attributes(communities=(WELL_KNOWN_NO_LLGR,))
+    rib.update("peer", Update(said, Reach(RTC, NEXT_HOP, [(rtc_key(AS, target("64512:1")), b"")])))
+    assert peer.interest.wants((target("64512:1"),))
+    # It is back before the routes of its last session have been looked at.
+    rib.session_down("peer", frozenset((VPNV4, RTC)), 1.0)
+    rib.session_up("peer", session, 1.0)
+    while rib.step():
+        pass
+    assert not peer.interest.wants((target("64512:1"),))
 
 
 def test_after_our_restart_nothing_is_told_before_everything_is_there() -> None:

@@ -204,7 +204,7 @@ def test_long_lived_stale_routes() -> None:
     assert WELL_KNOWN_LLGR_STALE in alone[0].attributes.attributes.communities
     assert not fresh[0].attributes.is_long_lived_stale
     assert adj.count_stale() == 2
-    assert table.degrade(adj, list(adj.paths), generation, sets) == 0
+    assert table.degrade(adj, list(adj.paths), generation, sets) == []
 
 
 def test_equal_attributes_are_one_object_while_in_use() -> None:
