@@ -23,7 +23,8 @@ class GoBgp(Speaker):
     """One gobgpd, asked with gobgp by a socket in its directory.
 
     It accepts connections at once, but connects itself some 8 s after its start at the earliest, and rests for 5 s
-    after a failure. A refresh or a long table in JSON takes it long: it keeps a copy of the UPDATE with every route.
+    after a failure. After its first start with graceful restart it starts as one that restarts (-r). A long table in
+    JSON takes it long: it keeps a copy of the UPDATE with every route.
     """
 
     program = "gobgpd"
@@ -79,6 +80,13 @@ class GoBgp(Speaker):
         if neighbour.max_prefixes is not None and family != "rtc":
             settings["prefix-limit"] = {"config": {"max-prefixes": neighbour.max_prefixes}}
         return settings
+
+    def launch(self) -> None:
+        """See Speaker."""
+        again = self.log.exists() and any(neighbour.graceful_restart for neighbour in self.neighbours)
+        self.daemon.argv = [*self.argv(), *(["-r"] if again else [])]
+        (self.directory / "api").unlink(missing_ok=True)
+        super().launch()
 
     def wait_ready(self) -> None:
         """See Speaker."""
