@@ -67,11 +67,10 @@ def _gateway(gateway: Gateway, hosts: set[str]) -> str:
         return f"hosts are {known}"
     if not gateway.peers:
         return ""
-    if not gateway.established():
-        return f"peers are {[(peer['name'], peer['state'], peer['stale']) for peer in gateway.items('peer.list')]}"
-    return (
-        "no routes are told before the hosts are back" if gateway.call("status")["bgp"]["waiting_after_start"] else ""
-    )
+    if why := gateway.unheard():
+        return why
+    waiting = gateway.call("status")["bgp"]["waiting_after_start"]
+    return "waits for its hosts before it tells routes" if waiting else ""
 
 
 def _router(router: Router) -> str:

@@ -177,11 +177,20 @@ class Gateway(Node):
         self.settings["bgp"] = section | ({"peer": tables} if tables else {})
 
     def established(self) -> bool:
-        """Whether all of its BGP sessions are up and both sides have told all that they had to."""
-        found = {peer["name"]: peer for peer in self.items("peer.list")}
-        return all(
-            name in found and found[name]["state"] == "established" and not found[name]["stale"] for name in self.peers
-        )
+        """Whether all of its BGP sessions are up."""
+        found = {peer["name"]: peer["state"] for peer in self.items("peer.list")}
+        return found == dict.fromkeys(self.peers, "established")
+
+    def unheard(self) -> str:
+        """What peers have still to tell, one thing: the session, the End-of-RIB of a family, routes that are stale."""
+        for name in self.peers:
+            peer = self.call("peer.show", {"name": name})
+            if peer["state"] != "established":
+                return f"session with {name} is {peer['state']}"
+            for family in peer["per_family"]:
+                if not family["ended"] or family["stale"]:
+                    return f"{name} hasn't told all of {family['family']}, stale: {family['stale']}"
+        return ""
 
 
 class Host(Node):

@@ -202,7 +202,7 @@ class Lab:
             each.launch()
 
     def wait_established(self, deadline: float = START) -> None:
-        """Wait until every gateway and PE has its BGP sessions, and what was stale is either renewed or gone."""
+        """Wait until every gateway and PE has its BGP sessions."""
         for gateway in self.gateways if self.bgp else ():
             wait_until(gateway.established, deadline, f"{gateway.name} to have its BGP sessions", 0.1, self.tails)
         for pe in self.pes:
