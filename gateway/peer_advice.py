@@ -28,6 +28,7 @@ _CEASE_RECEIVED = {
 _UNANSWERED = "is the address right, and does the peer listen for this gateway's address at that port?"
 _PASSWORD = "the same password on both sides (password_file here), then a reload (SIGHUP); docs/bgp.md, TCP-MD5"
 _NO_ANSWER = "does the peer run, and listen for this gateway? Then compare the passwords; docs/bgp.md, TCP-MD5"
+_TTL = "ttl_security on both sides, or on neither; docs/bgp.md, TTL security"
 _LOCAL = "local_address is to be an address of this machine: `ip address`"
 _NO_WAY = "the way there is missing: `ip route get` with the peer's address, its link, its neighbour entry"
 _SILENT = "a firewall, a wrong MD5 password or a wrong ttl_security each look like this: docs/bgp.md, Troubleshooting"
@@ -40,6 +41,8 @@ def advice(session: Session, problem: str = "") -> str:
         return ""
     if "password" in problem:
         return _NO_ANSWER if problem.startswith("no answer") else _PASSWORD
+    if "ttl_security" in problem:
+        return _TTL
     if session.last_connect_error:
         return _not_connected(session.last_connect_error)
     down = session.last_down

@@ -48,10 +48,8 @@ CHUNK = 64 * 1024
 """Bytes of one write."""
 CRASH_REST = 10.0
 """Seconds that a session rests after an error of our own."""
-_OUT_OF_RESOURCES = Notification.cease(CeaseSubcode.OUT_OF_RESOURCES)
 REPEAT = 300.0
-REPORTED_MAX = 32
-"""Seconds until a failure that goes on is logged again, and how many are remembered for that."""
+"""Seconds until a failure that goes on is logged again."""
 
 
 class Owner(Protocol):
@@ -240,7 +238,9 @@ class PeerRuntime:
             peer_socket.prepare(sock, self.settings.link)
         except OSError as error:
             sock.close()
-            log.info("connection of %s: %s", self.name, error, extra=fields(peer=self.name))
+            self._report(str(error))
+            if isinstance(error, peer_socket.FarAway):
+                self.unreachable = str(error)
             return
         self._dialler.adopt(sock)
 
@@ -283,8 +283,7 @@ class PeerRuntime:
     @_guarded
     def handle_timer(self, now: float) -> None:
         """Fire what is due."""
-        due = self.session.get_timer()
-        if due is not None and due <= now:
+        if (due := self.session.get_timer()) is not None and due <= now:
             self.session.handle_timer(now)
             self._drain()
 
@@ -393,7 +392,7 @@ class PeerRuntime:
         if text not in recent:
             recent[text] = now
             log.info("no session with %s: %s", self.name, text, extra=fields(peer=self.name))
-        self._reported = dict(list(recent.items())[-REPORTED_MAX:])
+        self._reported = dict(list(recent.items())[-32:])
 
     def crashed(self) -> None:
         """An exception that nobody expected: give up the session. Call it while the exception is handled."""
@@ -402,7 +401,8 @@ class PeerRuntime:
         self.failure = "an error of this gateway ended the session; the journal has a traceback"
         now = self._loop.time()
         try:
-            self.session.fail(now, _OUT_OF_RESOURCES, "error of the gateway", CRASH_REST)
+            cease = Notification.cease(CeaseSubcode.OUT_OF_RESOURCES)
+            self.session.fail(now, cease, "error of the gateway", CRASH_REST)
             while (event := self.session.next_event()) is not None:
                 if isinstance(event, ConnectionClosed):
                     self._close(event.connection)

@@ -19,10 +19,15 @@ from gateway.peer_config import MAX_PASSWORD, MAX_TTL, Address, Link
 UNSENT = 64 * 1024
 """Bytes that the kernel keeps unsent: a KEEPALIVE can't overtake what the kernel has."""
 _TCP_MD5SIG = 14
+_TCP_SAVE_SYN, _TCP_SAVED_SYN = 27, 28
 _IP_MINTTL = 21
 _IPV6_MINHOPCOUNT = 73
 _BACKLOG = 128
 _NETSTAT = Path("/proc/net/netstat")
+
+
+class FarAway(OSError):
+    """A connection came from farther away than ttl_security allows."""
 
 
 def set_password(sock: socket.socket, peer: Address, password: bytes) -> None:
@@ -69,6 +74,7 @@ def listener(address: Listen) -> socket.socket:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         # The SYN-ACK is the listener's, and a peer with GTSM takes nothing less.
         set_ttl(sock, MAX_TTL)
+        sock.setsockopt(socket.IPPROTO_TCP, _TCP_SAVE_SYN, 1)
         sock.bind((str(address.address), address.port))
         sock.listen(_BACKLOG)
     except OSError:
@@ -95,11 +101,24 @@ def dialler(link: Link) -> socket.socket:
 
 
 def prepare(sock: socket.socket, link: Link) -> None:
-    """What holds for accepted sockets, too. Raises OSError."""
+    """What holds for accepted sockets, too. Raises OSError, FarAway for a SYN with too small a TTL."""
     sock.setblocking(False)
+    if link.min_ttl and (ttl := _syn_ttl(sock)) is not None and ttl < link.min_ttl:
+        raise FarAway(
+            f"it connects with a TTL of {ttl}, and ttl_security takes no less than {link.min_ttl}: it probably has no "
+            "TTL security for this gateway, or is farther away"
+        )
     set_ttl(sock, link.ttl, link.min_ttl)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+
+
+def _syn_ttl(sock: socket.socket) -> int | None:
+    """TTL of the SYN of an accepted connection; None when the kernel hasn't kept it, or it is another's."""
+    syn = sock.getsockopt(socket.IPPROTO_TCP, _TCP_SAVED_SYN, 256)
+    if len(syn) < 40:
+        return None
+    return syn[7] if sock.family == socket.AF_INET6 else syn[8]
 
 
 class Md5Counters(NamedTuple):

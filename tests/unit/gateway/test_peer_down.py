@@ -19,7 +19,7 @@ from gateway.peer_runtime import PeerRuntime
 from gateway.peer_socket import Md5Counters
 from gateway.peer_watch import NO_ANSWER, Watch
 from tests.unit.bgp.pair import config
-from tests.unit.gateway.test_peer_speaker import BAD, running, section, settings
+from tests.unit.gateway.test_peer_speaker import BAD, raw, running, section, settings, until
 
 
 def down(**peer: object) -> Callable[[Callable[[PeerRuntime], None]], None]:
@@ -129,5 +129,18 @@ def test_times_change_with_a_reload() -> None:
         async with running(settings(section(BAD))) as speaker:
             speaker.reload(settings(section(BAD), stale_time=17.0))
             assert speaker.rib.peers[BAD].helper.stale_time == 17.0
+
+    asyncio.run(main())
+
+
+def test_a_peer_without_ttl_security_is_named() -> None:
+    async def main() -> None:
+        async with running(settings(section(BAD, ttl_security=1))) as speaker:
+            with raw(speaker, BAD) as peer:
+                peer.connect()
+                await until(lambda: "ttl_security takes no less than 255" in speaker.peers[BAD].problem, "the problem")
+                found = speaker.peers[BAD]
+                assert advice(found.session, found.problem).startswith("ttl_security on both sides")
+                assert found.session.connections == ()
 
     asyncio.run(main())

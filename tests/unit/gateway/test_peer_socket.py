@@ -12,7 +12,7 @@ import pytest
 
 from gateway.listen import Listen
 from gateway.peer_config import Address, Link
-from gateway.peer_socket import Md5Counters, dialler, listener, md5_counters, prepare, set_password
+from gateway.peer_socket import FarAway, Md5Counters, dialler, listener, md5_counters, prepare, set_password, set_ttl
 
 HERE, THERE = IPv4Address("127.0.0.31"), IPv4Address("127.0.0.32")
 V6 = IPv6Address("::1")
@@ -111,13 +111,18 @@ def test_packets_from_afar_are_dropped(stack: ExitStack, address: str) -> None:
     server, port = listening(stack, to)
     for ttl, arrives in ((255, True), (254, True), (253, False)):
         client = connect(stack, link(port, to=to, here=here, ttl=ttl))
-        accepted = accept(stack, server, link(port, ttl=255, min_ttl=254))
-        client.sendall(b"hello")
         if arrives:
+            accepted = accept(stack, server, link(port, ttl=255, min_ttl=254))
+            client.sendall(b"hello")
             assert accepted.recv(10) == b"hello"
-        else:
+            # From here on the kernel looks.
+            set_ttl(client, 253)
+            client.sendall(b"hello")
             with pytest.raises(TimeoutError):
                 accepted.recv(10)
+        else:
+            with pytest.raises(FarAway, match="a TTL of 253, and ttl_security takes no less than 254"):
+                accept(stack, server, link(port, ttl=255, min_ttl=254))
 
 
 def test_a_listener_answers_so_that_a_peer_with_gtsm_takes_it(stack: ExitStack) -> None:
