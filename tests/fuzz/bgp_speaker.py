@@ -53,6 +53,7 @@ from bgp.notification import Notification
 from bgp.open import Open
 from bgp.refresh import RefreshKind, RouteRefresh, decode_route_refresh
 from bgp.rib.events import PrefixLimitExceeded
+from bgp.rib.peer import Peer as RibPeer
 from bgp.rib.peer import PeerPolicy, PrefixLimit
 from bgp.rib.policy import Identity
 from bgp.rib.rib import Rib
@@ -87,6 +88,7 @@ _COMMUNITIES = (
     WELL_KNOWN_NO_LLGR,
     AS << 16,
 )
+_NOBODY = RibPeer("nobody", b"", PeerPolicy(SourceKind.INTERNAL))
 _BLUR = 1e-6
 """Seconds by which sums of floating point numbers may differ."""
 _OWN = bytes((192, 0, 2, 1))
@@ -327,7 +329,8 @@ class World:
                     else:
                         self.vrfs[where] = {hop.label for hop in path.next_hops}
             while (event := rib.next_event()) is not None:
-                if isinstance(event, PrefixLimitExceeded):
+                # It may be about a peer that isn't there any more, or about one of the same name before this one.
+                if isinstance(event, PrefixLimitExceeded) and rib.peers.get(event.peer, _NOBODY).blocked:
                     peer = self.peers[event.peer]
                     reason = Notification.maximum_prefixes(event.family, event.limit)
                     peer.session.fail(self.now, reason, "too many", chance.choice((None, 5.0)))
