@@ -11,7 +11,7 @@ from lab import craft, report, toml
 from lab.capture import Frame, pcap
 from lab.errors import LabError
 from lab.frames import decode
-from lab.report import Findings, Machine
+from lab.report import Findings, Machine, Outage
 from lab.topology import Vpn, tap_name
 from lab.wait import wait_until
 from tests.unit.lab.test_lab_frames import V4, mpls_in_gre
@@ -38,6 +38,23 @@ def test_json_is_ok_only_without_problems() -> None:
     findings.problems.append("x")
     assert findings.as_json([ONE], "uml", 0)["ok"] is False
     assert Findings().as_json([], "none", 0)["rtt_ms_p50"] is None
+
+
+def test_json_adds_up_what_was_lost_while_gateways_were_killed() -> None:
+    findings = Findings(
+        site_pings=4, site_pings_answered=3, outages=[Outage("gw1", 100, 0, 4.21), Outage("gw2", 50, 2, 3.0)]
+    )
+    document = findings.as_json([ONE], "uml", 0)
+    assert (document["sent_gateway_kill"], document["lost_gateway_kill"]) == (150, 2)
+    assert document["bgp"] == {
+        "site_pings": 4,
+        "site_pings_answered": 3,
+        "site_leaks": 0,
+        "gateways_killed": ["gw1", "gw2"],
+        "seconds_to_recover": [4.2, 3.0],
+    }
+    # Not 0 when it wasn't tried.
+    assert Findings().as_json([ONE], "uml", 0)["lost_gateway_kill"] is None
 
 
 def test_tunnelled_packet_is_recognised_and_explained() -> None:

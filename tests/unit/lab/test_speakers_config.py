@@ -54,6 +54,14 @@ def test_frr_neighbours(tmp_path: Path) -> None:
     assert " bgp cluster-id 9.9.9.9\n bgp graceful-restart\n bgp graceful-restart restart-time 33\n" in text
 
 
+def test_frr_waits_for_its_neighbours_after_a_start_if_told_so(tmp_path: Path) -> None:
+    speaker = frr(tmp_path)
+    assert "update-delay" not in speaker.config()
+    assert " bgp graceful-restart select-defer-time 10\n" in speaker.config()
+    speaker.update_delay, speaker.select_defer_time = 15, 0
+    assert " bgp graceful-restart select-defer-time 0\n update-delay 15\n" in speaker.config()
+
+
 def test_frr_makes_route_maps_before_they_are_used(tmp_path: Path) -> None:
     text = frr(tmp_path).config()
     name = "RM-64512.1-64512.2-192.0.2.11"
