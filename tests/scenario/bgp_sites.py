@@ -47,15 +47,6 @@ def lines(gateway: Gateway, *words: str) -> list[str]:
     return [line for line in gateway.text().splitlines() if all(word in line for word in words)]
 
 
-def kernel_counter(site: Site, name: str) -> int:
-    """A counter of the namespace (TcpExt of /proc/net/netstat)."""
-    table = site.namespace.read("/proc/thread-self/net/netstat").splitlines()
-    for names, values in zip(table[::2], table[1::2], strict=True):
-        if name in names.split():
-            return int(values.split()[names.split().index(name)])
-    raise AssertionError(f"no counter {name}")
-
-
 def wait(condition: Callable[[], Any], what: str) -> Any:
     """Wait for a condition."""
     return wait_until(condition, 20.0, what, interval=0.03)

@@ -13,7 +13,7 @@ from lab.speakers.raw import RawSpeaker
 from lab.speakers.raw_values import opening
 from runtime.errors import OperatorError
 from tests.interop.site import Site, peer
-from tests.scenario.bgp_sites import ALL, ONE, QUICK, RAW, TWO, kernel_counter, lines, meet, pair, site, wait
+from tests.scenario.bgp_sites import ALL, ONE, QUICK, RAW, TWO, lines, meet, pair, site, wait
 
 __all__ = ["site"]
 
@@ -99,12 +99,14 @@ def test_ttl_security(site: Site) -> None:
     far = RawSpeaker(RAW, ONE, namespace=site.namespace, ttl=254)
     near = RawSpeaker(RAW, ONE, namespace=site.namespace, ttl=255)
     with far, near:
-        before = kernel_counter(site, "TCPMinTTLDrop")
         far.connect()
-        far.send(far.opened.encode())
-        wait(lambda: kernel_counter(site, "TCPMinTTLDrop") > before, "the kernel to drop what comes from afar")
-        assert far.theirs is None or not far.established
+        shown = wait(lambda: (found := one.peer(RAW))["problem"] and found, "what comes from afar to be closed")
+        assert "a TTL of 254, and ttl_security takes no less than 255" in shown["problem"]
+        assert "both sides" in shown["hint"] and lines(one, RAW, "a TTL of 254")
+        far.wait(lambda: far.ended, "the end of the connection")
+        assert far.theirs is None
         near.establish()
+        assert one.peer(RAW)["problem"] == ""
     assert one.peer_states()[TWO] == "established"
 
 
