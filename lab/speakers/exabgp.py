@@ -117,10 +117,12 @@ class ExaBgp(Speaker):
 
 
 def _route(one: Announcement) -> str:
-    targets = " ".join(f"target:{target}" for target in one.targets)
+    communities = [f"target:{target}" for target in one.targets]
+    communities += [f"0x030c00000000{kind:04x}" for kind in one.encapsulations]
     packed = parse_address(one.next_hop)
     next_hop = f"::ffff:{one.next_hop}" if ":" in one.prefix and len(packed) == 4 else one.next_hop
-    return f"    route {one.prefix} rd {one.rd} label {one.label} next-hop {next_hop} extended-community [ {targets} ];"
+    words = f"route {one.prefix} rd {one.rd} label {one.label} next-hop {next_hop}"
+    return f"    {words} extended-community [ {' '.join(communities)} ];"
 
 
 def _received(one: dict[str, Any], next_hop: str, attributes: dict[str, Any], peer: str) -> Received:

@@ -14,6 +14,17 @@ from lab.speakers.base import Announcement, Neighbour, Received, Speaker
 from vpn.prefix import format_address, parse_address
 
 _FAMILIES = {"vpnv4": "l3vpn-ipv4-unicast", "vpnv6": "l3vpn-ipv6-unicast", "rtc": "rtc"}
+_TUNNELS = {
+    1: "l2tpv3",
+    2: "gre",
+    7: "ip-in-ip",
+    8: "vxlan",
+    9: "nvgre",
+    10: "mpls",
+    11: "mpls-in-gre",
+    13: "mpls-in-udp",
+}
+"""Its names of tunnel types."""
 _NOBODY = "<nil>"
 """The peer of a route of its own."""
 _STATES = {0: "unknown", 1: "idle", 2: "connect", 3: "active", 4: "opensent", 5: "openconfirm", 6: "established"}
@@ -160,6 +171,8 @@ def _path(one: Announcement) -> list[str]:
     packed = parse_address(one.next_hop)
     next_hop = f"::ffff:{one.next_hop}" if ":" in one.prefix and len(packed) == 4 else one.next_hop
     words = ["-a", one.family, one.prefix, "label", str(one.label), "rd", one.rd, "rt", *one.targets]
+    for kind in one.encapsulations:
+        words += ["encap", _TUNNELS[kind]]
     return [*words, "nexthop", next_hop]
 
 

@@ -13,7 +13,7 @@ from tests.interop.site import Gateway, Host, Site, announcement, peer
 
 GATEWAY, CALLING, CALLED = "127.0.0.15", "127.0.0.14", "127.0.0.24"
 PASSWORD = "s3cret"
-FOUR, SIX = announcement(14, "10.14.0.0/24", 1014), announcement(14, "2001:db8:14::/64", 1016)
+FOUR, SIX = announcement(14, "10.14.0.0/24", 1014, encapsulations=(2, 13)), announcement(14, "2001:db8:14::/64", 1016)
 PE_ROUTES = {FOUR.prefix: [("192.0.2.14", 1014)], SIX.prefix: [("192.0.2.14", 1016)]}
 
 
@@ -54,6 +54,7 @@ def test_its_routes_reach_hosts_and_other_peers(lab: Lab) -> None:
     (four,), (six,) = lab.called.received("vpnv4"), lab.called.received("vpnv6")
     for route, of in ((four, FOUR), (six, SIX)):
         assert (route.rd, route.prefix, route.label, route.targets) == (of.rd, of.prefix, of.label, of.targets)
+        assert route.encapsulations == of.encapsulations
         assert (route.next_hop, route.originator, route.clusters) == ("192.0.2.14", CALLING, (GATEWAY,))
 
 

@@ -91,8 +91,8 @@ def test_routes_both_ways(pair: Pair) -> None:
 
 def test_it_changes_and_withdraws_routes(pair: Pair) -> None:
     """GoBGP withdraws with the label stack that it has announced."""
-    pair.reflector.announce(announcement(17, "10.17.1.0/24", 1))
-    new, newer = announcement(17, "10.17.1.0/24", 1019), announcement(17, "10.17.1.0/24", 1020)
+    new = announcement(17, "10.17.1.0/24", 1019)
+    newer = announcement(17, "10.17.1.0/24", 1020, encapsulations=(2,))
     for route in (new, newer):
         pair.reflector.announce(route)
         for host in pair.hosts:
