@@ -15,7 +15,7 @@ from lab.speakers.base import die_with_parent
 
 HERE = Path(__file__).parent
 SECONDS = 60
-"""How long each runs."""
+"""CPU time of each: as much is done as ever, however busy the machine is."""
 SEED = 1
 """Always the same, so that nothing that fails is gone the next time; by hand each run takes another one."""
 FUZZERS = ("bgp_codec", "bgp_speaker")
