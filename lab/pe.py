@@ -129,7 +129,7 @@ class Pe(Router):
                 if tables == seen:
                     continue
                 received = [path for family in AFI for path in self.speaker.received(family)]
-                seen = tables
+                seen, self.problem = tables, ""
             except (OSError, LabError) as error:
                 self.problem = f"{self.name}: {error}"
                 continue

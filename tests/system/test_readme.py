@@ -10,9 +10,11 @@ import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lab.daemon import Daemon
 from lab.namespace import Namespace
+from lab.wait import wait_until
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
 
@@ -75,9 +77,8 @@ class Machine:
         """A daemon with README's configuration; what is of this machine comes by the environment."""
         socket = self.directory / f"{name}.sock"
         argv = [str(PROGRAMS / program), "--config", str(self.directory / f"{name}.toml")]
-        environ = {"VRFWIRE_CONTROL_SOCKET": str(socket)}
-        if name == "agent":
-            environ["VRFWIRE_STATE_DIRECTORY"] = str(self.directory / "state")
+        state = str(self.directory / "state")
+        environ = {"VRFWIRE_CONTROL_SOCKET": str(socket), "VRFWIRE_STATE_DIRECTORY": state}
 
         def answers() -> bool:
             try:
@@ -96,6 +97,13 @@ class Machine:
             daemon.stop()
 
 
+def connected(agent: Path) -> bool:
+    """Whether the agent at a control socket has its session; by the socket, since a command takes a second here."""
+    with ControlClient(str(agent)) as client:
+        gateways: Any = client.call("gateway.list")["items"]
+    return [gateway["state"] for gateway in gateways] == ["connected"]
+
+
 def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Path) -> None:
     # ip(8) mounts /run/netns over itself the first time; names made before that could not be removed after.
     subprocess.run(["sh", "-ec", "ip netns add readme; ip netns del readme"], check=True)
@@ -107,6 +115,7 @@ def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Pa
         (tmp_path / f"{name}.toml").write_text(block(start))
         assert machine.shell(f"vrfwire-{name} --config {name}.toml --check") == "configuration ok\n"
     with machine.daemon("vrfwire-gateway", "gateway"), machine.daemon("vrfwire-agent", "agent"):
+        wait_until(lambda: connected(tmp_path / "agent.sock"), DEADLINE, "the agent to have its session")
         findings = json.loads(machine.shell("vrfwire doctor --json"))["items"]
         assert [row for row in findings if row["state"] == "failed"] == []
         machine.shell(block("vrfwire port attach web-1").replace("vrfwire status", ""))
