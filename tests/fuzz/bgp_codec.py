@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -28,7 +27,7 @@ from bgp.open import Open, decode_open
 from bgp.refresh import RouteRefresh, decode_route_refresh
 from bgp.update import Update, UpdateDecoder, UpdateOptions
 from bgp.update_encoder import UpdateEncoder, end_of_rib
-from tests.fuzz.budget import begin, budgets
+from tests.fuzz.budget import Budget, begin
 from tests.unit.bgp.codec_wire import (
     EXTERNAL,
     GOOD,
@@ -196,10 +195,9 @@ def fuzz(seed: int, *, seconds: float | None = None, count: int | None = None) -
     """Check mutations until the time is over or that many are done; returns how many were checked."""
     chance = random.Random(seed)
     fuzzer = Fuzzer()
-    began = time.process_time()
-    with budgets():
+    with Budget(seconds) as budget:
         for number, message in enumerate(mutations(chance, corpus())):
-            if number == count or (seconds is not None and time.process_time() - began >= seconds):
+            if number == count or budget.spent:
                 return number
             begin()
             try:

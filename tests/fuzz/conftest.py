@@ -15,7 +15,7 @@ from lab.speakers.base import die_with_parent
 
 HERE = Path(__file__).parent
 SECONDS = 60
-"""CPU time of each: as much is done as ever, however busy the machine is."""
+"""CPU time of each."""
 SEED = 1
 """Always the same, so that nothing that fails is gone the next time; by hand each run takes another one."""
 FUZZERS = ("bgp_codec", "bgp_speaker")
@@ -35,8 +35,20 @@ def _behind_all_others() -> None:
     """Take only time that nobody else wants, also where the kernel shares it out by session first; end with us."""
     die_with_parent()
     os.nice(19)
+    _group("self", 19)
+
+
+def before_others(pid: int) -> None:
+    """Take time like everybody else from here on, if we may decide that."""
     with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("19", encoding="ascii")
+        os.setpriority(os.PRIO_PROCESS, pid, 0)
+    _group(str(pid), 0)
+
+
+def _group(process: str, nice: int) -> None:
+    """Set the priority of a process's session; not every kernel has any."""
+    with contextlib.suppress(OSError):
+        Path("/proc", process, "autogroup").write_text(str(nice), encoding="ascii")
 
 
 def _ours(items: Iterable[pytest.Item]) -> list[pytest.Item]:
