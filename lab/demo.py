@@ -39,7 +39,7 @@ PLACES = (
 )
 """(VPN, number, host, whether on a tap). Both VPNs have a pair on one host and pairs across; hv2 has the same
 addresses in both. Blue is on a host of each gateway, red on one of gw2 and on the one of both."""
-CONVERGENCE = 20.0
+CONVERGENCE = 40.0
 """Seconds for the routes of all attachments to be everywhere."""
 MAX_PROBLEMS = 8
 """After that many the demo stops: each costs a timeout, and they mostly have one cause."""

@@ -16,7 +16,7 @@ FLOW_INTERVAL = 0.04
 """Seconds between two packets of a flow; there are 20."""
 WITHOUT = 10
 """Packets of each flow that are sent while a gateway is gone, and again when all is back."""
-CONVERGENCE = 20.0
+CONVERGENCE = 40.0
 PING_TIMEOUT = 3.0
 PROBE_TIMEOUT = 0.5
 STREAMS = (
