@@ -502,6 +502,11 @@ PROGRAM = [sys.executable, "-m", "agent.cli"]
 ROOT = Path(__file__).parents[3]
 
 
+def interruptible() -> None:
+    """In a child: as started from a terminal. What a shell starts in the background inherits that SIGINT is ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class TestProcess:
     """What needs a process of its own."""
 
@@ -518,6 +523,7 @@ class TestProcess:
             cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=interruptible,
         )
         for _ in range(3):
             assert seen.acquire(timeout=10)
@@ -553,7 +559,9 @@ class TestProcess:
 
         daemon.before_answer = hold
         daemon.answers["port.list"] = {"items": []}
-        process = subprocess.Popen([*PROGRAM, "port", "list"], cwd=ROOT, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*PROGRAM, "port", "list"], cwd=ROOT, stderr=subprocess.PIPE, preexec_fn=interruptible
+        )
         assert asked.wait(10)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=10)
