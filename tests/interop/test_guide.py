@@ -116,7 +116,8 @@ def test_configuration_of_the_guide(elsewhere: Namespace, site: Site, other: Oth
             bgp = gateway.ask("bgp.routes", {"family": "vpnv4"})["items"]
             return bool(bgp) and gateway.ask("route.explain", question)["destinations"][0]["told"] == ["rr1"]
 
-        site.wait(exported, "the route to be told")
+        # GoBGP now and then keeps back the End-of-RIB of its memberships; then it is membership_time, 30 s.
+        site.wait(exported, "the route to be told", 45.0)
     except AssertionError:
         print(daemon.tail(40))
         raise
