@@ -198,7 +198,12 @@ class Session:
                 self._listener.session_ended(reason)
                 if loop.time() - began >= _STEADY:
                     backoff.reset()
-            await self._close()
+            try:
+                await self._close()
+            except Exception:
+                # The next session has a client of its own, and there is one in any case.
+                log.exception("gateway %s: connection not closed", settings.address)
+                self._stream = None
             await asyncio.sleep(backoff.next())
 
     def _set_state(self, state: SessionState) -> None:

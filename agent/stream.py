@@ -120,6 +120,15 @@ class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
         else:
             self.transport.resume_reading()
 
+    def abort(self) -> None:
+        """slixmpp's, but for a connection that is closing: that closes it first, and a TLS transport that is closed
+        twice forgets its protocol and can't be aborted any more (Python 3.11.2, Debian's, raises AttributeError)."""
+        if self.transport is not None and self.transport.is_closing():
+            self.cancel_connection_attempt()
+            self.transport.abort()
+        else:
+            super().abort()
+
     def connection_lost(self, exception: BaseException | None) -> None:
         """The last words of the gateway may be among what is unread."""
         unread, self._unread = bytes(self._unread), bytearray()
