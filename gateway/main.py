@@ -24,7 +24,7 @@ from gateway.identity import server_context
 from gateway.listen import Listen
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
-from gateway.request import read_number
+from gateway.request import read_number, required_text
 from gateway.rib import Rib
 from gateway.roster_file import RosterFile
 from gateway.route_status import MAX_PAGE, PAGE
@@ -221,10 +221,10 @@ class Daemon:
         return self._status.vpns()
 
     async def _vpn_show(self, params: Document, call: Call) -> Document:
-        return self._status.vpn(_text(params, "name"))
+        return self._status.vpn(required_text(params, "name"))
 
     async def _route_list(self, params: Document, call: Call) -> Document:
-        vpn = _text(params, "vpn") if params.get("vpn") is not None else None
+        vpn = required_text(params, "vpn") if params.get("vpn") is not None else None
         if "limit" not in params:
             return self._status.routes(vpn)
         return self._status.page(vpn, params.get("after"), read_number(params, "limit", PAGE, MAX_PAGE))
@@ -253,7 +253,7 @@ class Daemon:
         return self._peers.peers()
 
     async def _peer_show(self, params: Document, call: Call) -> Document:
-        return self._peers.peer(_text(params, "name"))
+        return self._peers.peer(required_text(params, "name"))
 
     async def _peer_refresh(self, params: Document, call: Call) -> Document:
         return self._peers.refresh(params)
@@ -266,13 +266,6 @@ class Daemon:
 
     async def _version(self, params: Document, call: Call) -> Document:
         return {"program": "vrfwire-gateway", "version": VERSION, "pid": os.getpid()}
-
-
-def _text(params: Document, key: str) -> str:
-    value = params.get(key)
-    if not isinstance(value, str):
-        raise OperatorError("request", f'"{key}" is missing', code=ExitCode.USAGE)
-    return value
 
 
 def _scram_keys(config: GatewayConfig) -> dict[str, ScramKeys]:
