@@ -11,19 +11,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("agent", "datapath", "gateway", "bgp", "xmpp", "vpn", "runtime", "lab", "benchmarks")
+PACKAGES = ("agent", "datapath", "gateway", "bgp", "ifmap", "xmpp", "vpn", "runtime", "lab", "benchmarks")
 
 MAY_IMPORT = {
     "vpn": set[str](),
     "xmpp": {"vpn"},
     "bgp": {"vpn"},
+    "ifmap": {"vpn", "runtime"},
     "runtime": set[str](),
     "datapath": {"vpn", "runtime"},
-    "gateway": {"xmpp", "bgp", "vpn", "runtime"},
+    "gateway": {"xmpp", "bgp", "ifmap", "vpn", "runtime"},
     "agent": {"datapath", "xmpp", "vpn", "runtime"},
     # The lab and the benchmarks stand outside and use the product; nothing imports them.
-    "lab": {"agent", "gateway", "datapath", "xmpp", "bgp", "vpn", "runtime"},
-    "benchmarks": {"lab", "agent", "gateway", "datapath", "xmpp", "bgp", "vpn", "runtime"},
+    "lab": {"agent", "gateway", "datapath", "xmpp", "bgp", "ifmap", "vpn", "runtime"},
+    "benchmarks": {"lab", "agent", "gateway", "datapath", "xmpp", "bgp", "ifmap", "vpn", "runtime"},
 }
 """Ours that each package may import beside itself."""
 
@@ -41,6 +42,7 @@ CORES = {
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
         *("roster", "route_status", "views"),
     },
+    "ifmap": {"errors", "values"},
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package."""

@@ -1,0 +1,1 @@
+"""The `vrfwire-map serve` daemon."""
