@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import grp
 import logging
 import sys
 import time
@@ -24,7 +23,7 @@ from datapath.plane import Datapath
 from runtime import log as logs
 from runtime.collector import collect_seldom
 from runtime.config import Loaded, load, read_secret
-from runtime.control import ControlServer
+from runtime.control import ControlServer, group_id
 from runtime.errors import ExitCode, OperatorError
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
@@ -55,7 +54,7 @@ class Daemon:
         self.agent = HostAgent(config, store, self.datapath, self._make_session, mtu=mtu)
         self._config = config
         self._control = ControlServer(
-            config.control.socket, Methods(self.agent, loaded).handlers(), group=_group(config.control.group)
+            config.control.socket, Methods(self.agent, loaded).handlers(), group=config.control.group
         )
 
     async def start(self) -> None:
@@ -153,22 +152,14 @@ def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSetti
     )
 
 
-def _group(name: str | None) -> int | None:
-    if name is None:
-        return None
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise OperatorError(f"[control] group {name}", "there is no such group", "groupadd --system") from None
-
-
 def check(config: AgentConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
     tls_context(config.tls.ca, config.tls.certificate, config.tls.key)
     for entry in config.gateway:
         if entry.password_file is not None:
             read_secret(entry.password_file)
-    _group(config.control.group)
+    if config.control.group is not None:
+        group_id(config.control.group)
 
 
 def _ranges(config: AgentConfig, state: State) -> tuple[range, range]:

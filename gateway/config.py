@@ -8,10 +8,10 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gateway.hosts import Host, Hosts
-from gateway.listen import Listen
 from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
 from runtime.config import between, one_of, option
+from runtime.listen import Listen
 from runtime.log import LEVELS
 from vpn.community import RouteTarget
 from xmpp.jid import JidError, prepare_domain, prepare_localpart

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from runtime.errors import OperatorError
+from runtime import tls
 from xmpp.jid import Jid, JidError
 
 _XMPP_ADDRESS = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
@@ -87,29 +87,4 @@ def _utf8_string(der: bytes) -> str | None:
 
 def server_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
     """TLS 1.2 or later; a client's certificate is asked for, and checked when it is given. Raises OperatorError."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
-    context.num_tickets = 0  # sessions live long; a ticket would only keep copies of certificates about
-    context.set_alpn_protocols([ALPN])
-    for what, path in (("certificate", certificate), ("key", key), ("ca", ca)):
-        try:
-            with path.open("rb"):
-                pass
-        except OSError as error:
-            raise OperatorError(f"tls.{what} {path}", error.strerror or str(error), "see [tls]") from error
-    try:
-        context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, ValueError) as error:
-        hint = "certificate and key must be PEM, belong together, and the key have no passphrase"
-        raise OperatorError(f"tls.certificate {certificate}", _reason(error), hint) from error
-    try:
-        context.load_verify_locations(ca)
-    except (ssl.SSLError, ValueError) as error:
-        raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
-    return context
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error).replace("_", " ").lower()
+    return tls.server_context(certificate, key, ca, [ALPN])

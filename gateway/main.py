@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import grp
 import logging
 import os
 import resource
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING
 from bgp.rib.policy import Identity
 from gateway.config import DEFAULT_SOCKET, GatewayConfig
 from gateway.identity import server_context
-from gateway.listen import Listen
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
 from gateway.request import read_number, required_text
@@ -35,8 +33,9 @@ from gateway.status import Document, Problem, Status
 from runtime import log as logs
 from runtime.collector import collect_seldom
 from runtime.config import Loaded, load, read_secret
-from runtime.control import Call, ControlServer
+from runtime.control import Call, ControlServer, group_id
 from runtime.errors import ExitCode, OperatorError
+from runtime.listen import Listen
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
 from xmpp.events import StreamConfig
@@ -103,7 +102,7 @@ class Daemon:
                 "config.show": self._config_show,
                 "version": self._version,
             },
-            group=_group(config.control.group),
+            group=config.control.group,
         )
 
     async def run(self) -> None:
@@ -293,15 +292,6 @@ def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> Bgp
     return resolve(bgp, router_id, asn)
 
 
-def _group(name: str | None) -> int | None:
-    if name is None:
-        return None
-    try:
-        return grp.getgrnam(name).gr_gid
-    except KeyError:
-        raise OperatorError(f"control.group {name}", "there is no such group", "groupadd --system") from None
-
-
 def _raise_file_limit() -> None:
     """A session is a file: take as many as the service manager allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -314,7 +304,8 @@ def check(config: GatewayConfig) -> None:
     server_context(config.tls.certificate, config.tls.key, config.tls.ca)
     _scram_keys(config)
     _bgp_settings(config)
-    _group(config.control.group)
+    if config.control.group is not None:
+        group_id(config.control.group)
 
 
 async def _serve(loaded: Loaded[GatewayConfig], path: Path | None) -> None:

@@ -17,9 +17,9 @@ from bgp.rib.peer import PeerPolicy, PrefixLimit
 from bgp.rib.policy import Identity
 from bgp.rib.rib import VPN_FAMILIES
 from bgp.rib.values import SourceKind
-from gateway.listen import Listen
 from runtime.config import between, option, read_secret
 from runtime.errors import OperatorError
+from runtime.listen import Listen
 
 Address = IPv4Address | IPv6Address
 

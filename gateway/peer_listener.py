@@ -10,10 +10,10 @@ import logging
 import socket
 from collections.abc import Callable
 
-from gateway.listen import Listen
 from gateway.peer_config import Address, BgpSettings
 from gateway.peer_socket import listener, set_password
 from runtime.errors import OperatorError
+from runtime.listen import Listen
 
 log = logging.getLogger("vrfwire.gateway.bgp")
 

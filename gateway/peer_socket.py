@@ -13,8 +13,8 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from typing import NamedTuple
 
-from gateway.listen import Listen
 from gateway.peer_config import MAX_PASSWORD, MAX_TTL, Address, Link
+from runtime.listen import Listen
 
 UNSENT = 64 * 1024
 """Bytes that the kernel keeps unsent: a KEEPALIVE can't overtake what the kernel has."""

@@ -20,12 +20,12 @@ from collections.abc import Callable, Sequence
 
 from gateway.connection import Connection
 from gateway.hosts import Hosts
-from gateway.listen import Listen
 from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.session import Session
 from gateway.status import HostRecord
 from runtime.errors import OperatorError
+from runtime.listen import Listen, listening_socket
 from runtime.log import fields
 from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
@@ -93,7 +93,7 @@ class Server:
         bound = []
         for address in addresses:
             try:
-                listener = _listener(address)
+                listener = listening_socket(address)
             except OSError as error:
                 self.stop_listening()
                 hint = "another program listens there, or the address is not of this machine"
@@ -296,23 +296,6 @@ class Server:
 
 def _nothing() -> None:
     """Nobody listens."""
-
-
-def _listener(address: Listen) -> socket.socket:
-    family = socket.AF_INET6 if address.address.version == 6 else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setblocking(False)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # Beside 0.0.0.0 on the same port.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((str(address.address), address.port))
-        listener.listen(1024)
-    except OSError:
-        listener.close()
-        raise
-    return listener
 
 
 def _peer(address: tuple[str, int] | tuple[str, int, int, int]) -> tuple[str, int]:

@@ -27,7 +27,6 @@ from bgp.rib.rib import Rib
 from bgp.session import Session
 from bgp.update import AttributeTable
 from gateway.exchange import Exchange
-from gateway.listen import Listen
 from gateway.peer_config import Address, BgpSettings, PeerSettings
 from gateway.peer_listener import Listeners
 from gateway.peer_runtime import PeerRuntime
@@ -38,6 +37,7 @@ from gateway.roster_keeper import RosterKeeper
 from gateway.service import Service
 from gateway.status import Document, Problem
 from runtime.errors import ExitCode, OperatorError
+from runtime.listen import Listen
 from runtime.log import fields
 
 log = logging.getLogger("vrfwire.gateway.bgp")

@@ -25,7 +25,7 @@ from runtime.client import ControlClient
 from runtime.errors import ExitCode, OperatorError
 from runtime.socket_file import SocketFile
 
-__all__ = ["Call", "ControlClient", "ControlServer", "Handler", "Peer"]
+__all__ = ["Call", "ControlClient", "ControlServer", "Handler", "Peer", "group_id"]
 
 log = logging.getLogger("vrfwire.control")
 
@@ -91,7 +91,7 @@ class ControlServer:
     ) -> None:
         self.path = Path(path)
         self.methods = dict(methods)
-        self._group = _group_id(group) if isinstance(group, str) else group
+        self._group = group_id(group) if isinstance(group, str) else group
         self._file = SocketFile(self.path, self._group, mode)
         self._authorise = authorise or self._permitted
         self._server: asyncio.Server | None = None
@@ -326,13 +326,13 @@ def _bad_request(why: str) -> OperatorError:
     return OperatorError("request", why, "docs/design/runtime.md describes the control protocol", ExitCode.USAGE)
 
 
-def _group_id(name: str) -> int:
+def group_id(name: str) -> int:
+    """The number of a group that may use a control socket. Raises OperatorError."""
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise OperatorError(
-            "control socket", f"there is no group {name!r}", "make it, or change [control] group", ExitCode.NOT_FOUND
-        ) from None
+        hint = "groupadd --system, or change [control] group"
+        raise OperatorError("control socket", f"there is no group {name!r}", hint, ExitCode.NOT_FOUND) from None
 
 
 def _internal(what: str) -> OperatorError:

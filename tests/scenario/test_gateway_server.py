@@ -13,7 +13,6 @@ import pytest
 
 from gateway.hosts import Hosts
 from gateway.identity import server_context
-from gateway.listen import Listen
 from gateway.main import main
 from gateway.rib import Rib
 from gateway.server import TLS_BUFFER, Server
@@ -21,6 +20,7 @@ from gateway.service import Service
 from gateway.session import Session
 from lab.pki import Authority
 from runtime.errors import ExitCode, OperatorError
+from runtime.listen import Listen
 from tests.scenario.gateway_process import DOMAIN, GatewayProcess
 from tests.scenario.raw_host import RawHost, client_context, stream_condition
 from tests.unit.gateway.harness import MESH

@@ -9,9 +9,9 @@ import pytest
 
 from gateway.config import GatewayConfig
 from gateway.hosts import Permit
-from gateway.listen import Listen
 from runtime.config import load
 from runtime.errors import OperatorError
+from runtime.listen import Listen
 from vpn.prefix import parse_address
 
 BASE = """

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.listen import Listen
 from gateway.peer_config import Address, Link
 from gateway.peer_socket import FarAway, Md5Counters, dialler, listener, md5_counters, prepare, set_password, set_ttl
+from runtime.listen import Listen
 
 HERE, THERE = IPv4Address("127.0.0.31"), IPv4Address("127.0.0.32")
 V6 = IPv6Address("::1")

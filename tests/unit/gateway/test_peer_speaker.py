@@ -14,7 +14,6 @@ from bgp.errors import CeaseSubcode
 from bgp.family import VPNV4, VPNV6
 from bgp.rib.rib import Rib as BgpRib
 from bgp.update import Update
-from gateway.listen import Listen
 from gateway.peer_config import BgpSection, BgpSettings, PeerSection, resolve
 from gateway.policy import Policy, Vpn
 from gateway.rib import Rib
@@ -23,6 +22,7 @@ from gateway.speaker import Speaker
 from lab.speakers.raw import RawSpeaker
 from lab.speakers.raw_values import opening
 from lab.wait import wait_until
+from runtime.listen import Listen
 from vpn.community import RouteTarget
 
 HERE, BAD, GOOD = "127.0.0.41", "127.0.0.42", "127.0.0.43"

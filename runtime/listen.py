@@ -1,9 +1,10 @@
-"""Addresses to listen at, as configuration writes them."""
+"""Addresses to listen at, as configuration writes them, and their sockets."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
@@ -30,3 +31,21 @@ class Listen:
 
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+
+def listening_socket(listen: Listen, backlog: int = 1024) -> socket.socket:
+    """A TCP socket that listens there and doesn't block. Raises OSError."""
+    family = socket.AF_INET6 if listen.address.version == 6 else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Beside 0.0.0.0 on the same port.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((str(listen.address), listen.port))
+        listener.listen(backlog)
+    except OSError:
+        listener.close()
+        raise
+    return listener

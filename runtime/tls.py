@@ -1,0 +1,45 @@
+"""TLS settings of servers."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+
+from runtime.errors import OperatorError
+
+
+def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Sequence[str] = ()) -> ssl.SSLContext:
+    """TLS 1.2 or later. ca: of clients, whose certificates are asked for, and checked when they are given; None: they
+    are not asked. protocols: for ALPN. Raises OperatorError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_TICKET
+    context.num_tickets = 0  # sessions live long; a ticket would only keep copies of certificates about
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    for what, path in (("certificate", certificate), ("key", key), ("ca", ca)):
+        if path is None:
+            continue
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise OperatorError(f"tls.{what} {path}", error.strerror or str(error), "see [tls]") from error
+    try:
+        context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, ValueError) as error:
+        hint = "certificate and key must be PEM, belong together, and the key have no passphrase"
+        raise OperatorError(f"tls.certificate {certificate}", _reason(error), hint) from error
+    if ca is None:
+        return context
+    context.verify_mode = ssl.CERT_OPTIONAL
+    try:
+        context.load_verify_locations(ca)
+    except (ssl.SSLError, ValueError) as error:
+        raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
+    return context
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "reason", None) or error).replace("_", " ").lower()
