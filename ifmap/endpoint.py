@@ -1,0 +1,136 @@
+"""Addresses of MAP servers, and which of them to try when: fail-over list and back-off. No I/O, no clock.
+
+A list is tried in order, the server of the last good session first. As long as one of a round is untried, a failure
+leads to the next at once; after a whole round, and after every session that ended early, there is a wait that grows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+from urllib.parse import urlsplit
+
+DEFAULT_PORT = 8443
+"""Port of a URL without one: the convention of the reference server, not of HTTPS."""
+
+STEADY = 60.0
+"""Seconds after which the end of a session was no accident: the next is tried with the shortest wait, and there."""
+
+
+class EndpointError(ValueError):
+    """A URL is none of a MAP server; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a MAP server is.
+
+    host: a name or an address, without brackets; also what its certificate must be for. path: at least "/"; it has no
+    meaning in IF-MAP, but may have for a proxy before the server.
+    """
+
+    host: str
+    port: int = DEFAULT_PORT
+    path: str = "/"
+
+    @staticmethod
+    def parse(url: str) -> Endpoint:
+        """Read https://HOST[:PORT][/PATH]. Raises EndpointError."""
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:
+            raise EndpointError(f"{url!r} is no URL: {error}") from None
+        if parts.scheme != "https":
+            raise EndpointError(f"{url!r} doesn't begin with https://")
+        if parts.username is not None or parts.password is not None:
+            # It would be shown wherever the URL is.
+            raise EndpointError("a URL must not hold user and password")
+        if not host or port == 0:
+            raise EndpointError(f"{url!r} has no {'port' if host else 'host'}")
+        if parts.fragment:
+            raise EndpointError(f"{url!r} has a fragment")
+        path = parts.path or "/"
+        if parts.query:
+            path = f"{path}?{parts.query}"
+        if not (path.isascii() and host.isascii()) or any(c <= " " or c == "\x7f" for c in path + host):
+            raise EndpointError(f"{url!r} has characters that a URL can't have")
+        return Endpoint(host, port or DEFAULT_PORT, path)
+
+    @property
+    def authority(self) -> str:
+        """HOST:PORT as in a URL and in a Host header."""
+        try:
+            host = f"[{IPv6Address(self.host)}]"
+        except ValueError:
+            host = self.host
+        return f"{host}:{self.port}"
+
+    def __str__(self) -> str:
+        return f"https://{self.authority}{self.path}"
+
+
+class Backoff:
+    """Waits with full jitter: uniform between 0 and a ceiling that doubles from shortest to longest, in seconds.
+
+    random: uniform in [0, 1).
+    """
+
+    def __init__(self, shortest: float, longest: float, random: Callable[[], float]) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._random = random
+        self._ceiling = shortest
+
+    def reset(self) -> None:
+        """The next wait is a short one."""
+        self._ceiling = self._shortest
+
+    def next(self) -> float:
+        """Seconds to wait now."""
+        wait = self._ceiling * self._random()
+        self._ceiling = min(self._ceiling * 2, self._longest)
+        return wait
+
+
+class Failover:
+    """Which server of a list is next, and after what wait.
+
+    The caller tries `current`, then reports by unreachable() or lost(), and waits as long as they say.
+    """
+
+    def __init__(self, endpoints: tuple[Endpoint, ...], backoff: Backoff) -> None:
+        if not endpoints:
+            raise ValueError("there is no server")
+        self._endpoints = endpoints
+        self._backoff = backoff
+        self._round = list(endpoints)
+        """What is untried in this round; the first is the current one."""
+
+    @property
+    def current(self) -> Endpoint:
+        """The server to try."""
+        return self._round[0]
+
+    def unreachable(self) -> float:
+        """There was no session with the current one: seconds until the next try."""
+        del self._round[0]
+        if self._round:
+            return 0.0
+        self._round = list(self._endpoints)
+        return self._backoff.next()
+
+    def lost(self, lasted: float) -> float:
+        """A session with the current one is over that lasted so many seconds: seconds until the next try.
+
+        Early ends make the waits grow: the server may take logins and then fail, or another program with the same
+        user may be as eager as we are.
+        """
+        at = self._endpoints.index(self._round[0])
+        if lasted >= STEADY:
+            self._backoff.reset()
+            self._round = [self._endpoints[at], *self._endpoints[:at], *self._endpoints[at + 1 :]]
+        else:
+            self._round = [*self._endpoints[at + 1 :], *self._endpoints[: at + 1]]
+        return self._backoff.next()
