@@ -3,12 +3,16 @@
 Strict in what is sent: every element of the schema, in its order, the address with its mask. Tolerant in what is read:
 elements in any order and namespace-qualified or not (the draft's schema and its examples differ), unknown elements
 ignored, the address with or without a mask, everything optional that has a natural default.
+
+One element is ours: <attachment xmlns="urn:vrfwire:entry:1">, at the end, names the attachment (the VM interface, as
+orchestration knows it) that the prefix is behind. Hosts send it, gateways judge by it and pass it on to nobody.
 """
 
 from __future__ import annotations
 
 import enum
 import functools
+import re
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any, NamedTuple, Protocol
@@ -17,15 +21,21 @@ from xml.etree import ElementTree
 from vpn.label import LABEL_MAX, LABEL_MIN
 from vpn.path import DEFAULT_LOCAL_PREFERENCE, Encapsulation, NextHop, Path
 from vpn.prefix import AFI_IPV4, AFI_IPV6, Prefix, PrefixError, format_address
-from xmpp.namespaces import ENTRY, split_tag
+from xmpp.namespaces import ENTRY, VRFWIRE_ENTRY, split_tag
+from xmpp.stanza import escape
 
 MAX_NEXT_HOPS = 64
 """Next hops of one entry; more is refused (a multipath route of that width can't be programmed)."""
 MAX_BYTES = 64 * 1024
 """Size of an entry read from bytes."""
 
+ATTACHMENT_MAX = 255
+"""Longest name of an attachment, in characters."""
+
 TAG = f"{{{ENTRY}}}entry"
 """ElementTree tag of the entry element."""
+_ATTACHMENT = f"{{{VRFWIRE_ENTRY}}}attachment"
+_CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 _UINT32_MAX = 0xFFFFFFFF
 _NUMBER_DIGITS = 10
@@ -37,10 +47,11 @@ _ENCAPSULATION_XML = {e: f"<tunnel-encapsulation>{e.value}</tunnel-encapsulation
 
 
 class Entry(NamedTuple):
-    """A route as carried by one publish-subscribe item."""
+    """A route as carried by one publish-subscribe item. attachment: which it is behind, "" when that isn't said."""
 
     prefix: Prefix
     path: Path
+    attachment: str = ""
 
 
 class EntryReason(enum.StrEnum):
@@ -54,6 +65,7 @@ class EntryReason(enum.StrEnum):
     BAD_ADDRESS = "bad-address"
     BAD_LABEL = "bad-label"
     BAD_NUMBER = "bad-number"
+    BAD_ATTACHMENT = "bad-attachment"
     TOO_LARGE = "too-large"
 
 
@@ -79,7 +91,7 @@ class XmlElement(Protocol):
 
 def encode(entry: Entry) -> bytes:
     """The <entry/> element in UTF-8, with its namespace declared; raises EntryError."""
-    (packed, length), path = entry
+    (packed, length), path, attachment = entry
     if not path.next_hops:
         raise EntryError(EntryReason.NO_NEXT_HOP, "the entry has no next hop")
     if len(path.next_hops) > MAX_NEXT_HOPS:
@@ -88,11 +100,27 @@ def encode(entry: Entry) -> bytes:
     if not (0 <= sequence <= _UINT32_MAX and 0 <= preference <= _UINT32_MAX):
         raise EntryError(EntryReason.BAD_NUMBER, "a sequence number or local preference has more than 32 bits")
     hops = "".join([_encode_next_hop(next_hop) for next_hop in path.next_hops])
+    named = ""
+    if attachment:
+        named = f"<attachment xmlns='{VRFWIRE_ENTRY}'>{escape(check_attachment(attachment))}</attachment>"
     return (
         f"<entry xmlns='{ENTRY}'><nlri><af>{_AFI_OF_SIZE[len(packed)]}</af><safi>1</safi>"
         f"<address>{format_address(packed)}/{length}</address></nlri><next-hops>{hops}</next-hops>"
-        f"<sequence-number>{sequence}</sequence-number><local-preference>{preference}</local-preference></entry>"
+        f"<sequence-number>{sequence}</sequence-number><local-preference>{preference}</local-preference>"
+        f"{named}</entry>"
     ).encode()
+
+
+def check_attachment(name: str) -> str:
+    """The name of an attachment, if an entry can carry it: 1 to ATTACHMENT_MAX characters, none of them a control
+    character, no space at either end. Raises EntryError."""
+    if not 0 < len(name) <= ATTACHMENT_MAX:
+        text = f"the name of an attachment has {len(name)} characters instead of 1 to {ATTACHMENT_MAX}"
+        raise EntryError(EntryReason.BAD_ATTACHMENT, text)
+    if name != name.strip() or _CONTROL.search(name):
+        text = "the name of an attachment has a control character, or a space at its end"
+        raise EntryError(EntryReason.BAD_ATTACHMENT, text)
+    return name
 
 
 def _encode_next_hop(next_hop: NextHop) -> str:
@@ -117,16 +145,17 @@ def decode(element: XmlElement) -> Entry:
     """Read an <entry/> element of ElementTree or lxml; raises EntryError.
 
     Missing: local-preference means 100, sequence-number 0, safi unicast, af that of the address, the encapsulation
-    list gre. A next hop with only unknown encapsulations is left out.
+    list gre, no attachment. A next hop with only unknown encapsulations is left out.
     """
     if _local(element) != "entry":
         raise EntryError(EntryReason.MALFORMED, "the payload is not an entry")
     prefix: Prefix | None = None
     next_hops: tuple[NextHop, ...] | None = None
     sequence, preference = 0, DEFAULT_LOCAL_PREFERENCE
+    attachment = ""
     seen = set()
     for child in element:
-        name = _local(child)
+        name = _ATTACHMENT if child.tag == _ATTACHMENT else _local(child)
         if name not in _ENTRY_CHILDREN:
             continue
         if name in seen:
@@ -138,16 +167,18 @@ def decode(element: XmlElement) -> Entry:
             next_hops = _decode_next_hops(child)
         elif name == "sequence-number":
             sequence = _number(child, name, _UINT32_MAX)
+        elif name == _ATTACHMENT:
+            attachment = check_attachment((child.text or "").strip())
         else:
             preference = _number(child, name, _UINT32_MAX)
     if prefix is None:
         raise EntryError(EntryReason.NO_NLRI, "the entry has no nlri")
     if not next_hops:
         raise EntryError(EntryReason.NO_NEXT_HOP, "the entry has no usable next hop")
-    return Entry(prefix, Path(next_hops, preference, sequence))
+    return Entry(prefix, Path(next_hops, preference, sequence), attachment)
 
 
-_ENTRY_CHILDREN = frozenset({"nlri", "next-hops", "sequence-number", "local-preference"})
+_ENTRY_CHILDREN = frozenset({"nlri", "next-hops", "sequence-number", "local-preference", _ATTACHMENT})
 
 
 @functools.lru_cache(maxsize=256)

@@ -38,6 +38,7 @@ entries = st.builds(
     Entry,
     prefixes(),
     st.builds(Path, st.lists(next_hops, min_size=1, max_size=4, unique=True).map(tuple), uint32, uint32),
+    st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), max_size=codec.ATTACHMENT_MAX),
 )
 ONE = Entry(
     Prefix.parse("10.1.1.1/32"),
@@ -63,6 +64,24 @@ def test_what_is_sent() -> None:
         b"</tunnel-encapsulation-list></next-hop></next-hops>"
         b"<sequence-number>1</sequence-number><local-preference>100</local-preference></entry>"
     )
+
+
+def test_the_attachment_comes_last() -> None:
+    data = codec.encode(ONE._replace(attachment="urn:dev:mac:<1>"))
+    assert data.endswith(
+        b"<local-preference>100</local-preference>"
+        b"<attachment xmlns='urn:vrfwire:entry:1'>urn:dev:mac:&lt;1&gt;</attachment></entry>"
+    )
+    assert read(data).attachment == "urn:dev:mac:<1>"
+
+
+@pytest.mark.parametrize("name", ["a" * 256, " a", "a ", "a\nb", "a\x00", "a\x7f", "a\ufffe", "\ud800"])
+def test_no_attachment_is_sent_that_could_not_be_read(name: str) -> None:
+    with pytest.raises(EntryError) as caught:
+        codec.encode(ONE._replace(attachment=name))
+    assert caught.value.reason is EntryReason.BAD_ATTACHMENT
+    with pytest.raises(EntryError):
+        codec.check_attachment("")
 
 
 @pytest.mark.parametrize(
@@ -114,6 +133,7 @@ PLAIN = Entry(Prefix.parse("10.1.1.1/32"), Path((NextHop(parse_address("192.0.2.
         xml(hop="<other/><next-hop><mac/><address>192.0.2.7</address><label>10000</label><vni>0</vni></next-hop>"),
         xml(rest="<version>1</version><med>100</med><mobility seqno='1'/><sequence-number>0</sequence-number>"),
         xml(rest="<sequence-number xmlns='urn:other'>x</sequence-number>"),
+        xml(rest="<attachment>not ours</attachment><attachment xmlns='urn:other'>neither</attachment>"),
         f"<entry xmlns='{NS}'><local-preference>100</local-preference><next-hops><next-hop><label>10000</label>"
         "<address>192.0.2.7</address><af>1</af></next-hop></next-hops><nlri><address>10.1.1.1</address></nlri>"
         "</entry>".encode(),
@@ -194,6 +214,10 @@ def hop(inner: str) -> bytes:
         (xml(rest="<sequence-number>4294967296</sequence-number>"), EntryReason.BAD_NUMBER),
         (xml(rest="<local-preference>high</local-preference>"), EntryReason.BAD_NUMBER),
         (xml(rest="<sequence-number>\u0661</sequence-number>"), EntryReason.BAD_NUMBER),
+        (xml(rest="<attachment xmlns='urn:vrfwire:entry:1'/>"), EntryReason.BAD_ATTACHMENT),
+        (xml(rest=f"<attachment xmlns='urn:vrfwire:entry:1'>{'a' * 256}</attachment>"), EntryReason.BAD_ATTACHMENT),
+        (xml(rest="<attachment xmlns='urn:vrfwire:entry:1'>a&#9;b</attachment>"), EntryReason.BAD_ATTACHMENT),
+        (xml(rest="<attachment xmlns='urn:vrfwire:entry:1'>a</attachment>" * 2), EntryReason.MALFORMED),
     ],
 )
 def test_refusals(data: bytes, reason: EntryReason) -> None:
