@@ -1,4 +1,4 @@
-"""How a client reaches MAP servers and says who it is; what can be wrong with that."""
+"""How a client reaches MAP servers and says who it is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ifmap.client_errors import ClientError
 from ifmap.endpoint import Endpoint
 from runtime.config import read_secret
 from runtime.errors import OperatorError
@@ -15,18 +16,6 @@ MAX_ANSWER = 256 << 20
 
 MAX_POLL_RESULT = 64 << 20
 """Bytes that the server is asked to keep for us between polls; it may have a smaller limit of its own."""
-
-
-class ClientError(Exception):
-    """Something is wrong between us and the server, in one line that is fit for a log. The session is over."""
-
-
-class MapUnavailable(ClientError):
-    """No server of the list gave us a session; the message has the reason of each."""
-
-
-class SessionLost(ClientError):
-    """There is no session (any more); what was asked of the server may have been done or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +53,8 @@ class ClientSettings:
             raise ClientError(f"ca {self.ca}: {_reason(error)}") from None
         if self.certificate is not None:
             try:
-                context.load_cert_chain(self.certificate, self.key)
+                # A passphrase would be asked for at the terminal.
+                context.load_cert_chain(self.certificate, self.key, password=lambda: "")
             except (OSError, ssl.SSLError) as error:
                 raise ClientError(f"certificate {self.certificate} with its key: {_reason(error)}") from None
         return context
