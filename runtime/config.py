@@ -78,6 +78,7 @@ class Setting(NamedTuple):
 
 
 _DEFAULT = "default"
+_HIDDEN = "(hidden)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,8 +305,9 @@ class _Builder:
         try:
             value = convert(item, entry.raw, entry.origin.base)
         except ValueError as error:
-            raise OperatorError(str(entry.origin), f"{dotted}: {error}", f"it is {_shown(entry.raw)} now") from None
-        self.settings.append(Setting(dotted, plain(value), str(entry.origin)))
+            hint = "" if item.option.secret else f"it is {_shown(entry.raw)} now"
+            raise OperatorError(str(entry.origin), f"{dotted}: {error}", hint) from None
+        self.settings.append(Setting(dotted, _HIDDEN if item.option.secret else plain(value), str(entry.origin)))
         return value
 
     def _subtable(self, item: Field, entry: Any, table: _Table, dotted: str) -> Any:

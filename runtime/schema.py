@@ -23,6 +23,7 @@ class _Option(NamedTuple):
     check: Callable[[Any], Any] | None
     expects: str
     help: str
+    secret: bool
 
 
 def option(
@@ -33,6 +34,7 @@ def option(
     check: Callable[[Any], Any] | None = None,
     expects: str = "",
     help: str = "",
+    secret: bool = False,
 ) -> Any:
     """A field of a schema.
 
@@ -40,9 +42,9 @@ def option(
     parse: makes the value from what TOML has, in place of the field's type (element by element for a tuple); check:
     looks at the value (of a tuple: at the whole of it) and returns it, or a better form of it. Both raise ValueError
     with a text for the operator. expects: "a port number", for the message when the TOML type is wrong.
-    help: one line for the documentation.
+    help: one line for the documentation. secret: the value is shown neither in errors nor by `config show`.
     """
-    metadata = {_METADATA: _Option(key, parse, check, expects, help)}
+    metadata = {_METADATA: _Option(key, parse, check, expects, help, secret)}
     if isinstance(default, list | dict | set):
         raise TypeError("a default must not be mutable; use a tuple")
     return dataclasses.field(default=default, metadata=metadata)
@@ -106,7 +108,7 @@ def _fields(schema: type) -> tuple[Field, ...]:
     hints = typing.get_type_hints(schema)
     result = []
     for item in dataclasses.fields(schema):
-        given: _Option = item.metadata.get(_METADATA, _Option("", None, None, "", ""))
+        given: _Option = item.metadata.get(_METADATA, _Option("", None, None, "", "", False))
         hint = hints[item.name]
         default = item.default
         if default is _REQUIRED and item.default_factory is not _REQUIRED:

@@ -15,6 +15,7 @@ from agent import cli as agent_cli
 from agent.config import AgentConfig
 from gateway import cli as gateway_cli
 from gateway.config import GatewayConfig
+from ifmap.server.config import MapConfig
 from runtime.errors import ExitCode
 from runtime.schema import describe, plain
 
@@ -44,7 +45,7 @@ def quoted(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("schema", [AgentConfig, GatewayConfig])
+@pytest.mark.parametrize("schema", [AgentConfig, GatewayConfig, MapConfig])
 def test_every_key_is_documented_with_its_default(schema: type) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     missing = [row for row in rows(schema) if row not in text.splitlines()]
@@ -54,12 +55,17 @@ def test_every_key_is_documented_with_its_default(schema: type) -> None:
 def test_no_key_is_documented_that_does_not_exist() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     documented = re.findall(r"^\| `([a-z_.\[\]]+)` \|", text, re.MULTILINE)
-    known = {name for schema in (AgentConfig, GatewayConfig) for name, _ in describe(schema)}
+    known = {name for schema in (AgentConfig, GatewayConfig, MapConfig) for name, _ in describe(schema)}
     assert sorted(set(documented) - known) == []
 
 
 def test_every_key_has_a_description() -> None:
-    bare = [name for schema in (AgentConfig, GatewayConfig) for name, item in describe(schema) if not item.option.help]
+    bare = [
+        name
+        for schema in (AgentConfig, GatewayConfig, MapConfig)
+        for name, item in describe(schema)
+        if not item.option.help
+    ]
     assert bare == []
 
 

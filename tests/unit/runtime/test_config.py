@@ -323,3 +323,20 @@ class TestSecrets:
     def test_absent(self, tmp_path: Path) -> None:
         with pytest.raises(OperatorError, match="No such file"):
             read_secret(tmp_path / "secret")
+
+
+@dataclass(frozen=True, slots=True)
+class Locked:
+    key: str = option("", check=one_of("open sesame"), secret=True)
+
+
+def test_a_secret_is_not_shown(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('key = "open sesame"\n')
+    loaded = load(Locked, program="x", path=path, environ={})
+    assert loaded.value.key == "open sesame"
+    assert [setting.value for setting in loaded.effective()] == ["(hidden)"]
+    path.write_text('key = "hunter2"\n')
+    with pytest.raises(OperatorError) as caught:
+        load(Locked, program="x", path=path, environ={})
+    assert "hunter2" not in str(caught.value) + caught.value.hint
