@@ -1,4 +1,4 @@
-"""Who may read and write which metadata types, and purge whom (the draft's SHOULD; IF-MAP 2.2 content authorization)."""
+"""Who may read and write which metadata types, and purge whom (draft-marques-l3vpn-schema-00, section 3: SHOULD)."""
 
 from __future__ import annotations
 
@@ -141,9 +141,9 @@ def _parse_rule(text: str, aliases: Mapping[str, str]) -> tuple[str, str]:
         namespace = aliases[alias]
     else:
         namespace, local = "", text
-    if not local or any(character.isspace() or character in "{}:/" for character in local) or local[:-1].count(ANY):
+    if not local or any(character.isspace() or character in "{}:/" for character in local):
         raise ValueError(f"{text!r} is no metadata type: write *, {{namespace}}name, {{namespace}}* or alias:name")
-    if local != ANY and local.endswith(ANY):
+    if ANY in local and local != ANY:
         raise ValueError(f"{text!r}: * stands for a whole name, not for a part of one")
     return namespace, local
 

@@ -1,0 +1,135 @@
+"""Plans proposals into the records of one batch: what will be, once it is committed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from ifmap.delta import Delta
+from ifmap.errors import ErrorCode, IfmapError
+from ifmap.journal import Began, NewPublisher, Record
+from ifmap.metadata import timestamp
+from ifmap.plan import Planner
+from ifmap.proposals import BeginProposal, EndProposal, ExpireProposal, Proposal, PublishProposal, PurgeProposal
+from ifmap.service_state import State, from_peer
+from ifmap.sessions import Session
+
+
+@dataclass(slots=True)
+class Planned:
+    """What came of a proposal. record: None if it changes nothing. reason: why the sessions that it ends end."""
+
+    proposal: Proposal
+    record: Record | None = None
+    error: IfmapError | None = None
+    reason: str = ""
+
+
+class Planning:
+    """One batch. Later proposals see what earlier ones will have done. random: makes session ids and publisher ids."""
+
+    def __init__(self, state: State, wall_time: float, random: Callable[[], str]) -> None:
+        self._state = state
+        self._wall_time = wall_time
+        self._timestamp = timestamp(wall_time)
+        self._random = random
+        self._planner = Planner(state.graph, state.next_key)
+        self._ended: dict[str, str] = {}
+        self._begun: dict[str, str] = {}
+        self._publishers: dict[str, str] = {}
+
+    @property
+    def next_key(self) -> int:
+        """The first free metadata key when the batch is committed."""
+        return self._planner.next_key
+
+    def plan(self, proposal: Proposal) -> Planned:
+        """Plans the next proposal of the batch."""
+        planned = Planned(proposal)
+        try:
+            match proposal:
+                case PublishProposal():
+                    planned.record = self._publish(proposal)
+                case PurgeProposal():
+                    planned.record = self._purge(proposal)
+                case BeginProposal():
+                    origin = from_peer(proposal.peer)
+                    planned.reason = f"another newSession of client {proposal.client}{origin} took over"
+                    planned.record = self._begin(proposal, planned.reason)
+                case EndProposal():
+                    planned.reason = proposal.reason
+                    planned.record = self._end(proposal)
+                case ExpireProposal():
+                    planned.record = self._expire(proposal)
+        except IfmapError as error:
+            planned.error = error
+        return planned
+
+    def _publish(self, proposal: PublishProposal) -> Record | None:
+        session = self._session(proposal.session_id, proposal.client)
+        access = self._state.access_of(proposal.client)
+        may = None if access.write.everything else access.check_write
+        delta = self._planner.publish(proposal.operations, session.publisher_id, session.id, self._timestamp, may)
+        return Record(delta, proposal.client, self._wall_time) if delta else None
+
+    def _purge(self, proposal: PurgeProposal) -> Record | None:
+        session = self._session(proposal.session_id, proposal.client)
+        access = self._state.access_of(proposal.client)
+        if proposal.publisher_id != session.publisher_id and not access.purge_others:
+            text = "this client may purge nothing but its own ifmap-publisher-id"
+            raise IfmapError(ErrorCode.ACCESS_DENIED, text)
+        delta = self._planner.purge(proposal.publisher_id)
+        return Record(delta, proposal.client, self._wall_time) if delta else None
+
+    def _begin(self, proposal: BeginProposal, reason: str) -> Record:
+        client = proposal.client
+        self._state.access_of(client)
+        ended = tuple(self._sessions_of(client))
+        delta = self._end_sessions(ended, reason)
+        publisher = None
+        if client not in self._state.publishers and client not in self._publishers:
+            publisher = NewPublisher(client, f"{client}-{self._random()}")
+            self._publishers[client] = publisher.publisher_id
+        began = Began(client, self._random())
+        self._begun[client] = began.session_id
+        return Record(delta, client, self._wall_time, ended, began, publisher)
+
+    def _end(self, proposal: EndProposal) -> Record | None:
+        session = proposal.session
+        if self._state.sessions.get(session.id) is not session or session.id in self._ended:
+            if not proposal.forced:
+                self._session(session.id, session.client)
+            return None
+        delta = self._end_sessions((session.id,), proposal.reason)
+        return Record(delta, session.client, self._wall_time, (session.id,))
+
+    def _expire(self, proposal: ExpireProposal) -> Record | None:
+        alive = self._state.sessions
+        ended = tuple(
+            session_id
+            for session_id in proposal.session_ids
+            if session_id not in self._ended and alive.get(session_id) is None
+        )
+        if not ended:
+            return None
+        delta = self._end_sessions(ended, "its server is gone")
+        return Record(delta, "", self._wall_time, ended)
+
+    def _end_sessions(self, session_ids: Collection[str], reason: str) -> Delta:
+        self._ended.update(dict.fromkeys(session_ids, reason))
+        return self._planner.end_sessions(session_ids)
+
+    def _session(self, session_id: str, client: str) -> Session:
+        """The session of a request, if it will still be there. Raises InvalidSessionID."""
+        session = self._state.sessions.get(session_id)
+        if session is None or session.client != client:
+            return self._state.sessions.find(session_id, client)
+        if reason := self._ended.get(session_id):
+            raise IfmapError(ErrorCode.INVALID_SESSION_ID, f"session ended: {reason}")
+        return session
+
+    def _sessions_of(self, client: str) -> Iterator[str]:
+        """Sessions of the client that there will be at this point of the batch, wherever they are."""
+        session = self._state.sessions.of_client(client)
+        known = (session.id if session else None, self._state.elsewhere.get(client), self._begun.get(client))
+        return (session_id for session_id in known if session_id is not None and session_id not in self._ended)
