@@ -86,7 +86,7 @@ Answer = NewSessionResult | SearchResult | PollResult | EndSessionResult | Recei
 def read_answer(body: bytes, limits: Limits = ANSWER_LIMITS) -> Answer:
     """The answer in an HTTP body.
 
-    Raises IfmapError: with the server's code and text for an errorResult, Failure for a SOAP Fault and for anything
-    that can't be read.
+    Raises IfmapError: with the server's code and text for an errorResult, Failure for a SOAP Fault; UnreadableAnswer
+    for anything that can't be read.
     """
     raise NotImplementedError

@@ -84,7 +84,7 @@ class AnswerReader:
         return done
 
     def end(self) -> HttpAnswer | None:
-        """The server has closed the connection: an answer that had no other end. Raises HttpError in the midst of one."""
+        """The server has closed the connection: an answer that has no other end. Raises HttpError amid one that has."""
         if not self._started:
             return None
         if self._headed and not self._delimited:

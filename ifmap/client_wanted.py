@@ -49,13 +49,15 @@ class _Entry:
 
 
 class WantedSubscriptions:
-    """Times are seconds of a clock that doesn't jump. random: uniform in [0, 1); waits are between shortest and longest."""
+    """Times are seconds of a clock that doesn't jump. random, shortest, longest: as of a Backoff."""
 
     def __init__(self, random: Callable[[], float], shortest: float, longest: float) -> None:
         self._entries: dict[str, _Entry] = {}
         self._leaving: dict[str, None] = {}
         """Names that the server may still have."""
-        self._make_backoff = lambda: Backoff(shortest, longest, random)
+        self._shortest = shortest
+        self._longest = longest
+        self._random = random
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries
@@ -67,7 +69,7 @@ class WantedSubscriptions:
         """Want this, in the place of what was wanted by that name."""
         entry = self._entries.get(name)
         if entry is None:
-            self._entries[name] = _Entry(spec, self._make_backoff())
+            self._entries[name] = _Entry(spec, Backoff(self._shortest, self._longest, self._random))
         elif entry.spec != spec:
             entry.spec = spec
             entry.due = 0.0

@@ -6,6 +6,7 @@ leads to the next at once; after a whole round, and after every session that end
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
@@ -16,6 +17,10 @@ DEFAULT_PORT = 8443
 
 STEADY = 60.0
 """Seconds after which the end of a session was no accident: the next is tried with the shortest wait, and there."""
+
+
+_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?")
+"""Of a host, and IPv4 addresses."""
 
 
 class EndpointError(ValueError):
@@ -54,21 +59,27 @@ class Endpoint:
         path = parts.path or "/"
         if parts.query:
             path = f"{path}?{parts.query}"
-        if not (path.isascii() and host.isascii()) or any(c <= " " or c == "\x7f" for c in path + host):
+        if any(not "!" <= character <= "~" for character in path):
             raise EndpointError(f"{url!r} has characters that a URL can't have")
+        if not (_NAME.fullmatch(host) or _is_address(host)):
+            raise EndpointError(f"{host!r} is neither a name nor an address")
         return Endpoint(host, port or DEFAULT_PORT, path)
 
     @property
     def authority(self) -> str:
         """HOST:PORT as in a URL and in a Host header."""
-        try:
-            host = f"[{IPv6Address(self.host)}]"
-        except ValueError:
-            host = self.host
-        return f"{host}:{self.port}"
+        return f"[{self.host}]:{self.port}" if _is_address(self.host) else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
         return f"https://{self.authority}{self.path}"
+
+
+def _is_address(host: str) -> bool:
+    """Whether it is an IPv6 address; a scope isn't known elsewhere, nor to a certificate."""
+    try:
+        return IPv6Address(host).scope_id is None
+    except ValueError:
+        return False
 
 
 class Backoff:

@@ -28,3 +28,10 @@ class IfmapError(Exception):
     def __init__(self, code: ErrorCode, text: str) -> None:
         super().__init__(text)
         self.code = code
+
+
+class UnreadableAnswer(IfmapError):
+    """What a server sent is no answer at all: nobody knows what became of the request. The code is Failure."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(ErrorCode.FAILURE, text)
