@@ -1,0 +1,189 @@
+"""Joins the service and its store: takes what waits in the service, has it committed, and hands the result back.
+
+Group commit: while one batch is on its way to the disk, in a thread, the service collects the next. A client's answer
+leaves after the commit that its request is in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple, ParamSpec, TypeVar
+
+from ifmap.server.store import Store, StoreError
+from ifmap.service import Batch, MapService
+
+log = logging.getLogger("vrfwire.map.store")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BATCH = 10_000
+"""Metadata in a transaction, about: what an fsync costs is nothing among so many."""
+RETRY = 0.1
+"""Seconds between attempts while the store fails; those who publish meanwhile wait so long for their SystemError."""
+CHECK = 1.0
+"""Seconds between attempts to write, while the store fails and nobody publishes."""
+IDLE = 3600.0
+
+
+class StoreProblem(NamedTuple):
+    """Why nothing can be stored at present. since: Unix time."""
+
+    what: str
+    why: str
+    hint: str
+    since: float
+
+
+@dataclass(slots=True)
+class WriterCounters:
+    """What has happened. batches: committed, with `records` records; seconds: that their commits took, together.
+    failures: batches that couldn't be committed. foreign: records of other servers. reloads: the map was loaded again.
+    """
+
+    batches: int = 0
+    records: int = 0
+    seconds: float = 0.0
+    failures: int = 0
+    foreign: int = 0
+    reloads: int = 0
+
+
+class Writer(ABC):
+    """The loop. Call wake() whenever the service has something waiting; flush is called whenever it has outputs.
+
+    now: the service's clock. All methods belong to the event loop's thread.
+    """
+
+    def __init__(self, service: MapService, store: Store, flush: Callable[[], None], now: Callable[[], float]) -> None:
+        self.counters = WriterCounters()
+        self.problem: StoreProblem | None = None
+        self._service = service
+        self._flush = flush
+        self._now = now
+        self._what = store.what
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="map-store")
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> asyncio.Task[None]:
+        """Begin. The task ends by stop() only; if it ends by an exception, the daemon should, too."""
+        self._task = asyncio.create_task(self._run(), name="map writer")
+        return self._task
+
+    async def stop(self) -> None:
+        """Commit what waits, if the store works; then close it."""
+        self._stopping = True
+        self._wake.set()
+        try:
+            if self._task is not None:
+                # What went wrong there, if anything, whoever watches the task has seen.
+                await asyncio.wait({self._task})
+            await self._leave()
+        finally:
+            self._threads.shutdown()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        self._wake.set()
+
+    @abstractmethod
+    async def _run(self) -> None:
+        """Until `_stopping` is set and nothing is left to do."""
+
+    @abstractmethod
+    async def _leave(self) -> None:
+        """Close the store."""
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Have the store do something in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    async def _woken(self, longest: float) -> None:
+        """Return when there may be something to do, or after `longest` seconds."""
+        if not self._wake.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(longest):
+                    await self._wake.wait()
+        self._wake.clear()
+
+    async def _pause(self) -> None:
+        """Between attempts while the store fails; not when stopping."""
+        if not self._stopping:
+            await asyncio.sleep(RETRY)
+
+    def _committed(self, batch: Batch, took: float) -> None:
+        self._service.committed(batch, self._now())
+        self.counters.batches += 1
+        self.counters.records += len(batch.records)
+        self.counters.seconds += took
+
+    def _failed(self, batch: Batch, why: str) -> None:
+        self._service.failed(batch, f"the server can't store anything at present: {why}")
+        self.counters.failures += 1
+
+    def _broken(self, error: Exception, hint: str = "") -> None:
+        """Remember the problem; tell it when it is a new one."""
+        why = str(error)
+        if self.problem is None or self.problem.why != why:
+            log.error("%s: %s", self._what, why)
+            since = time.time() if self.problem is None else self.problem.since
+            self.problem = StoreProblem(self._what, why, hint, since)
+
+    def _mended(self) -> None:
+        if self.problem is not None:
+            log.info("%s: works again after %.1f s", self._what, time.time() - self.problem.since)
+            self.problem = None
+
+
+class LocalWriter(Writer):
+    """With a store of this server's own."""
+
+    def __init__(self, service: MapService, store: Store, flush: Callable[[], None], now: Callable[[], float]) -> None:
+        super().__init__(service, store, flush, now)
+        self._store = store
+
+    async def _run(self) -> None:
+        while not (self._stopping and not self._service.waiting):
+            if not self._service.waiting:
+                await self._woken(IDLE if self.problem is None else CHECK)
+            try:
+                if self._service.waiting:
+                    await self._write()
+                elif self.problem is not None:
+                    await self._call(self._store.check)
+                    self._mended()
+            except StoreError as error:
+                self._broken(error, "see that the disk has room and works")
+                if self._stopping:
+                    return
+                await self._pause()
+
+    async def _leave(self) -> None:
+        await self._call(self._store.close)
+
+    async def _write(self) -> None:
+        """One batch. Raises StoreError, after those who wait for it have their answers."""
+        batch = self._service.begin(time.time(), BATCH)
+        try:
+            if batch is not None and not batch.durable:
+                self._service.committed(batch, self._now())
+            elif batch is not None:
+                began = time.perf_counter()
+                try:
+                    await self._call(self._store.commit, batch.records)
+                except StoreError as error:
+                    self._failed(batch, str(error))
+                    raise
+                self._committed(batch, time.perf_counter() - began)
+                self._mended()
+        finally:
+            self._flush()
