@@ -95,6 +95,7 @@ class MapClient:
         self._failover = Failover(settings.endpoints, backoff)
         self._wanted = WantedSubscriptions(random, settings.retry_min, settings.retry_max)
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
         self._session: Session | None = None
         self._ready: list[asyncio.Future[None]] = []
         self._failures: dict[Endpoint, str] = {}
@@ -113,6 +114,8 @@ class MapClient:
 
     async def ready(self) -> None:
         """Wait for a session. Raises MapUnavailable when every server of the list was tried in vain."""
+        if self._task is None:
+            raise MapUnavailable("the client is stopped")
         if self._session is None:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._ready.append(future)
@@ -120,8 +123,9 @@ class MapClient:
 
     async def stop(self) -> None:
         """End the session, in an orderly way if the server answers soon. The listener isn't told."""
+        self._listener = None
+        self._stopping = True
         if self._session is not None:
-            self._listener = None
             await end_session(self._session, _END_TIMEOUT)
         task, self._task = self._task, None
         if task is not None:
@@ -200,7 +204,7 @@ class MapClient:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
+        while not self._stopping:
             self._enter(ClientState.CONNECTING)
             endpoint = self._failover.current
             try:
@@ -211,16 +215,18 @@ class MapClient:
                     self._troubled,
                     polls=self._listener is not None,
                 )
-            except (ClientError, IfmapError) as error:
-                wait = self._unreachable(endpoint, str(error))
+            except ClientError as error:
+                await self._unreachable(endpoint, str(error))
+            except IfmapError as error:
+                await self._unreachable(endpoint, f"{error.code}: {error}")
+            except Exception as error:
+                log.exception("no session with %s", endpoint)
+                await self._unreachable(endpoint, f"internal error: {error!r}")
             else:
                 began = loop.time()
                 reason = await self._hold(endpoint, session)
-                wait = self._failover.lost(loop.time() - began)
                 self._log(logging.WARNING, "the session with %s is over: %s", endpoint, reason)
-            if wait:
-                self._enter(ClientState.WAITING)
-                await asyncio.sleep(wait)
+                await self._wait(self._failover.lost(loop.time() - began))
 
     async def _hold(self, endpoint: Endpoint, session: Session) -> str:
         """A session from its begin to its end; returns why it ended."""
@@ -249,17 +255,22 @@ class MapClient:
             self._listener.session_lost(self._last_error)
         return self._last_error
 
-    def _unreachable(self, endpoint: Endpoint, reason: str) -> float:
+    async def _unreachable(self, endpoint: Endpoint, reason: str) -> None:
         known = self._failures.get(endpoint)
         level = logging.DEBUG if known == reason else logging.WARNING
         self._log(level, "no session with %s: %s", endpoint, reason)
         self._failures[endpoint] = reason
         self._last_error = f"{endpoint}: {reason}"
         wait = self._failover.unreachable()
-        if wait:
+        if wait is not None:
             told = "; ".join(f"{server}: {why}" for server, why in self._failures.items())
             self._tell_ready(MapUnavailable(told))
-        return wait
+            await self._wait(wait)
+
+    async def _wait(self, seconds: float) -> None:
+        if not self._stopping:
+            self._enter(ClientState.WAITING)
+            await asyncio.sleep(seconds)
 
     def _tell_ready(self, error: MapUnavailable | None) -> None:
         waiting, self._ready = self._ready, []

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import cast
 
 from ifmap.client_errors import ClientError, HttpError
@@ -29,7 +30,8 @@ _STAGGER = 0.25
 class Channel(asyncio.Protocol):
     """A connection. head: of every request (client_http.request_head); limit: bytes of an answer.
 
-    Made by open_channel().
+    Made by open_channel(). on_lost: called once when it is lost or of no use any more, unless the server has announced
+    that, or we have closed it.
     """
 
     def __init__(self, head: bytes, limit: int) -> None:
@@ -37,13 +39,11 @@ class Channel(asyncio.Protocol):
         self._reader = AnswerReader(limit)
         self._waiting: deque[asyncio.Future[HttpAnswer]] = deque()
         self._transport: asyncio.Transport | None = None
+        self.closing = False
+        """The server has said that it closes the connection, which isn't an error: a new one takes its place."""
+        self.on_lost: Callable[[ClientError], None] | None = None
         self._error: ClientError | None = None
-        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    @property
-    def reusable(self) -> bool:
-        """Whether it takes another request: the server hasn't said that it closes it."""
-        return self._error is None
+        self._closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def send(self, body: bytes) -> asyncio.Future[HttpAnswer]:
         """Send a request; the answer comes as the future's result, or a ClientError: then the channel is of no use."""
@@ -69,13 +69,16 @@ class Channel(asyncio.Protocol):
 
     async def close(self) -> None:
         """Close it at once; returns when it is."""
+        self.on_lost = None
         self._fail(ClientError("the connection is closed"))
-        await self._lost
+        await self._closed
 
     def _fail(self, error: ClientError) -> None:
         """It is over: everybody who waits gets the error."""
         if self._error is None:
             self._error = error
+            if self.on_lost is not None and not self.closing:
+                self.on_lost(error)
         if self._transport is not None:
             self._transport.abort()
         while self._waiting:
@@ -118,8 +121,8 @@ class Channel(asyncio.Protocol):
         self._fail(
             ClientError(f"the connection was lost: {reason(exc)}" if exc else "the server closed the connection")
         )
-        if not self._lost.done():
-            self._lost.set_result(None)
+        if not self._closed.done():
+            self._closed.set_result(None)
 
     def _answered(self, answers: list[HttpAnswer]) -> None:
         for answer in answers:
@@ -129,6 +132,7 @@ class Channel(asyncio.Protocol):
             if not future.done():
                 future.set_result(answer)
             if not answer.keep:
+                self.closing = True
                 self._fail(ClientError("the server closed the connection"))
 
 

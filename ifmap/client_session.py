@@ -100,6 +100,8 @@ class Session:
         self._asked: deque[_Asked] = deque()
         self._wake = asyncio.Event()
         self._over: SessionLost | None = None
+        self._broken: ClientError | None = None
+        ssrc.on_lost = self._break
 
     def changed(self) -> None:
         """The wanted subscriptions have changed."""
@@ -144,7 +146,7 @@ class Session:
 
     async def _requests(self) -> None:
         renewal = self._loop.time() + self._settings.renew_interval
-        while True:
+        while self._broken is None:
             self._wake.clear()
             now = self._loop.time()
             if operations := self._wanted.next(now) if self._arc is not None else ():
@@ -164,6 +166,11 @@ class Session:
                 await self._wait(renewal if timer is None else min(renewal, timer))
                 continue
             renewal = self._loop.time() + self._settings.renew_interval
+        raise self._broken
+
+    def _break(self, error: ClientError) -> None:
+        self._broken = error
+        self._wake.set()
 
     async def _wait(self, until: float) -> None:
         try:
@@ -182,6 +189,8 @@ class Session:
         else:
             if not asked.answer.done():
                 asked.answer.set_result(answer)
+            if isinstance(answer, EndSessionResult):
+                raise SessionLost(_ENDED)
 
     @staticmethod
     def _give(asked: _Asked, error: Exception) -> None:
@@ -190,14 +199,11 @@ class Session:
 
     async def _exchange(self, body: bytes) -> Answer:
         """One request and its answer. Raises IfmapError when it is refused, ClientError when the session is over."""
-        if not self._ssrc.reusable:
-            # The server closes it after each answer, and has said so. Any new connection becomes the SSRC.
+        if self._ssrc.closing:
             await self._ssrc.close()
             self._ssrc = await self._dialler.dial()
-        answer = await self._read(await self._ssrc.call(body, self._settings.answer_timeout))
-        if isinstance(answer, EndSessionResult):
-            raise SessionLost(_ENDED)
-        return answer
+            self._ssrc.on_lost = self._break
+        return await self._read(await self._ssrc.call(body, self._settings.answer_timeout))
 
     # -- ARC
 
@@ -206,6 +212,9 @@ class Session:
         pending = arc.send(poll)
         while True:
             answer = await pending
+            if arc.closing:
+                await arc.close()
+                arc = self._arc = await self._dialler.dial()
             # The server fills the next answer while we read this one.
             pending = arc.send(poll)
             try:

@@ -124,11 +124,11 @@ class Failover:
         """The server to try."""
         return self._round[0]
 
-    def unreachable(self) -> float:
-        """There was no session with the current one: seconds until the next try."""
+    def unreachable(self) -> float | None:
+        """There was no session with the current one: seconds until the next try, None for at once."""
         del self._round[0]
         if self._round:
-            return 0.0
+            return None
         self._round = list(self._endpoints)
         return self._backoff.next()
 
