@@ -35,14 +35,17 @@ CORES = {
     "xmpp": None,
     "bgp": None,
     "agent": {
-        *("allocate", "attachment", "names", "plan", "planner", "routes", "signaling", "stanzas"),
+        *("allocate", "attachment", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
     },
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
         *("roster", "route_status", "views"),
     },
-    "ifmap": {"errors", "values"},
+    "ifmap": {
+        *("errors", "values"),
+        *("client_errors", "client_http", "client_wanted", "endpoint", "published", "replica"),
+    },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package."""
