@@ -92,6 +92,13 @@ class Commits:
                 state.next_key = max(state.next_key, metadata.key + 1)
         self.deliver(told)
 
+    def end_all(self, reason: str) -> None:
+        """Ends all sessions at once, without a word to others."""
+        if self._batch is not None:
+            raise RuntimeError("a batch is out")
+        for session in list(self._state.sessions):
+            self._end(session, reason)
+
     def deliver(self, told: Iterable[ResultQueue]) -> None:
         """Answers the polls that wait on these results."""
         for queue in told:
@@ -150,11 +157,7 @@ class Commits:
             state.subscriptions.drop(session.queue)
         told = state.subscriptions.apply(record.delta)
         for session in ending:
-            if session.polling:
-                state.answer(session.arc, Poll(session.id), responses.end_session_result(), "ended")
-            del state.of_queue[session.queue]
-            state.sessions.end(session, reason)
-            state.counters.sessions_ended += 1
+            self._end(session, reason)
         if record.ended and state.elsewhere:
             gone = [client for client, session_id in state.elsewhere.items() if session_id in record.ended]
             for client in gone:
@@ -162,6 +165,15 @@ class Commits:
         if record.publisher is not None:
             state.publishers[record.publisher.client] = record.publisher.publisher_id
         return told
+
+    def _end(self, session: Session, reason: str) -> None:
+        """The last of a session: its poll is answered, its id forgotten."""
+        state = self._state
+        if session.polling:
+            state.answer(session.arc, Poll(session.id), responses.end_session_result(), "ended")
+        del state.of_queue[session.queue]
+        state.sessions.end(session, reason)
+        state.counters.sessions_ended += 1
 
     def _answer(self, proposal: Proposal, record: Record | None, now: float) -> bytes | None:
         """The answer to what was done; None: nobody waits for one."""

@@ -14,8 +14,9 @@ class Counters:
     """Since the start of the server, all of them only grow.
 
     requests: by operation ("publish", "unreadable", ...) and result ("ok" or an errorCode). metadata_added,
-    metadata_removed (superseded ones included), metadata_notified: by what was committed here. poll_results: polls answered with results. batches, batches_failed: commits; records: in those that succeeded.
-    foreign_records: committed by other servers.
+    metadata_removed (superseded ones included), metadata_notified: by what was committed here. poll_results: polls
+    answered with results. batches, batches_failed: commits; records: in those that succeeded. foreign_records:
+    committed by other servers.
     """
 
     requests: Counter[tuple[str, str]] = field(default_factory=Counter)

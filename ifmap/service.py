@@ -159,6 +159,23 @@ class MapService:
         """Sessions of a server that is gone: queues a proposal that deletes their metadata (record.ended)."""
         self._state.queue.put(ExpireProposal("", None, tuple(sessions)))
 
+    def reload(
+        self,
+        graph: Graph,
+        *,
+        publishers: Mapping[str, str],
+        next_key: int,
+        elsewhere: Mapping[str, str],
+        reason: str,
+    ) -> None:
+        """All sessions end for this reason, and the service goes on with the map as it was loaded anew: the other
+        servers took this one for gone, or it missed what they did. Not while a batch is out."""
+        self._commits.end_all(reason)
+        state = self._state
+        state.graph, state.subscriptions = graph, Subscriptions(graph)
+        state.publishers, state.elsewhere, state.next_key = dict(publishers), dict(elsewhere), next_key
+        self._work()
+
     # -- rules
 
     def set_access(self, access: Mapping[str, Access]) -> None:
