@@ -116,9 +116,11 @@ def customer_attachment(uuid: str) -> Identifier:
     return _extended(IdentifierType.CUSTOMER_ATTACHMENT, f'uuid="{_attribute("attachment", uuid)}"')
 
 
-def provider_attachment(address: str, host: str, gateway: str) -> Identifier:
-    """Where an attachment is: underlay address and name of the host, as one gateway says."""
-    where = f'id="{_attribute("address of a host", address)}" interface="{_attribute("name of a host", host)}"'
+def provider_attachment(address: str, host: str = "", gateway: str = "") -> Identifier:
+    """Where an attachment is: underlay address and name of the host (if known), as one gateway says (or anybody)."""
+    where = f'id="{_attribute("address of a host", address)}"'
+    if host:
+        where += f' interface="{_attribute("name of a host", host)}"'
     return _extended(IdentifierType.PROVIDER_ATTACHMENT, where, gateway)
 
 
@@ -283,9 +285,23 @@ def attachment_info(routes: Iterable[Prefix]) -> NewMetadata:
     return _metadata(ATTACHMENT_INFO, "<static>" + "".join(f"<route>{route}</route>" for route in routes) + "</static>")
 
 
-def attachment_state(state: State) -> NewMetadata:
+def attachment_protocol(protocol: str, parameter: str, value: str) -> NewMetadata:
+    """attachment-info by a routing protocol: "bgp" with "autonomous-system", "ospf" with "area"."""
+    return _metadata(ATTACHMENT_INFO, _protocol(protocol, parameter, value))
+
+
+def group_ce_protocol(protocol: str, parameter: str, value: str) -> NewMetadata:
+    """On a connectivity group: the routing protocol of its attachments, as in attachment_protocol."""
+    return _metadata(GROUP_CE_PROTOCOL, _protocol(protocol, parameter, value))
+
+
+def _protocol(protocol: str, parameter: str, value: str) -> str:
+    return f"<{protocol}><{parameter}>{escape(value)}</{parameter}></{protocol}>"
+
+
+def attachment_state(what: State) -> NewMetadata:
     """On the link customer attachment - provider attachment."""
-    return _metadata(ATTACHMENT_STATE, f"<state>{state}</state>")
+    return _metadata(ATTACHMENT_STATE, f"<state>{what}</state>")
 
 
 @functools.lru_cache(64)
@@ -329,10 +345,14 @@ def read_prefixes(address: Identifier, xml: bytes) -> tuple[Prefix, ...]:
 
 def read_state(xml: bytes) -> State:
     """state of an attachment-state; raises SchemaError."""
-    text = _child(xml, "state")
-    for state in State:
-        if state.lower() == text.lower():
-            return state
+    return state(_child(xml, "state"))
+
+
+def state(text: str) -> State:
+    """A state as programs write it, in whatever case; raises SchemaError."""
+    for known in State:
+        if known.lower() == text.lower():
+            return known
     raise SchemaError(f"state is {text!r}, not one of {', '.join(State)}")
 
 

@@ -203,11 +203,6 @@ class Vpns:
         else:
             del self._facts[edge]
 
-    def keep_only(self, edges: Collection[Edge]) -> None:
-        """Forget every edge that isn't among these (after a new start of a replica)."""
-        for edge in [edge for edge in self._facts if edge not in edges]:
-            self.put(edge, ())
-
     def take_changes(self) -> Changed:
         """What changed since the last call."""
         changed = Changed(frozenset(self._changed_groups), frozenset(self._changed_attachments))
