@@ -66,7 +66,7 @@ def test_short_names_stand_for_namespaces() -> None:
     "text", ["", "{urn:a", "{urn:a}", "nobody:one", "vpn:", "vpn:bind*", "*one", "a b", "{urn:a}b:c", "vpn:a:b", "a/b"]
 )
 def test_rules_that_say_nothing_are_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="metadata type|short name|whole name"):
+    with pytest.raises(ValueError, match=r"metadata type|short name|whole name"):
         parse_rules([text])
 
 
