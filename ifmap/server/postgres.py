@@ -18,6 +18,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import sqlalchemy as sa
 
@@ -56,7 +57,7 @@ _ENDED = SESSION.delete().where(SESSION.c.session_id == sa.bindparam("ended"))
 class PostgresStore:
     """One server's part in the shared store. Methods block; interrupt() alone may be called meanwhile, by others."""
 
-    shared = True
+    shared: Literal[True] = True
 
     def __init__(self, url: sa.URL, name: str, lease: float) -> None:
         """name: of this server, its own among all. lease: seconds, the same at all. Connects in load()."""

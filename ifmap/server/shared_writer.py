@@ -19,10 +19,10 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 from ifmap.graph import Graph
-from ifmap.metadata import STANDARD
 from ifmap.server.notice import Listener
 from ifmap.server.postgres import PostgresStore
 from ifmap.server.replay import LogEntry, Unreplayable, record_from_text
+from ifmap.server.storage import graph_of
 from ifmap.server.store import LoadAgain, Loaded, StoreError
 from ifmap.server.writer import BATCH, RETRY, Writer
 from ifmap.service import MapService
@@ -35,15 +35,10 @@ T = TypeVar("T")
 
 POLL = 2.0
 """Seconds between looks into the log when no notice comes."""
+MAX_PAUSES = 16
+"""Times RETRY between attempts to reach PostgreSQL, at most."""
 SLACK = 1.5
 """How many lease times PostgreSQL may take over one call, until the connection is given up."""
-
-
-def graph_of(loaded: Loaded) -> Graph:
-    """The graph of a stored map."""
-    graph = Graph({**STANDARD, **loaded.cardinality})
-    graph.load(loaded.rows)
-    return graph
 
 
 class SharedWriter(Writer):
@@ -58,36 +53,43 @@ class SharedWriter(Writer):
         graph: Graph,
         abandoned: tuple[str, ...],
     ) -> None:
-        super().__init__(service, store, flush, now)
+        super().__init__(service, store.what, flush, now)
         self._store = store
         self._graph = graph
         self._abandoned = abandoned
         self._listener = Listener(store.database, lambda: store.id, self._heard)
         self._renew_at = 0.0
         self._load_again = False
+        self._pauses = 1
 
     async def start(self) -> asyncio.Task[None]:
-        """End the sessions of servers that are gone; then begin. Raises StoreError."""
+        """End the sessions of servers that are gone; then begin. Raises OperatorError."""
         if self._abandoned:
             self._service.expired(self._abandoned)
-            await self._change()
+            try:
+                await self._change()
+            except StoreError as error:
+                raise OperatorError(self._what, str(error), "start again") from error
         self._listener.start()
         return await super().start()
 
     async def _run(self) -> None:
         while not (self._stopping and not self._service.waiting):
-            if not self._service.waiting and not self._load_again:
+            if not self._service.waiting and self.problem is None:
                 await self._woken(min(POLL, max(0.0, self._renew_at - self._now())))
             try:
                 await self._turn()
+                self._mended()
+                self._pauses = 1
             except LoadAgain as error:
                 self._broken(error, "nothing is to be done: clients begin new sessions")
                 self._load_again = True
             except (StoreError, OperatorError) as error:
                 self._broken(error, "see that PostgreSQL runs and can be reached, and its log")
+                self._refuse()
                 if self._stopping:
                     return
-                await self._refuse_for(RETRY)
+                await self._back_off()
 
     async def _leave(self) -> None:
         await self._listener.stop()
@@ -113,7 +115,6 @@ class SharedWriter(Writer):
             await self._change()
         else:
             await self._follow()
-        self._mended()
 
     async def _renew(self) -> None:
         abandoned = await self._call(self._store.renew)
@@ -200,10 +201,12 @@ class SharedWriter(Writer):
                 self._refuse()
         return call.result()
 
-    async def _refuse_for(self, seconds: float) -> None:
-        self._refuse()
-        if not self._stopping:
-            await asyncio.sleep(seconds)
+    async def _back_off(self) -> None:
+        """From 0.1 to 1.6 s, while whoever publishes gets SystemError."""
+        for _ in range(self._pauses):
+            await self._pause()
+            self._refuse()
+        self._pauses = min(2 * self._pauses, MAX_PAUSES)
 
     def _refuse(self) -> None:
         """SystemError for those who wait; what can't be refused is queued again by the service."""

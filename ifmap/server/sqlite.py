@@ -14,7 +14,7 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
@@ -33,7 +33,7 @@ _DAMAGED = "restore a backup, or move the file away to start with an empty map"
 class SqliteStore:
     """The file and its lock, held until close()."""
 
-    shared = False
+    shared: Literal[False] = False
 
     def __init__(self, path: str) -> None:
         """Open the file, making it if there is none.

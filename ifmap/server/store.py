@@ -6,9 +6,10 @@ after that runs. What `commit` returned from is on disk.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import sqlalchemy as sa
 
@@ -48,9 +49,15 @@ class Loaded:
     sessions: dict[str, str] = field(default_factory=dict)
     abandoned: tuple[str, ...] = ()
 
+    def without_rows(self) -> Loaded:
+        """The rest, so that a graph made of the rows is all that holds them."""
+        return replace(self, rows=())
+
 
 class Store(Protocol):
     """A store that belongs to one server; session metadata isn't kept."""
+
+    shared: Literal[False]
 
     @property
     def what(self) -> str:
@@ -78,8 +85,8 @@ def open_store(url: str, *, name: str = "", lease: float = DEFAULT_LEASE) -> Sto
     """Open the store that a URL names: sqlite:///PATH (sqlite:////var/... for an absolute one) or
     postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE with libpq's parameters.
 
-    name: of this server among those that share a PostgreSQL. lease: seconds. Raises OperatorError; no text that this
-    or the store ever makes has the password in it.
+    name: of this server among those that share a PostgreSQL, the machine's if empty. lease: seconds, the same for all
+    of them. Raises OperatorError; no text that this or the store ever makes has the password in it.
     """
     try:
         parsed = sa.make_url(url)
@@ -94,7 +101,7 @@ def open_store(url: str, *, name: str = "", lease: float = DEFAULT_LEASE) -> Sto
         # Imported here: psycopg is loaded where it is used.
         from ifmap.server.postgres import PostgresStore
 
-        return PostgresStore(parsed, name, lease)
+        return PostgresStore(parsed, name or socket.gethostname(), lease)
     raise OperatorError("store.url", f"databases of type {kind} can't be used", _FORMS)
 
 

@@ -59,16 +59,16 @@ class WriterCounters:
 class Writer(ABC):
     """The loop. Call wake() whenever the service has something waiting; flush is called whenever it has outputs.
 
-    now: the service's clock. All methods belong to the event loop's thread.
+    what: the store, for messages. now: the service's clock. All methods belong to the event loop's thread.
     """
 
-    def __init__(self, service: MapService, store: Store, flush: Callable[[], None], now: Callable[[], float]) -> None:
+    def __init__(self, service: MapService, what: str, flush: Callable[[], None], now: Callable[[], float]) -> None:
         self.counters = WriterCounters()
         self.problem: StoreProblem | None = None
         self._service = service
         self._flush = flush
         self._now = now
-        self._what = store.what
+        self._what = what
         self._wake = asyncio.Event()
         self._stopping = False
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="map-store")
@@ -148,7 +148,7 @@ class LocalWriter(Writer):
     """With a store of this server's own."""
 
     def __init__(self, service: MapService, store: Store, flush: Callable[[], None], now: Callable[[], float]) -> None:
-        super().__init__(service, store, flush, now)
+        super().__init__(service, store.what, flush, now)
         self._store = store
 
     async def _run(self) -> None:
