@@ -30,7 +30,7 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.journal import Record
 from ifmap.proposals import BeginProposal, EndProposal, ExpireProposal, PublishProposal, PurgeProposal
-from ifmap.requests import read
+from ifmap.requests import ReadSettings, read
 from ifmap.search import search
 from ifmap.service_settings import ServiceSettings
 from ifmap.service_state import State, from_peer
@@ -87,16 +87,20 @@ class MapService:
 
     # -- connections
 
-    def request(self, channel: int, client: str, body: bytes, now: float, peer: str = "") -> None:
-        """A request of an authenticated client. channel: number of the connection, never used again for another. now:
-        seconds on a clock that never goes back. peer: the client's address, for texts. Requests of one connection are
-        answered in their order; the shell should bound how many of them it reads ahead."""
+    @property
+    def read_settings(self) -> ReadSettings:
+        """How to read requests; for a shell that reads large ones elsewhere."""
+        return self._read_settings
+
+    def request(
+        self, channel: int, client: str, body: bytes | Request | IfmapError, now: float, peer: str = ""
+    ) -> None:
+        """A request of an authenticated client. channel: number of the connection, never used again for another. body:
+        of HTTP, or what reading it brought. now: seconds on a clock that never goes back. peer: the client's address,
+        for texts. Requests of one connection are answered in their order; the shell should bound how many of them it
+        reads ahead."""
         self._now = max(self._now, now)
-        request: Request | IfmapError
-        try:
-            request = read(body, self._read_settings)
-        except IfmapError as error:
-            request = error
+        request = self._read(body) if isinstance(body, bytes) else body
         if self._state.channels.arrived(channel, Arrived(client, request, peer)):
             self._arrived_behind(channel, client, request, peer)
         self._work()
@@ -216,11 +220,22 @@ class MapService:
             longest_results=max(sizes, default=0),
         )
 
+    @property
+    def graph(self) -> Graph:
+        """The map. Not to be changed by the caller."""
+        return self._state.graph
+
     def sessions(self) -> Iterator[tuple[Session, Collection[str]]]:
         """Live sessions, each with the names of its subscriptions."""
         return ((session, self._state.subscriptions.names(session.queue)) for session in self._state.sessions)
 
     # -- requests
+
+    def _read(self, body: bytes) -> Request | IfmapError:
+        try:
+            return read(body, self._read_settings)
+        except IfmapError as error:
+            return error
 
     def _work(self) -> None:
         """Handles the requests whose turn has come."""
