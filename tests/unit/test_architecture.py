@@ -45,6 +45,8 @@ CORES = {
     "ifmap": {
         *("errors", "values"),
         *("client_errors", "client_http", "client_wanted", "endpoint", "published", "replica"),
+        *("access", "channels", "commits", "counters", "journal", "planning", "proposals", "service"),
+        *("service_settings", "service_state", "sessions"),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }
