@@ -66,20 +66,22 @@ class Element:
     of elements, in document order; comments and processing instructions are left out. scope: namespaces in force.
     """
 
-    __slots__ = ("_live", "_parts", "attributes", "children", "name", "scope")
+    __slots__ = ("attributes", "children", "length", "live", "name", "parts", "scope")
 
     def __init__(self, name: str, attributes: dict[str, str], scope: Scope, live: int = 0) -> None:
+        """live: elements that the document holds when this one begins, itself among them."""
         self.name = name
         self.attributes = attributes
         self.children: list[Any] = []
         self.scope = scope
-        self._parts: list[str] | None = None
-        self._live = live
+        self.parts: list[str] | None = None
+        self.length = 0
+        self.live = live
 
     @property
     def text(self) -> str:
         """The characters directly in the element, without those of its children."""
-        return "".join(self._parts) if self._parts else ""
+        return "".join(self.parts) if self.parts else ""
 
 
 class Raw(NamedTuple):
@@ -98,6 +100,7 @@ class Raw(NamedTuple):
 Folds = Mapping[str, Callable[[Element], Any]]
 """By element name: what a completed element becomes in its parent's children, so that its tree needn't be kept."""
 
+_LIMITS = Limits()
 _NO_FOLDS: Folds = {}
 _EMPTY_SCOPE = Scope({})
 _NOTHING_DECLARED: frozenset[str] = frozenset()
@@ -110,16 +113,21 @@ _XML_DECLARATION = re.compile(
 _DECLARATION_MAX = 512
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _UTF_16 = frozenset({"utf-16", "utf16", "utf-16le", "utf-16be", "iso-10646-ucs-2", "ucs-2"})
+# References of RFC 3986 that XML processors agree on: scheme, authority without IP literal, path, query, fragment.
+_CHARACTER = r"(?:[\w.\-~!$&'()*+,;={}]|%[0-9A-Fa-f]{{2}})*"
+_AUTHORITY = rf"(?:{_CHARACTER.format(':')}@)?{_CHARACTER.format('')}(?::[0-9]{{1,5}})?(?=[/?#]|\Z)"
+_PATH, _SEGMENT, _QUERY = _CHARACTER.format(":@/"), _CHARACTER.format("@"), _CHARACTER.format(":@/?")
 _URI = re.compile(
-    # A reference of RFC 3986 that XML processors agree on: scheme, authority without IP literal, path, query, fragment.
-    r"(?:[A-Za-z][A-Za-z0-9+.\-]*:(?://{auth})?{path}|//{auth}{path}|(?:{seg}(?:/{path})?)?)(?:\?{query})?(?:#{query})?".format(
-        auth=r"(?:(?:[\w.\-~!$&'()*+,;=:]|%[0-9A-Fa-f]{2})*@)?(?:[\w.\-~!$&'()*+,;=]|%[0-9A-Fa-f]{2})*(?::\d{1,5})?(?=[/?#]|\Z)",
-        path=r"(?:[\w.\-~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*",
-        seg=r"(?:[\w.\-~!$&'()*+,;=@]|%[0-9A-Fa-f]{2})*",
-        query=r"(?:[\w.\-~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*",
-    ),
+    rf"(?:(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//{_AUTHORITY}{_PATH}|[A-Za-z][A-Za-z0-9+.\-]*:(?!//){_PATH}|/?{_SEGMENT}(?:/{_PATH})?)"
+    rf"(?:\?{_QUERY})?(?:\#{_QUERY})?",
     re.ASCII,
 )
+_URI_MAX = 1024
+START_TAG = re.compile(rb"""<[^\s/>]+[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
+"""A start tag or empty-element tag in well-formed XML."""
+_SLASH = ord("/")
+_BLANK_RUN = re.compile(rb"[ \t\r\n]*")
+_BLANKS = (b" ", b"\t", b"\n", b"\r")
 _SPECIAL = re.compile(r"[&<>\"\t\n\r]")
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
@@ -142,12 +150,27 @@ def is_text(text: str) -> bool:
     return _FORBIDDEN.search(text) is None
 
 
+@functools.lru_cache(1024)
+def _is_uri(text: str) -> bool:
+    return _URI.fullmatch(text) is not None
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text may name a namespace: every XML processor takes it, also those that check URIs."""
+    return len(text) <= _URI_MAX and _is_uri(text)
+
+
 def declaration(prefix: str, uri: str) -> bytes:
     """A namespace declaration as an attribute, with a blank before it. prefix: "" for the default namespace."""
     return f' xmlns{":" if prefix else ""}{prefix}="{escape(uri)}"'.encode()
 
 
-def parse(body: bytes, limits: Limits = Limits(), raw: frozenset[str] = frozenset(), folds: Folds = _NO_FOLDS) -> Element:  # noqa: B008
+def parse(
+    body: bytes,
+    limits: Limits = _LIMITS,
+    raw: frozenset[str] = frozenset(),
+    folds: Folds = _NO_FOLDS,
+) -> Element:
     """The root element of a document.
 
     raw: names of elements whose children are cut out as Raw (metadata). folds: see Folds; they are called in document
@@ -155,4 +178,206 @@ def parse(body: bytes, limits: Limits = Limits(), raw: frozenset[str] = frozense
     Raises IfmapError (Failure) for everything that isn't one well-formed, namespace-well-formed document in UTF-8 or
     UTF-16 within the limits, or that has a document type declaration; the text says what and where.
     """
-    raise NotImplementedError
+    if len(body) > limits.bytes:
+        _refuse(f"XML of {len(body)} bytes; {limits.bytes} are allowed")
+    body = _utf_8(body)
+    if _has_document_type(body):
+        _refuse("XML with a document type declaration")
+    builder = _Builder(body, limits, raw, folds)
+    parser = builder.parser
+    try:
+        parser.Parse(body, True)
+    except expat.ExpatError as error:
+        _refuse(f"malformed XML: {error}")
+    finally:
+        # The handlers hold the builder, which holds the parser.
+        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
+        parser.StartNamespaceDeclHandler = parser.StartDoctypeDeclHandler = None
+        del builder.parser
+    assert builder.root is not None, "expat accepts no document without an element"
+    return builder.root
+
+
+class _Builder:
+    """What expat's handlers build."""
+
+    def __init__(self, body: bytes, limits: Limits, raw: frozenset[str], folds: Folds) -> None:
+        self.root: Element | None = None
+        self._body = body
+        self._limits = limits
+        self._raw = raw
+        self._folds = folds
+        self._stack: list[Element] = []
+        self._live = 0
+        self._declared: dict[str, str] = {}
+        self._in_container = False
+        self._depth = 0
+        self._cut: tuple[str, dict[str, str], int, frozenset[str]] = ("", {}, 0, _NOTHING_DECLARED)
+        self.parser = parser = expat.ParserCreate("UTF-8", "}")
+        parser.buffer_text = True
+        # Kept, since a bound method is made anew at each access.
+        self._handlers = (self._start, self._end, self._text)
+        self._cut_handlers = (self._cut_start, self._cut_end)
+        parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = self._handlers
+        parser.StartNamespaceDeclHandler = self._declare
+        parser.StartDoctypeDeclHandler = self._document_type
+
+    def _declare(self, prefix: str | None, uri: str | None) -> None:
+        if uri and not is_uri(uri):
+            _refuse(f"{uri[:200]!r} is not a URI that names a namespace")
+        if self._depth:
+            return
+        if len(self._declared) >= self._limits.prefixes:
+            _refuse(f"more than {self._limits.prefixes} namespace declarations")
+        self._declared[prefix or ""] = uri or ""
+
+    def _document_type(self, *_: object) -> NoReturn:
+        _refuse("XML with a document type declaration")
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        stack = self._stack
+        limits = self._limits
+        scope = stack[-1].scope if stack else _EMPTY_SCOPE
+        if len(name) > limits.name or len(attributes) > limits.attributes or len(stack) >= limits.depth:
+            self._refuse_element(name, attributes)
+        if self._in_container:
+            self._begin_cut(name, attributes)
+            return
+        if self._declared:
+            scope = self._inner_scope(scope)
+        self._live += 1
+        if self._live > limits.elements:
+            _refuse(f"XML of more than {limits.elements} elements")
+        stack.append(Element(name, attributes, scope, self._live))
+        if name in self._raw:
+            self._in_container = True
+            self.parser.CharacterDataHandler = None
+
+    def _refuse_element(self, name: str, attributes: dict[str, str]) -> NoReturn:
+        limits = self._limits
+        if len(name) > limits.name:
+            _refuse(f"element name of {len(name)} characters")
+        if len(attributes) > limits.attributes:
+            _refuse(f"element with {len(attributes)} attributes; {limits.attributes} are allowed")
+        _refuse(f"XML nested deeper than {limits.depth} elements")
+
+    def _inner_scope(self, outer: Scope) -> Scope:
+        prefixes = outer.prefixes | self._declared
+        self._declared = {}
+        if not prefixes.get("", "-"):
+            del prefixes[""]
+        if len(prefixes) > self._limits.prefixes:
+            _refuse(f"more than {self._limits.prefixes} namespace declarations in scope")
+        return Scope(prefixes)
+
+    def _end(self, _name: str) -> None:
+        element = self._stack.pop()
+        if self._in_container:
+            self._in_container = False
+            self.parser.CharacterDataHandler = self._handlers[2]
+        if not self._stack:
+            self.root = element
+            return
+        fold = self._folds.get(element.name)
+        if fold is None:
+            self._stack[-1].children.append(element)
+        else:
+            self._stack[-1].children.append(fold(element))
+            self._live = element.live
+
+    def _text(self, text: str) -> None:
+        element = self._stack[-1]
+        if element.parts is None:
+            element.parts = [text]
+        else:
+            element.parts.append(text)
+        element.length += len(text)
+        if element.length > self._limits.text:
+            _refuse(f"text of more than {self._limits.text} characters")
+
+    # -- an element that is cut out, with everything in it
+
+    def _begin_cut(self, name: str, attributes: dict[str, str]) -> None:
+        declared = _NOTHING_DECLARED
+        if self._declared:
+            declared = frozenset(self._declared)
+            self._declared = {}
+        parser = self.parser
+        self._cut = (name, attributes, parser.CurrentByteIndex, declared)
+        self._depth = len(self._stack) + 1
+        parser.StartElementHandler, parser.EndElementHandler = self._cut_handlers
+
+    def _cut_start(self, name: str, _attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > self._limits.depth:
+            _refuse(f"XML nested deeper than {self._limits.depth} elements")
+
+    def _cut_end(self, _name: str) -> None:
+        self._depth -= 1
+        stack = self._stack
+        if self._depth > len(stack):
+            return
+        self._depth = 0
+        parser = self.parser
+        name, attributes, begin, declared = self._cut
+        body = self._body
+        # expat says where an end tag begins; for <a/>, where what follows it does.
+        tag = START_TAG.match(body, begin)
+        assert tag is not None, "expat has seen a start tag here"
+        end = tag.end()
+        if body[end - 2] != _SLASH:
+            end = body.index(b">", parser.CurrentByteIndex) + 1
+        container = stack[-1]
+        container.children.append(Raw(name, attributes, body[begin:end], container.scope, declared))
+        parser.StartElementHandler, parser.EndElementHandler, _ = self._handlers
+
+
+def _utf_8(body: bytes) -> bytes:
+    """The document in UTF-8 without byte order mark, whose declaration and encoding agree."""
+    utf_16 = None
+    if body.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        _refuse("XML in UTF-32; UTF-8 and UTF-16 are understood")
+    if body.startswith((codecs.BOM_UTF16_LE, b"<\0")):
+        utf_16 = "utf-16-le"
+    elif body.startswith((codecs.BOM_UTF16_BE, b"\0<")):
+        utf_16 = "utf-16-be"
+    elif body.startswith(codecs.BOM_UTF8):
+        body = body[len(codecs.BOM_UTF8) :]
+    try:
+        if utf_16:
+            body = body.decode(utf_16).removeprefix("\ufeff").encode()
+        elif not body.isascii():
+            body.decode()
+    except UnicodeDecodeError as error:
+        _refuse(f"XML that is not {utf_16 or 'UTF-8'}: {error.reason} at byte {error.start}")
+    if body[:5] == b"<?xml" and body[5:6] in _BLANKS:
+        declared = _XML_DECLARATION.match(body[:_DECLARATION_MAX].decode("latin-1"))
+        if declared is None:
+            _refuse("malformed XML declaration")
+        encoding = (declared[1] or declared[2] or "").lower()
+        if encoding and encoding not in (_UTF_16 if utf_16 else _UTF_8):
+            _refuse(f"XML declares the encoding {encoding!r}, but is {'UTF-16' if utf_16 else 'read as UTF-8'}")
+    return body
+
+
+def _has_document_type(body: bytes) -> bool:
+    """Whether <!DOCTYPE stands where it is a declaration: before the first element."""
+    if b"<!DOCTYPE" not in body:
+        return False
+    at = 0
+    while True:
+        at = _BLANK_RUN.match(body, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+        if body.startswith(b"<!--", at):
+            at = body.find(b"-->", at + 4) + 3
+            if at == 2:
+                return False
+        elif body.startswith(b"<?", at):
+            at = body.find(b"?>", at + 2) + 2
+            if at == 1:
+                return False
+        else:
+            return body.startswith(b"<!DOCTYPE", at)
+
+
+def _refuse(text: str) -> NoReturn:
+    raise IfmapError(ErrorCode.FAILURE, text)

@@ -1,0 +1,168 @@
+"""Extended identifiers: one XML element as the name of an identity, in canonical XML, escaped once. (IF-MAP 2.1)
+
+No I/O. The name is the *escaped* text (`&lt;site xmlns=&quot;...`), and whoever writes it into an attribute escapes it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
+from xml.etree import ElementTree
+
+from ifmap.errors import ErrorCode, IfmapError
+from ifmap.namespaces import split
+from ifmap.xml import Limits, is_text, is_uri, parse
+
+DOMAIN = "administrative-domain"
+
+_LIMITS = Limits(bytes=64 * 1024, depth=32, elements=1000)
+_CACHED = 16_384
+_CACHED_LENGTH = 1024
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
+_ESCAPES = str.maketrans({character: entity for entity, character in _ENTITIES.items()})
+_ENTITY = re.compile("|".join(_ENTITIES))
+_NOT_ESCAPED = re.compile(r"""[<>"']|&(?!(?:amp|lt|gt|quot|apos);)""")
+# Of canonical XML: in attribute values only these are escaped, and white space.
+_ATTRIBUTE_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*", re.ASCII)
+# An empty element whose attributes need no escaping: nearly every identifier there is.
+_PLAIN = re.compile(
+    r"<([A-Za-z_][A-Za-z0-9_.\-]*) xmlns=\"([A-Za-z][^\"&<\x00-\x20\x7f-\uffff]*)\""
+    r"((?: [A-Za-z_][A-Za-z0-9_.\-]*=\"[^\"&<\x00-\x1f\x7f-\U0010ffff]*\")+)></\1>",
+)
+_PLAIN_ATTRIBUTE = re.compile(r" ([^=]+)=\"([^\"]*)\"")
+_OPENING = re.compile(r"<([^\s/>!?]+)")
+
+
+class ExtendedContent(NamedTuple):
+    """What an extended identifier says. attributes: unprefixed ones of its element, administrative-domain left out.
+
+    xml: the whole element, not escaped.
+    """
+
+    namespace: str
+    local: str
+    attributes: Mapping[str, str]
+    domain: str
+    xml: str
+
+
+def make_name(local: str, namespace: str, attributes: Mapping[str, str], domain: str = "") -> str:
+    """Name of the identifier of an empty element. Raises IfmapError (InvalidIdentifier)."""
+    if not _NAME.fullmatch(local) or not namespace or not is_uri(namespace):
+        _invalid(f"{local!r} in {namespace!r} is not the name of an element")
+    values = {**attributes, DOMAIN: domain}
+    text = f'<{local} xmlns="{namespace.translate(_ATTRIBUTE_ESCAPES)}"'
+    for name in sorted(values):
+        if not _NAME.fullmatch(name) or name.lower().startswith("xml"):
+            _invalid(f"{name!r} is not the name of an attribute")
+        if not is_text(values[name]):
+            _invalid(f"attribute {name} has a character that XML can't carry")
+        text += f' {name}="{values[name].translate(_ATTRIBUTE_ESCAPES)}"'
+    return f"{text}></{local}>".translate(_ESCAPES)
+
+
+def canonical_name(xml: str | bytes) -> str:
+    """Name of the identifier of an element in any spelling. Raises IfmapError (InvalidIdentifier)."""
+    text = _canonical(xml.encode(errors="surrogatepass") if isinstance(xml, str) else xml)
+    _check(text)
+    return text.translate(_ESCAPES)
+
+
+def check_name(name: str) -> None:
+    """Raise IfmapError (InvalidIdentifier) unless the name is in the form that the module describes."""
+    if len(name) > _CACHED_LENGTH:
+        _check_name(name)
+    else:
+        _check_cached(name)
+
+
+def read_name(name: str) -> ExtendedContent | None:
+    """The element in a name; None when there is none (plain IF-MAP 2.0 takes any text). It needn't be canonical."""
+    return _read_name(name) if len(name) > _CACHED_LENGTH else _read_cached(name)
+
+
+def _check_name(name: str) -> bool:
+    if wrong := _NOT_ESCAPED.search(name):
+        _invalid(f"extended identifier that isn't escaped once within its attribute ({wrong[0]!r})")
+    _check(_unescape(name))
+    return True
+
+
+_check_cached = functools.lru_cache(_CACHED)(_check_name)
+
+
+def _check(text: str) -> None:
+    """Whether a text is the canonical XML of an element that may be an extended identifier."""
+    if (plain := _plain(text)) is not None:
+        if DOMAIN not in plain:
+            _invalid("extended identifier without administrative-domain")
+        return
+    if _canonical(text.encode()) != text:
+        _invalid("extended identifier that isn't canonical XML")
+    root = parse(text.encode(), _LIMITS)
+    namespace, _ = split(root.name)
+    if not namespace:
+        _invalid("extended identifier whose element is in no namespace")
+    opening = _OPENING.match(text)
+    # The namespace is to be the default one everywhere, so that one element has one spelling.
+    if opening is None or ":" in opening[1] or re.search(rf' xmlns:[^=]+="{re.escape(_attribute(namespace))}"', text):
+        _invalid("extended identifier with a prefix for the namespace of its element")
+    if DOMAIN not in root.attributes:
+        _invalid("extended identifier without administrative-domain")
+
+
+def _plain(text: str) -> dict[str, str] | None:
+    """Attributes of an empty element in canonical form without anything special; None: it may still be canonical."""
+    match = _PLAIN.fullmatch(text)
+    if match is None or not is_uri(match[2]):
+        return None
+    found = _PLAIN_ATTRIBUTE.findall(match[3])
+    names = [name for name, _ in found]
+    if len(set(names)) < len(names) or names != sorted(names) or "xmlns" in names:
+        return None
+    return dict(found)
+
+
+def _canonical(xml: bytes) -> str:
+    try:
+        # Bounds it, and refuses document types: the canonicaliser of the standard library does neither.
+        parse(xml, _LIMITS)
+        return ElementTree.canonicalize(xml)
+    except IfmapError as error:
+        _invalid(f"extended identifier: {error}")
+    except (ElementTree.ParseError, ValueError) as error:
+        _invalid(f"extended identifier: {error}")
+
+
+def _read_name(name: str) -> ExtendedContent | None:
+    text = _unescape(name)
+    if not text.startswith("<"):
+        return None
+    try:
+        root = parse(text.encode(), _LIMITS)
+    except IfmapError:
+        return None
+    namespace, local = split(root.name)
+    attributes = {key: value for key, value in root.attributes.items() if "}" not in key}
+    domain = attributes.pop(DOMAIN, "")
+    return ExtendedContent(namespace, local, attributes, domain, text)
+
+
+_read_cached = functools.lru_cache(_CACHED)(_read_name)
+
+
+def _unescape(name: str) -> str:
+    return _ENTITY.sub(lambda match: _ENTITIES[match[0]], name) if "&" in name else name
+
+
+def _attribute(text: str) -> str:
+    return text.translate(_ATTRIBUTE_ESCAPES)
+
+
+def _invalid(text: str) -> NoReturn:
+    raise IfmapError(ErrorCode.INVALID_IDENTIFIER, text)
