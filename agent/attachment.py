@@ -11,14 +11,17 @@ from agent.names import check_attachment, check_device, check_netns, check_vpn, 
 from datapath.values import VRRP_MAC, PortKind
 from runtime.errors import ExitCode, OperatorError
 from vpn.prefix import Prefix, PrefixError, format_address, parse_address
+from xmpp.entry import EntryError
+from xmpp.entry import check_attachment as check_known_as
 
 MAX_PREFIXES = 64
 """Addresses and prefixes of one attachment together: each is a filter on the port and a route in the VPN."""
 
 _MAC = re.compile(r"[0-9a-f]{2}([:-][0-9a-f]{2}){5}", re.ASCII)
-_ATTACH_KEYS = frozenset(
-    ("name", "vpn", "addresses", "prefixes", "mac", "kind", "interface", "tap", "netns", "guest_interface")
-)
+_ATTACH_KEYS = frozenset(("name", "vpn", "attachment", "addresses", "prefixes", "mac", "kind", "interface", "tap")) | {
+    "netns",
+    "guest_interface",
+}
 _FIRST_HOPS = frozenset((parse_address("169.254.1.1"), parse_address("fe80::1")))
 
 
@@ -49,6 +52,8 @@ class Attachment:
     """Prefixes behind the VM; none of them the host prefix of an address."""
     mac: bytes
     """MAC of the VM, 6 bytes."""
+    known_as: str = ""
+    """What orchestration calls the attachment; gateways judge by it what may be announced."""
 
     def announced(self) -> tuple[Prefix, ...]:
         """The prefixes that the VPN should reach here: the addresses as host prefixes, then the prefixes."""
@@ -70,6 +75,13 @@ class Attached:
     attachment: Attachment
     label: int
     phase: Phase = Phase.ATTACHED
+    blocked: frozenset[Prefix] = frozenset()
+    """Announced prefixes that the gateways forbid: nothing passes from or to them."""
+
+    @property
+    def allowed(self) -> tuple[Prefix, ...]:
+        """The announced prefixes that traffic may pass from and to."""
+        return tuple(prefix for prefix in self.attachment.announced() if prefix not in self.blocked)
 
     @property
     def name(self) -> str:
@@ -111,7 +123,8 @@ def parse_attach(params: Mapping[str, object], host: str) -> Attachment:
     """The attachment that port.attach asks for; host: name of this host, for the MAC when none is given.
 
     Keys: name, vpn, addresses [text], prefixes [text], mac, interface (or tap) for a tap, netns and guest_interface
-    for a veth. Raises OperatorError (USAGE) that names the part that is wrong.
+    for a veth; attachment: what orchestration calls it, by default the name. Raises OperatorError (USAGE) that names
+    the part that is wrong.
     """
     name = check_attachment(_text(params, "name"))
     what = f"port {name}"
@@ -124,6 +137,13 @@ def parse_attach(params: Mapping[str, object], host: str) -> Attachment:
     addresses = _addresses(what, _texts(params, "addresses"))
     prefixes = _prefixes(what, _texts(params, "prefixes"), addresses)
     mac = parse_mac(mac_text) if (mac_text := _optional(params, "mac")) else made_mac(host, name)
+    known_as = _optional(params, "attachment") or name
+    try:
+        check_known_as(known_as)
+    except EntryError as error:
+        raise OperatorError(
+            what, str(error), "give the name that `vrfwire-map bind` was told", ExitCode.USAGE
+        ) from None
     tap = _optional(params, "interface") or _optional(params, "tap")
     netns = _optional(params, "netns")
     kind = _optional(params, "kind")
@@ -132,9 +152,11 @@ def parse_attach(params: Mapping[str, object], host: str) -> Attachment:
     if netns is not None:
         guest = check_device(_optional(params, "guest_interface") or "eth0", ours=True)
         interface = derived_device("port", name)
-        return Attachment(name, vpn, PortKind.VETH, interface, check_netns(netns), guest, addresses, prefixes, mac)
+        return Attachment(
+            name, vpn, PortKind.VETH, interface, check_netns(netns), guest, addresses, prefixes, mac, known_as
+        )
     interface = check_device(_text({"tap": tap}, "tap"))
-    return Attachment(name, vpn, PortKind.TAP, interface, None, "", addresses, prefixes, mac)
+    return Attachment(name, vpn, PortKind.TAP, interface, None, "", addresses, prefixes, mac, known_as)
 
 
 def _addresses(what: str, texts: list[str]) -> tuple[bytes, ...]:

@@ -59,6 +59,7 @@ def port() -> None:
     "--address", "-a", "addresses", multiple=True, required=True, metavar="A", help="Address of the VM; repeat."
 )
 @click.option("--prefix", "-p", "prefixes", multiple=True, metavar="P", help="Prefix behind the VM; repeat.")
+@click.option("--attachment", metavar="ID", help="What orchestration calls it (vrfwire-map bind).  [default: NAME]")
 @click.option("--mac", metavar="M", help="MAC of the VM; made from the name when not given.")
 @click.option("--tap", metavar="IFNAME", help="Tap device; made if it is not there.")
 @click.option("--netns", metavar="NETNS", help="Namespace that gets a veth: a name in /run/netns or a path.")
@@ -85,6 +86,7 @@ def attach(
     vpn: str,
     addresses: tuple[str, ...],
     prefixes: tuple[str, ...],
+    attachment: str | None,
     mac: str | None,
     tap: str | None,
     netns: str | None,
@@ -113,7 +115,7 @@ def attach(
         "wait": wait,
         "timeout": timeout,
     }
-    optional = {"mac": mac, "interface": tap, "netns": netns, "guest_interface": ifname}
+    optional = {"attachment": attachment, "mac": mac, "interface": tap, "netns": netns, "guest_interface": ifname}
     params.update({key: value for key, value in optional.items() if value is not None})
     reply = _change(options, "port.attach", params, timeout)
     options.show(reply, lambda colour: views.attached(reply))

@@ -11,9 +11,9 @@ from agent.faults import refusal_hint
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.plan import resolve
+from agent.requests import Refusal
 from agent.routes import GatewayId
 from agent.session import SessionState
-from agent.signaling import Refusal
 from datapath.describe import describe
 from datapath.status import Change, State, Status
 from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
@@ -51,6 +51,8 @@ class Documents:
         return {
             "name": attached.name,
             "vpn": attachment.vpn,
+            "attachment": attachment.known_as,
+            "blocked": [str(prefix) for prefix in sorted(attached.blocked)],
             "kind": attachment.kind.value,
             "interface": attachment.interface,
             "netns": attachment.netns,

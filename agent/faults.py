@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agent.attachment import Attachment
-from agent.signaling import Refusal
+from agent.requests import Refusal
 from datapath.describe import NOUNS
 from datapath.plane import Object
 from datapath.status import State, Status

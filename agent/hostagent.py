@@ -18,8 +18,8 @@ from agent.peer import Peer, Transport
 from agent.plan import Host
 from agent.planner import Planner
 from agent.ports import Ports
+from agent.requests import Settled
 from agent.routes import GatewayId, RouteTables
-from agent.signaling import Settled
 from agent.store import Store
 from datapath.plane import Datapath
 from datapath.values import Kind
@@ -121,7 +121,7 @@ class HostAgent:
         """A gateway answered requests."""
         for vpn in settled.tables:
             self.feed.end_of_table(peer.gateway, vpn)
-        self.ports.peers_changed()
+        self.ports.settled(settled.items)
 
     def subscription_refused(self, peer: Peer, vpn: str) -> None:
         """A gateway doesn't serve a VPN: it owes no table."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.allocate import INSTANCE_IDS, LabelPool, Owner, Quarantined, lowest_free
 from agent.attachment import Attached, Attachment, Phase, VpnRecord
@@ -55,6 +55,10 @@ class Inventory:
     def attachments(self) -> Iterable[Attached]:
         """All attachments, in the order they were accepted."""
         return self._attached.values()
+
+    def owner(self, vpn: str, prefix: Prefix) -> str | None:
+        """Name of the attachment that announces a prefix in a VPN."""
+        return self._prefixes.get((vpn, prefix))
 
     def vpn(self, name: str) -> VpnRecord | None:
         """The numbers of a VPN, if it is known."""
@@ -162,9 +166,13 @@ class Inventory:
     def detaching(self, name: str) -> Attached:
         """Change the phase of an attachment; returns it."""
         attached = self._attached[name]
-        attached = Attached(attached.attachment, attached.label, Phase.DETACHING)
+        attached = replace(attached, phase=Phase.DETACHING)
         self._attached[name] = attached
         return attached
+
+    def block(self, attached: Attached) -> None:
+        """What is blocked of an attachment has changed."""
+        self._attached[attached.name] = attached
 
     def remove(self, name: str, now: float) -> tuple[Quarantined, list[int], bool]:
         """Drop an attachment: its label rests from now on.

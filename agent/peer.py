@@ -7,12 +7,14 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from agent.requests import Ask, Refusal, Request, Settled
 from agent.routes import GatewayId
 from agent.session import Answered, SessionState
-from agent.signaling import Ask, Refusal, Request, Settled, Signaling
+from agent.signaling import Signaling
 from runtime.log import fields
 from vpn.path import Path
 from vpn.prefix import Prefix, PrefixError
+from xmpp.notices import Notice, NoticeKind
 from xmpp.notification import Event
 
 log = logging.getLogger("vrfwire.agent.peer")
@@ -142,12 +144,36 @@ class Peer:
         self.signaling.session_ended()
         self._owner.peer_down(self)
 
+    def notice_received(self, notice: Notice, prefixes: list[Prefix]) -> None:
+        vpn = notice.node
+        extra = fields(peer=self.name, vpn=vpn)
+        shown = ", ".join(map(str, prefixes))
+        settled = Settled()
+        match notice.kind:
+            case NoticeKind.WITHHELD:
+                log.warning("gateway %s: VPN %s: %s withheld: %s", self.name, vpn, shown, notice.reason, extra=extra)
+                settled = self.signaling.withheld(vpn, prefixes, notice.reason)
+                self._retry_later()
+            case NoticeKind.ADMITTED:
+                log.info("gateway %s: VPN %s: %s admitted", self.name, vpn, shown, extra=extra)
+                settled = self.signaling.admitted(vpn, prefixes)
+            case NoticeKind.DELETED:
+                log.warning("gateway %s: VPN %s was deleted there", self.name, vpn, extra=extra)
+                self.signaling.deleted(vpn)
+                self._owner.routes_received(self, vpn, [], True)
+                self._owner.subscription_refused(self, vpn)
+                self._retry_later()
+            case NoticeKind.AVAILABLE:
+                self.signaling.available(vpn)
+        self._owner.peer_settled(self, settled)
+        self.flush_soon()
+
     def event_received(self, event: Event) -> None:
         changes: list[tuple[Prefix, Path | None]] = []
         bad = [f"{item}: {error}" for item, error in event.bad]
         for item, entry in event.changes:
             if entry is not None and item == str(entry.prefix):
-                changes.append(entry)
+                changes.append((entry.prefix, entry.path))
             elif entry is not None:
                 # A route under another name could never be retracted.
                 bad.append(f"{item}: holds {entry.prefix}")

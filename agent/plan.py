@@ -76,7 +76,8 @@ def vpn_values(record: VpnRecord) -> tuple[Value, ...]:
 
 
 def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...]:
-    """What one attachment needs: downstream traffic, and what its VM may send."""
+    """What one attachment needs: downstream traffic, and what its VM may send. Of a port all of whose prefixes are
+    blocked the interface stays, and lets nothing pass."""
     attachment = attached.attachment
     device = attachment.interface
     veth = attachment.kind is PortKind.VETH
@@ -94,8 +95,8 @@ def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...
         port,
         *(Neighbour(device, address, attachment.mac) for address in attachment.addresses),
         *([Neighbour(device, hop, attachment.mac)] if (hop := _hop6(attachment)) is not None else []),
-        AntiSpoofing(device, attachment.mac, attachment.announced()),
-        MplsRoute(attached.label, device, attachment.addresses[0]),
+        AntiSpoofing(device, attachment.mac, attached.allowed),
+        *([MplsRoute(attached.label, device, attachment.addresses[0])] if attached.allowed else []),
     )
 
 

@@ -103,6 +103,20 @@ class Planner:
             self._remove(value)
         return not vpn.attachments
 
+    def block(self, attached: Attached) -> None:
+        """Plan an attachment anew that is in the plan, with what is blocked of it now."""
+        record = self._vpns[attached.attachment.vpn].record
+        former = self._attached[attached.name]
+        self._attached[attached.name] = self.by_label[attached.label] = attached
+        self._by_device[attached.attachment.interface] = attached
+        values = attachment_values(attached, record)
+        kept = {(value.kind, value.key) for value in values}
+        for value in attachment_values(former, record):
+            if (value.kind, value.key) not in kept:
+                self._remove(value)
+        for value in values:
+            self._put(value)
+
     def route(self, name: str, prefix: Prefix, path: Path | None) -> None:
         """A VPN's selected path for a prefix changed; None: there is none. Without attachment in the VPN: ignored."""
         vpn = self._vpns.get(name)

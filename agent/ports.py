@@ -13,6 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 
 from agent.attachment import Attached, Attachment, Phase, VpnRecord
 from agent.conditions import Conditions
@@ -21,7 +22,7 @@ from agent.feed import RouteFeed
 from agent.inventory import Inventory
 from agent.peer import Peer
 from agent.plan import Host, attachment_values, vpn_values
-from agent.signaling import Announced, Refusal
+from agent.requests import Announced, Refusal
 from agent.store import Store
 from datapath.plane import Datapath, Object
 from datapath.status import Change
@@ -29,6 +30,7 @@ from datapath.values import Kind
 from runtime.errors import ExitCode, OperatorError
 from runtime.log import fields
 from vpn.path import NextHop, Path
+from vpn.prefix import Prefix
 
 log = logging.getLogger("vrfwire.agent.ports")
 
@@ -239,7 +241,7 @@ class Ports:
         for peer in self._peers:
             peer.signaling.join(record.name, record.instance_id)
             for prefix in attached.attachment.announced():
-                peer.signaling.announce(record.name, prefix, path)
+                peer.signaling.announce(record.name, prefix, path, attached.attachment.known_as)
             peer.flush_soon()
 
     def announced(self, name: str) -> tuple[str, list[tuple[Peer, Refusal]]]:
@@ -345,6 +347,47 @@ class Ports:
 
     # -- what the gateways do
 
+    def settled(self, items: Iterable[tuple[str, Prefix]]) -> None:
+        """What a gateway thinks of items, by VPN and prefix, has been settled."""
+        for name in dict.fromkeys(self.inventory.owner(vpn, prefix) for vpn, prefix in items):
+            attached = self.inventory.get(name) if name is not None else None
+            if attached is not None and attached.phase is Phase.ATTACHED:
+                self._block(attached, self._forbidden(attached))
+        self.peers_changed()
+
+    def _forbidden(self, attached: Attached) -> frozenset[Prefix]:
+        """What is to be blocked: what every connected gateway forbids, until one of them has it. Otherwise it stays as
+        it was, so that a gateway which comes or goes opens and closes nothing."""
+        blocked = set(attached.blocked)
+        for prefix in attached.attachment.announced():
+            answers = [
+                peer.signaling.announced(attached.attachment.vpn, prefix) for peer in self._peers if peer.connected
+            ]
+            if any(state is Announced.YES for state, _ in answers):
+                blocked.discard(prefix)
+            elif answers and all(refusal is not None and refusal.forbidden for _, refusal in answers):
+                blocked.add(prefix)
+        return frozenset(blocked)
+
+    def _block(self, attached: Attached, blocked: frozenset[Prefix]) -> None:
+        if blocked == attached.blocked:
+            return
+        name = attached.name
+        try:
+            self._store.set_blocked(name, blocked)
+        except OperatorError as error:
+            # It counts all the same; after a restart the gateways say it again.
+            log.error("port %s: %s", name, error, extra=fields(port=name))
+        attached = replace(attached, blocked=blocked)
+        self.inventory.block(attached)
+        self._feed.planner.block(attached)
+        self._feed.push()
+        extra = fields(port=name, vpn=attached.attachment.vpn)
+        if blocked:
+            log.warning("port %s: blocked, as the gateways forbid: %s", name, _listed(blocked), extra=extra)
+        else:
+            log.info("port %s: not blocked any more", name, extra=extra)
+
     def peers_changed(self) -> None:
         """A gateway answered, came or went."""
         self._continue_detach()
@@ -364,3 +407,7 @@ class Ports:
             return "programmed", ""
         failure = worst(objects, statuses)
         return ("error", failure) if failure else ("pending", "")
+
+
+def _listed(prefixes: Iterable[Prefix]) -> str:
+    return ", ".join(map(str, sorted(prefixes)))

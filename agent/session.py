@@ -23,11 +23,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from xml.etree.ElementTree import Element
 
-from agent.signaling import Refusal, Request
-from agent.stanzas import Identity, payload, ping, refusal
+from agent.requests import Refusal, Request
+from agent.stanzas import Identity, noticed, payload, ping, refusal
 from runtime.config import read_secret
 from runtime.errors import OperatorError
 from runtime.log import fields
+from vpn.prefix import Prefix
+from xmpp.notices import Notice, read_notices
 from xmpp.notification import Event, parse_event
 
 if TYPE_CHECKING:
@@ -64,6 +66,10 @@ class SessionListener(Protocol):
 
     def event_received(self, event: Event) -> None:
         """A gateway announced or retracted routes."""
+        ...
+
+    def notice_received(self, notice: Notice, prefixes: list[Prefix]) -> None:
+        """A gateway said what has become of items of this host (prefixes), or of a VPN."""
         ...
 
 
@@ -316,12 +322,14 @@ class Session:
         self._end(f"internal error: {error}")
 
     def _message(self, message: Element) -> bool:
-        event = parse_event(message)
-        if event is None:
-            return False
+        notices = read_notices(message)
+        event = None if notices else parse_event(message)
         if self.state is SessionState.CONNECTED:
-            self._listener.event_received(event)
-        return True
+            for notice in notices:
+                self._listener.notice_received(notice, noticed(notice, self.settings.identity))
+            if event is not None:
+                self._listener.event_received(event)
+        return bool(notices) or event is not None
 
 
 def tls_context(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:

@@ -5,6 +5,9 @@
                           session_started() ------+                                                |
                           told (accepted, or perhaps accepted) <-----------------------------------+
 
+A gateway may also speak first: it withholds items that it had accepted, admits those that it had refused, deletes a
+VPN or has one again (xmpp.notices). What it forbids it may remember: that is retracted when it is wanted no longer.
+
 The stream keeps order, so a subscription, its barrier and the items of its VPN are sent without waiting for each other.
 A new session starts from nothing: everything wanted is told again, and everything that an earlier session may have left
 at the gateway and is no longer wanted is retracted (the gateway keeps a lost session's items for a while).
@@ -15,63 +18,15 @@ owed (XEP-0199 as a barrier, docs/design/agent.md).
 
 from __future__ import annotations
 
-import enum
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
 
+from agent.requests import Announced, Ask, Offer, Refusal, Request, Settled
 from vpn.path import Path
 from vpn.prefix import Prefix
+from xmpp.stanza import Condition
 
 MAX_ITEMS = 100
 """Items of one publish or retract request."""
-
-
-class Ask(enum.Enum):
-    """Kinds of request."""
-
-    SUBSCRIBE = "subscribe"
-    UNSUBSCRIBE = "unsubscribe"
-    PUBLISH = "publish"
-    RETRACT = "retract"
-    BARRIER = "barrier"
-    """A ping; its answer ends the tables of `vpns`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One request to send. items: (prefix, path) to publish, (prefix, None) to retract."""
-
-    ask: Ask
-    vpn: str = ""
-    instance_id: int = 0
-    items: tuple[tuple[Prefix, Path | None], ...] = ()
-    vpns: tuple[str, ...] = ()
-
-
-class Refusal(NamedTuple):
-    """A gateway's stanza error: its defined condition and its text (perhaps empty)."""
-
-    condition: str
-    text: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.condition}: {self.text}" if self.text else self.condition
-
-
-class Announced(enum.StrEnum):
-    """Whether a gateway has an item."""
-
-    YES = "yes"
-    NO = "no"
-    """Not told, or not answered yet."""
-    REFUSED = "refused"
-
-
-class Settled(NamedTuple):
-    """What an answer has settled: items by VPN and prefix, and tables that are now complete."""
-
-    items: tuple[tuple[str, Prefix], ...] = ()
-    tables: tuple[str, ...] = ()
 
 
 class _Item:
@@ -80,12 +35,12 @@ class _Item:
     __slots__ = ("alone", "asked", "in_flight", "maybe", "refusal", "told", "wanted")
 
     def __init__(self) -> None:
-        self.wanted: Path | None = None
-        self.told: Path | None = None
+        self.wanted: Offer | None = None
+        self.told: Offer | None = None
         self.maybe = False
-        """An earlier session may have left the item there."""
+        """An earlier session may have left the item there, or the gateway may remember what it refused."""
         self.in_flight = False
-        self.asked: Path | None = None
+        self.asked: Offer | None = None
         self.refusal: Refusal | None = None
         self.alone = False
         """It was in a batch that was refused as a whole: ask for it alone, to find the bad one."""
@@ -150,14 +105,15 @@ class Signaling:
                 self.withdraw(name, prefix)
             self._forget(name, vpn)
 
-    def announce(self, name: str, prefix: Prefix, path: Path) -> None:
+    def announce(self, name: str, prefix: Prefix, path: Path, attachment: str = "") -> None:
         """Want a prefix published in a VPN that was joined."""
+        offer = Offer(path, attachment)
         vpn = self._vpns[name]
         item = vpn.items.get(prefix)
         if item is None:
             item = vpn.items[prefix] = _Item()
-        if item.wanted != path:
-            item.wanted = path
+        if item.wanted != offer:
+            item.wanted = offer
             item.refusal = None
             vpn.dirty[prefix] = None
 
@@ -201,12 +157,15 @@ class Signaling:
     def retry_refused(self) -> None:
         """Ask again for everything that was refused: the gateway's configuration may have changed."""
         for vpn in self._vpns.values():
-            if vpn.refusal is not None:
-                vpn.refusal = None
-            for prefix, item in vpn.items.items():
-                if item.refusal is not None:
-                    item.refusal = None
-                    vpn.dirty[prefix] = None
+            self._retry(vpn)
+
+    @staticmethod
+    def _retry(vpn: _Vpn) -> None:
+        vpn.refusal = None
+        for prefix, item in vpn.items.items():
+            if item.refusal is not None:
+                item.refusal = None
+                vpn.dirty[prefix] = None
 
     def next_requests(self) -> list[Request]:
         """Everything to be sent now, in this order; each is to be answered() or ended by session_ended()."""
@@ -235,7 +194,7 @@ class Signaling:
 
     def _item_requests(self, name: str, vpn: _Vpn) -> list[Request]:
         requests = []
-        batches: dict[Ask, list[tuple[Prefix, Path | None]]] = {Ask.RETRACT: [], Ask.PUBLISH: []}
+        batches: dict[Ask, list[tuple[Prefix, Offer | None]]] = {Ask.RETRACT: [], Ask.PUBLISH: []}
         dirty, vpn.dirty = vpn.dirty, {}
         for prefix in dirty:
             item = vpn.items[prefix]
@@ -291,6 +250,8 @@ class Signaling:
                 continue
             else:
                 item.refusal = refusal if item.wanted == item.asked else None
+                # What its policy forbids a gateway may remember, to admit it when that changes.
+                item.maybe = item.maybe or refusal.forbidden
             item.alone = False
             if item.due:
                 vpn.dirty[prefix] = None
@@ -308,6 +269,57 @@ class Signaling:
             return
         if all(item.wanted is None and not item.in_flight and not item.due for item in vpn.items.values()):
             self._vpns.pop(name, None)
+
+    # -- what the gateway says unasked
+
+    def withheld(self, name: str, prefixes: Iterable[Prefix], reason: str) -> Settled:
+        """The gateway has taken items out of its tables, by its policy."""
+        refusal = Refusal(Condition.FORBIDDEN, reason)
+        settled = []
+        for prefix, item in self._told_of(name, prefixes):
+            item.told, item.maybe, item.refusal = None, True, refusal
+            settled.append((name, prefix))
+        return Settled(tuple(settled))
+
+    def admitted(self, name: str, prefixes: Iterable[Prefix]) -> Settled:
+        """The gateway has let in items that it had refused or withheld."""
+        settled = []
+        for prefix, item in self._told_of(name, prefixes):
+            item.told, item.maybe, item.refusal = item.asked, False, None
+            if item.due:
+                self._vpns[name].dirty[prefix] = None
+            settled.append((name, prefix))
+        return Settled(tuple(settled))
+
+    def _told_of(self, name: str, prefixes: Iterable[Prefix]) -> Iterator[tuple[Prefix, _Item]]:
+        """Items that are wanted, and no request under way: its answer is newer than what was said before it."""
+        vpn = self._vpns.get(name)
+        items = vpn.items if vpn is not None else {}
+        for prefix in prefixes:
+            item = items.get(prefix)
+            if item is not None and not item.in_flight and item.wanted is not None:
+                yield prefix, item
+
+    def deleted(self, name: str) -> None:
+        """The VPN is gone from the gateway, and with it the subscription and the items."""
+        vpn = self._vpns.get(name)
+        if vpn is None:
+            return
+        gone = Refusal(Condition.ITEM_NOT_FOUND, "the VPN was deleted at the gateway")
+        vpn.subscribed = vpn.synchronised = vpn.again = False
+        vpn.refusal = gone if vpn.wanted else None
+        for prefix, item in vpn.items.items():
+            if not item.in_flight:
+                item.told, item.maybe = None, False
+                item.refusal = gone if item.wanted is not None else None
+                vpn.dirty[prefix] = None
+        self._forget(name, vpn)
+
+    def available(self, name: str) -> None:
+        """The gateway has a VPN (again): ask anew for what it refused there."""
+        vpn = self._vpns.get(name)
+        if vpn is not None:
+            self._retry(vpn)
 
     # -- reading
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from agent.signaling import Ask, Refusal, Request
+from agent.requests import Ask, Refusal, Request
+from vpn.prefix import Prefix, PrefixError
 from xmpp import client
 from xmpp.entry import Entry
 from xmpp.namespaces import CLIENT, PING, PUBSUB_ERRORS, STANZA_ERRORS, split_tag
+from xmpp.notices import Notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,24 @@ def payload(request: Request, identity: Identity) -> tuple[str, Element]:
             return "set", client.publish(
                 vpn,
                 [
-                    (client.item_id(identity.address, instance, prefix), Entry(prefix, path))
-                    for prefix, path in request.items
-                    if path is not None
+                    (client.item_id(identity.address, instance, prefix), Entry(prefix, offer.path, offer.attachment))
+                    for prefix, offer in request.items
+                    if offer is not None
                 ],
             )
         case Ask.RETRACT:
             ids = [client.item_id(identity.address, instance, prefix) for prefix, _ in request.items]
             return "set", client.retract(vpn, ids)
+
+
+def noticed(notice: Notice, identity: Identity) -> list[Prefix]:
+    """Prefixes of the items that a notice is about; those that this host can't have published are left out."""
+    prefixes = []
+    for item in notice.ids:
+        if item.startswith(f"{identity.address}:"):
+            with contextlib.suppress(PrefixError):
+                prefixes.append(Prefix.parse(item.removeprefix(f"{identity.address}:").partition(":")[2]))
+    return prefixes
 
 
 def refusal(answer: Element) -> Refusal | None:

@@ -28,7 +28,7 @@ from vpn.prefix import Prefix, format_address, parse_address
 
 FILE_NAME = "agent.db"
 LOCK_NAME = "agent.lock"
-VERSION = 1
+VERSION = 2
 """Version of the schema (PRAGMA user_version); grows with every change of it."""
 APPLICATION = 0x76777265
 """PRAGMA application_id: "vwre"."""
@@ -40,12 +40,19 @@ CREATE TABLE vpn (
 CREATE TABLE attachment (
     name TEXT PRIMARY KEY, vpn TEXT NOT NULL, kind TEXT NOT NULL, interface TEXT NOT NULL, netns TEXT,
     guest_interface TEXT NOT NULL, addresses TEXT NOT NULL, prefixes TEXT NOT NULL, mac TEXT NOT NULL,
-    label INTEGER NOT NULL, phase TEXT NOT NULL
+    label INTEGER NOT NULL, phase TEXT NOT NULL, known_as TEXT NOT NULL DEFAULT '', blocked TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE quarantine (
     label INTEGER PRIMARY KEY, attachment TEXT NOT NULL, vpn TEXT NOT NULL, until REAL NOT NULL
 ) STRICT;
 """
+_MIGRATIONS = {
+    1: """
+    ALTER TABLE attachment ADD COLUMN known_as TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attachment ADD COLUMN blocked TEXT NOT NULL DEFAULT '';
+    """,
+}
+"""From each version to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +121,17 @@ class Store:
             if vpn is not None:
                 db.execute("INSERT INTO vpn VALUES (?,?,?,?)", (vpn.name, vpn.instance_id, vpn.table, vpn.device))
             db.execute("DELETE FROM quarantine WHERE label = ?", (attached.label,))
-            db.execute(f"INSERT INTO attachment ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)", _row(attached))
+            db.execute(f"INSERT INTO attachment ({_COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", _row(attached))
 
     def set_phase(self, name: str, phase: Phase) -> None:
         """Keep the phase of an attachment."""
         with self._transaction() as db:
             db.execute("UPDATE attachment SET phase = ? WHERE name = ?", (phase.value, name))
+
+    def set_blocked(self, name: str, prefixes: Iterable[Prefix]) -> None:
+        """Keep which prefixes of an attachment are blocked."""
+        with self._transaction() as db:
+            db.execute("UPDATE attachment SET blocked = ? WHERE name = ?", (_prefixes(prefixes), name))
 
     def detach(self, name: str, quarantined: Quarantined, expired: Iterable[int] = ()) -> None:
         """Drop an attachment; its label rests from now on. expired: labels whose rest is over."""
@@ -165,6 +177,9 @@ class Store:
                 f"written by a newer vrfwire (schema {version}, this one knows {VERSION})",
                 "start the newer version, or detach the ports with it first",
             )
+        else:
+            for step in range(version, VERSION):
+                db.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
         check = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if check != "ok":
             raise self._damaged(str(check))
@@ -211,7 +226,9 @@ class Store:
         )
 
 
-_COLUMNS = "name, vpn, kind, interface, netns, guest_interface, addresses, prefixes, mac, label, phase"
+_COLUMNS = (
+    "name, vpn, kind, interface, netns, guest_interface, addresses, prefixes, mac, label, phase, known_as, blocked"
+)
 
 
 def _row(attached: Attached) -> tuple[object, ...]:
@@ -224,16 +241,22 @@ def _row(attached: Attached) -> tuple[object, ...]:
         attachment.netns,
         attachment.guest_interface,
         " ".join(map(format_address, attachment.addresses)),
-        " ".join(map(str, attachment.prefixes)),
+        _prefixes(attachment.prefixes),
         format_mac(attachment.mac),
         attached.label,
         attached.phase.value,
+        attachment.known_as,
+        _prefixes(sorted(attached.blocked)),
     )
+
+
+def _prefixes(prefixes: Iterable[Prefix]) -> str:
+    return " ".join(map(str, prefixes))
 
 
 def _attached(row: tuple[Any, ...]) -> Attached:
     """Raises ValueError or OperatorError for a row that no version of us wrote (types are held by STRICT)."""
-    name, vpn, kind, interface, netns, guest, addresses, prefixes, mac, label, phase = row
+    name, vpn, kind, interface, netns, guest, addresses, prefixes, mac, label, phase, known_as, blocked = row
     return Attached(
         Attachment(
             name,
@@ -245,7 +268,9 @@ def _attached(row: tuple[Any, ...]) -> Attached:
             tuple(map(parse_address, addresses.split())),
             tuple(map(Prefix.parse, prefixes.split())),
             parse_mac(mac),
+            known_as or name,
         ),
         check_label(label),
         Phase(phase),
+        frozenset(map(Prefix.parse, blocked.split())),
     )

@@ -22,8 +22,10 @@ PORT_LIST = (
 PORT = (
     Column("name", "name"),
     Column("vpn", "vpn"),
+    Column("attachment", "attachment"),
     Column("state", "state"),
     Column("announced", "announced"),
+    Column("blocked", "blocked"),
     Column("carrier", lambda row: "no, waiting for the VM" if row.get("carrier") is False else row.get("carrier")),
     Column("error", "error"),
     Column("addresses", "addresses"),

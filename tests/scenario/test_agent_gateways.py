@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from datapath.values import Kind, NextHop
+from datapath.values import AntiSpoofing, Kind, NextHop
 from tests.scenario.agent_harness import Host, World, play, refused, until
 from vpn.prefix import parse_address
 
@@ -311,5 +311,39 @@ def test_doctor_finds_what_is_wrong() -> None:
         items = (await one.call("doctor"))["items"]
         assert isinstance(items, list)
         assert {item["check"]: item["state"] for item in items}["gateway 127.0.0.1"] == "failed"
+
+    play(scenario)
+
+
+def test_a_port_that_every_gateway_forbids_is_blocked_until_one_admits_it() -> None:
+    async def scenario(world: World) -> None:
+        def filters(name: str) -> AntiSpoofing:
+            value = host.kernel.objects[Kind.ANTI_SPOOFING][f"tap-{name}"]
+            assert isinstance(value, AntiSpoofing)
+            return value
+
+        only_red = '[[host]]\nname = "hv1"\naddresses = ["192.0.2.11"]\nvpns = ["red"]\n'
+        one = await world.gateway(hosts=only_red)
+        two = await world.gateway("127.0.0.2", hosts=only_red)
+        host = await world.host(1, one, two)
+        await host.attach("r1", "red", "10.1.1.1")
+        await host.attach("b1", "blue", "10.1.1.1", wait="programmed")
+        await until(lambda: filters("b1").prefixes == (), "blue is blocked")
+        await until(lambda: len(host.kernel.objects[Kind.MPLS_ROUTE]) == 1, "nothing is delivered in blue")
+        port = await host.port("b1")
+        assert (port["announced"], port["blocked"], port["state"]) == ("refused", ["10.1.1.1/32"], "programmed")
+        assert len(filters("r1").prefixes) == 1
+        # It is kept: a host that starts again opens nothing while it waits for its gateways.
+        await host.stop()
+        await one.stop()
+        await two.stop()
+        await host.start()
+        assert (await host.port("b1"))["blocked"] == ["10.1.1.1/32"]
+        one.hosts = ""
+        await one.start()
+        await two.start()
+        await until(lambda: len(filters("b1").prefixes) == 1, "gateway 1 lets blue pass")
+        await until(lambda: len(host.kernel.objects[Kind.MPLS_ROUTE]) == 2, "blue is delivered again")
+        assert (await host.port("b1"))["blocked"] == []
 
     play(scenario)

@@ -34,8 +34,16 @@ def test_a_tap() -> None:
         (parse_address("10.1.1.1"),),
         (Prefix.parse("10.9.0.0/16"),),
         bytes.fromhex("02000000000a"),
+        "web-1",
     )
     assert [str(prefix) for prefix in attachment.announced()] == ["10.1.1.1/32", "10.9.0.0/16"]
+
+
+def test_orchestration_may_call_it_otherwise() -> None:
+    assert attach(attachment="urn:dev:mac:020000fffe00000a").known_as == "urn:dev:mac:020000fffe00000a"
+    with pytest.raises(OperatorError) as caught:
+        attach(attachment="a\nb")
+    assert caught.value.code is ExitCode.USAGE and "control character" in str(caught.value)
 
 
 def test_a_veth_gets_a_device_and_a_mac_that_are_the_same_every_time() -> None:

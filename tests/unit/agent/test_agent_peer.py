@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from agent.peer import Peer
+from agent.requests import Ask, Refusal, Request, Settled
 from agent.routes import GatewayId
 from agent.session import Answered, SessionState
-from agent.signaling import Ask, Refusal, Request, Settled
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix, parse_address
 from xmpp.entry import Entry, EntryError, EntryReason

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +77,17 @@ def test_what_a_port_needs() -> None:
         AntiSpoofing("tap-web", WEB_MAC, tuple(map(Prefix.parse, ("10.1.1.1/32", "fd00::1/128", "10.9.0.0/16")))),
         MplsRoute(100, "tap-web", parse_address("10.1.1.1")),
     }
+
+
+def test_what_is_blocked_neither_sends_nor_receives() -> None:
+    first, *others = WEB.attachment.announced()
+    partly = plan(HOST, VPNS, [replace(WEB, blocked=frozenset([first]))], {})
+    assert AntiSpoofing("tap-web", WEB_MAC, tuple(others)) in partly
+    assert MplsRoute(100, "tap-web", parse_address("10.1.1.1")) in partly
+    wholly = plan(HOST, VPNS, [replace(WEB, blocked=frozenset((first, *others)))], {})
+    assert AntiSpoofing("tap-web", WEB_MAC, ()) in wholly
+    assert not any(isinstance(value, MplsRoute) for value in wholly)
+    assert Port("tap-web", PortKind.TAP, "vw-blue", "web", guest_mac=WEB_MAC) in wholly
 
 
 def test_a_remote_route_brings_its_next_hop_and_one_neighbour_for_both_families() -> None:
@@ -254,6 +267,7 @@ PATHS = st.none() | st.lists(HOPS, min_size=1, max_size=4).map(lambda hops: path
 STEPS = st.one_of(
     st.tuples(st.just("attach"), st.sampled_from(PORTS)),
     st.tuples(st.just("detach"), st.sampled_from(PORTS)),
+    st.tuples(st.just("block"), st.tuples(st.sampled_from(PORTS), st.integers(0, 7))),
     st.tuples(st.just("route"), st.tuples(st.sampled_from(sorted(VPNS)), st.sampled_from(PREFIXES), PATHS)),
     st.tuples(st.just("next hop"), st.tuples(st.integers(0, 9), st.booleans())),
     st.tuples(st.just("take"), st.none()),
@@ -286,6 +300,14 @@ def test_change_by_change_is_the_same_as_from_scratch(steps: list[tuple[str, obj
                 planner.detach(argument.name)
             joined = {port.attachment.vpn for port in ports.values()}
             routes = {key: value for key, value in routes.items() if key[0] in joined}
+        elif action == "block":
+            assert isinstance(argument, tuple)
+            port, mask = argument
+            if port.name in ports:
+                announced = port.attachment.announced()
+                blocked = frozenset(prefix for place, prefix in enumerate(announced) if mask >> place & 1)
+                ports[port.name] = replace(ports[port.name], blocked=blocked)
+                planner.block(ports[port.name])
         elif action == "route":
             assert isinstance(argument, tuple)
             name, prefix, selected = argument

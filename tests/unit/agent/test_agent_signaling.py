@@ -5,13 +5,15 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.signaling import MAX_ITEMS, Announced, Ask, Refusal, Request, Settled, Signaling
+from agent.requests import Announced, Ask, Offer, Refusal, Request, Settled
+from agent.signaling import MAX_ITEMS, Signaling
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix, parse_address
 
 HOST = parse_address("192.0.2.11")
 P1, P2 = Prefix.parse("10.1.1.1/32"), Prefix.parse("10.1.1.2/32")
 NOT_FOUND = Refusal("item-not-found", "no such VPN")
+FORBIDDEN = Refusal("forbidden", "not bound")
 
 
 def path(label: int = 100) -> Path:
@@ -120,7 +122,7 @@ def test_a_change_while_the_answer_is_under_way_is_sent_after_it() -> None:
     signaling.answered(first, None)
     assert signaling.announced("blue", P1)[0] is Announced.NO
     (second,) = signaling.next_requests()
-    assert second.items == ((P1, path(101)),)
+    assert second.items == ((P1, Offer(path(101))),)
     signaling.answered(second, None)
     signaling.withdraw("blue", P1)
     (third,) = signaling.next_requests()
@@ -227,34 +229,134 @@ def test_a_recalled_item_is_retracted() -> None:
     assert signaling.next_requests() == []
 
 
+def published(signaling: Signaling, *prefixes: Prefix) -> None:
+    for prefix in prefixes:
+        signaling.announce("blue", prefix, path())
+    accept(signaling, signaling.next_requests())
+
+
+def test_what_is_withheld_is_refused_until_it_is_admitted() -> None:
+    signaling = connected("blue")
+    published(signaling, P1, P2)
+    assert signaling.withheld("blue", [P1], "not bound") == Settled((("blue", P1),))
+    assert signaling.announced("blue", P1) == (Announced.REFUSED, Refusal("forbidden", "not bound"))
+    assert signaling.announced("blue", P2)[0] is Announced.YES
+    assert signaling.next_requests() == []
+    assert signaling.admitted("blue", [P1]) == Settled((("blue", P1),))
+    assert signaling.announced("blue", P1) == (Announced.YES, None)
+    assert signaling.next_requests() == []
+
+
+def test_what_a_gateway_forbids_it_remembers_so_that_it_is_retracted() -> None:
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("blue", P1, path())
+    (request,) = signaling.next_requests()
+    signaling.answered(request, FORBIDDEN)
+    signaling.withdraw("blue", P1)
+    assert not signaling.withdrawn("blue", P1)
+    (request,) = signaling.next_requests()
+    assert request.ask is Ask.RETRACT
+    signaling.answered(request, None)
+    assert signaling.withdrawn("blue", P1)
+
+
+def test_an_answer_is_newer_than_a_notice_before_it() -> None:
+    signaling = connected("blue")
+    published(signaling, P1)
+    signaling.withheld("blue", [P1], "not bound")
+    signaling.announce("blue", P1, path(101))
+    (request,) = signaling.next_requests()
+    assert signaling.admitted("blue", [P1]) == Settled()
+    signaling.answered(request, FORBIDDEN)
+    assert signaling.announced("blue", P1)[0] is Announced.REFUSED
+    signaling.admitted("blue", [P1])
+    assert signaling.announced("blue", P1)[0] is Announced.YES
+
+
+def test_notices_of_what_is_not_wanted_change_nothing() -> None:
+    signaling = connected("blue")
+    published(signaling, P1)
+    signaling.withdraw("blue", P1)
+    assert signaling.withheld("blue", [P1, P2], "why") == signaling.withheld("green", [P1], "why") == Settled()
+    signaling.deleted("green")
+    signaling.available("green")
+    assert asked(signaling.next_requests()) == [(Ask.RETRACT, "blue")]
+
+
+def test_a_vpn_that_was_deleted_is_asked_for_when_it_is_available() -> None:
+    signaling = connected("blue", "red")
+    published(signaling, P1)
+    signaling.deleted("blue")
+    assert not signaling.synchronised("blue") and signaling.synchronised("red")
+    assert signaling.announced("blue", P1)[0] is Announced.REFUSED
+    assert signaling.next_requests() == []
+    signaling.available("blue")
+    assert asked(signaling.next_requests()) == [(Ask.SUBSCRIBE, "blue"), (Ask.BARRIER, ""), (Ask.PUBLISH, "blue")]
+
+
+def test_a_vpn_that_was_deleted_can_be_left() -> None:
+    signaling = connected("blue")
+    published(signaling, P1)
+    signaling.deleted("blue")
+    signaling.leave("blue")
+    assert signaling.next_requests() == [] and signaling.withdrawn("blue", P1)
+
+
 class Gateway:
-    """What a gateway makes of requests; it can lose the connection at any moment, and refuse."""
+    """What a gateway makes of requests; it can lose the connection at any moment, refuse, and forbid."""
 
     def __init__(self) -> None:
         self.items: dict[tuple[str, Prefix], Path] = {}
+        self.withheld: dict[tuple[str, Prefix], Path] = {}
+        self.forbidden: set[tuple[str, Prefix]] = set()
         self.subscribed: set[str] = set()
 
-    def serve(self, request: Request) -> None:
+    def serve(self, request: Request) -> Refusal | None:
         match request.ask:
             case Ask.SUBSCRIBE:
                 self.subscribed.add(request.vpn)
             case Ask.UNSUBSCRIBE:
                 self.subscribed.discard(request.vpn)
             case Ask.PUBLISH:
-                self.items.update({(request.vpn, prefix): path for prefix, path in request.items if path is not None})
+                offers = {(request.vpn, prefix): offer.path for prefix, offer in request.items if offer is not None}
+                if self.forbidden & offers.keys():
+                    if len(offers) == 1:
+                        (key,) = offers
+                        self.items.pop(key, None)
+                        self.withheld.update(offers)
+                    return FORBIDDEN
+                for key, value in offers.items():
+                    self.withheld.pop(key, None)
+                    self.items[key] = value
             case Ask.RETRACT:
                 for prefix, _ in request.items:
                     self.items.pop((request.vpn, prefix), None)
+                    self.withheld.pop((request.vpn, prefix), None)
+        return None
+
+    def forbid(self, signaling: Signaling, name: str, prefix: Prefix) -> None:
+        self.forbidden.add((name, prefix))
+        if (name, prefix) in self.items:
+            self.withheld[name, prefix] = self.items.pop((name, prefix))
+            if signaling.connected:
+                signaling.withheld(name, [prefix], "not bound")
+
+    def permit(self, signaling: Signaling, name: str, prefix: Prefix) -> None:
+        self.forbidden.discard((name, prefix))
+        if (name, prefix) in self.withheld:
+            self.items[name, prefix] = self.withheld.pop((name, prefix))
+            if signaling.connected:
+                signaling.admitted(name, [prefix])
 
 
+NAMES, PREFIXES = st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2])
 SESSION = st.sampled_from(["up", "down", "send", "answer", "refuse", "retry"])
 STEPS = st.one_of(
-    st.tuples(st.just("announce"), st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2]), st.integers(100, 102)),
-    st.tuples(st.just("withdraw"), st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2]), st.just(0)),
-    st.tuples(st.just("leave"), st.sampled_from(["blue", "red"]), st.just(P1), st.just(0)),
-    st.tuples(
-        st.sampled_from(["up", "down", "send", "answer", "refuse", "retry"]), st.just(""), st.just(P1), st.just(0)
-    ),
+    st.tuples(st.just("announce"), NAMES, PREFIXES, st.integers(100, 102)),
+    st.tuples(st.sampled_from(["withdraw", "forbid", "permit"]), NAMES, PREFIXES, st.just(0)),
+    st.tuples(st.just("leave"), NAMES, st.just(P1), st.just(0)),
+    st.tuples(SESSION, st.just(""), st.just(P1), st.just(0)),
 )
 
 
@@ -291,8 +393,11 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
             waiting += signaling.next_requests()
         elif action == "answer" and waiting:
             request = waiting.pop(0)
-            gateway.serve(request)
-            signaling.answered(request, None)
+            signaling.answered(request, gateway.serve(request))
+        elif action == "forbid":
+            gateway.forbid(signaling, name, prefix)
+        elif action == "permit":
+            gateway.permit(signaling, name, prefix)
         elif action == "refuse" and waiting:
             request = waiting.pop(0)
             if request.ask in (Ask.RETRACT, Ask.UNSUBSCRIBE):
@@ -308,9 +413,12 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
         signaling.retry_refused()
         waiting += signaling.next_requests()
         for request in waiting:
-            gateway.serve(request)
-            signaling.answered(request, None)
+            signaling.answered(request, gateway.serve(request))
         waiting.clear()
-    assert gateway.items == wanted
+    assert gateway.items == {key: value for key, value in wanted.items() if key not in gateway.forbidden}
+    assert gateway.withheld == {key: value for key, value in wanted.items() if key in gateway.forbidden}
+    for key in wanted:
+        forbidden = key in gateway.forbidden
+        assert signaling.announced(*key)[0] is (Announced.REFUSED if forbidden else Announced.YES)
     assert gateway.subscribed == joined
     assert signaling.next_requests() == []

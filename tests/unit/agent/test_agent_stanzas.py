@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from agent.signaling import Ask, Refusal, Request
-from agent.stanzas import Identity, payload, refusal
+from agent.requests import Ask, Offer, Refusal, Request
+from agent.stanzas import Identity, noticed, payload, refusal
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix, parse_address
+from xmpp.notices import Notice, NoticeKind
 
 IDENTITY = Identity("hv1@vpn.example.net/vrfwire", "192.0.2.11")
 P1 = Prefix.parse("10.1.1.1/32")
@@ -27,8 +28,9 @@ def test_subscribe_has_the_instance_id_and_the_full_jid() -> None:
 
 
 def test_items_are_named_by_address_instance_and_prefix() -> None:
-    kind, xml = text(Request(Ask.PUBLISH, "blue", 7, ((P1, PATH),)))
+    kind, xml = text(Request(Ask.PUBLISH, "blue", 7, ((P1, Offer(PATH, "vm<1>")),)))
     assert kind == "set"
+    assert "vm&lt;1&gt;" in xml
     assert 'id="192.0.2.11:7:10.1.1.1/32"' in xml
     kind, xml = text(Request(Ask.RETRACT, "blue", 7, ((P1, None),)))
     assert "retract" in xml and 'id="192.0.2.11:7:10.1.1.1/32"' in xml
@@ -58,3 +60,10 @@ def test_condition_application_condition_and_text() -> None:
     assert str(refusal(answer(xml))) == "item-not-found: closed-node: no VPN green"
     assert refusal(answer("<error type='cancel'/>")) == Refusal("undefined-condition")
     assert refusal(answer("")) == Refusal("undefined-condition")
+
+
+def test_a_notice_is_about_this_hosts_items() -> None:
+    own = ("192.0.2.11:7:10.1.1.1/32", "192.0.2.11:7:fd00::1/128")
+    others = ("192.0.2.11:x", "192.0.2.12:7:10.1.1.1/32", "192.0.2.1:17:10.1.1.1/32", "10.1.1.1/32")
+    notice = Notice(NoticeKind.WITHHELD, "blue", own + others, "why")
+    assert noticed(notice, IDENTITY) == [P1, Prefix.parse("fd00::1/128")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,38 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     store.detach("one", Quarantined(100000, Owner("one", "blue"), 1.0), expired=[100001])
     assert [entry.label for entry in store.load().quarantine] == [100000]
     store.close()
+
+
+def test_what_is_blocked_comes_back(tmp_path: Path) -> None:
+    one = attached("one", 100000)
+    store = Store(tmp_path)
+    store.attach(one, BLUE)
+    blocked = frozenset(one.attachment.announced()[1:])
+    store.set_blocked("one", blocked)
+    store.close()
+    store = Store(tmp_path)
+    assert store.load().attachments == (replace(one, blocked=blocked),)
+    store.set_blocked("one", ())
+    assert store.load().attachments == (one,)
+    store.close()
+
+
+def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    """What orchestration calls an attachment was its name, and nothing was blocked."""
+    one = attached("one", 100000)
+    store = Store(tmp_path)
+    store.attach(one, BLUE)
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        db.executescript(
+            "ALTER TABLE attachment DROP COLUMN known_as; ALTER TABLE attachment DROP COLUMN blocked;"
+            "PRAGMA user_version = 1;"
+        )
+    store = Store(tmp_path)
+    assert store.load().attachments == (one,)
+    store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (2,)
 
 
 def test_a_commit_outlives_a_crash(tmp_path: Path) -> None:
