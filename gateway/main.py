@@ -193,7 +193,7 @@ class Daemon:
         self.server.stream_config = self._stream_config()
         self.server.tls = tls
         self.server.hosts = new.hosts()
-        self.server.disconnect(self.service.reload(new.policy()), "a VPN of this host was removed")
+        self.service.reload(new.policy())
         self.server.changed()
         log.info("configuration reloaded: %d VPNs, %d hosts, %d BGP peers", len(new.vpn), len(new.host), len(bgp.peers))
 

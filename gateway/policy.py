@@ -7,11 +7,20 @@ other spokes' routes nor its own, as it doesn't import what it exports); an extr
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from vpn.community import RouteTarget
+
+
+class Source(enum.StrEnum):
+    """Who provisions a VPN."""
+
+    STATIC = "static"
+    """A [[vpn]] of gateway.toml."""
+    MAP = "map"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,7 @@ class Vpn:
     name: str
     imports: frozenset[RouteTarget]
     exports: frozenset[RouteTarget]
+    source: Source = Source.STATIC
 
 
 class Policy:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from gateway.rib import ITEM_ID, Rib
 from gateway.session import Session
+from gateway.withheld import Withheld
 from vpn.prefix import Prefix, PrefixError, format_address, parse_address
 from xmpp import pubsub
 from xmpp.entry import Entry, EntryError, decode
 from xmpp.stanza import Condition, StanzaError
 
 
-def check_publish(rib: Rib, session: Session, request: pubsub.Publish, items_max: int) -> dict[str, Entry]:
+def check_publish(
+    rib: Rib, withheld: Withheld, session: Session, request: pubsub.Publish, items_max: int
+) -> dict[str, Entry]:
     """Entries by item id, all of them permitted; of an id given twice the last. Raises StanzaError else."""
     entries: dict[str, Entry] = {}
     fresh = set()
@@ -26,7 +29,7 @@ def check_publish(rib: Rib, session: Session, request: pubsub.Publish, items_max
             text = f"item {item.id}: {error}"
             raise StanzaError(Condition.BAD_REQUEST, text, app="invalid-payload") from None
         _check_id(session, item.id, entry.prefix)
-        if _owner(rib, session, request.node, item.id) is None:
+        if _owner(rib, withheld, session, request.node, item.id) is None:
             fresh.add(item.id)
         for next_hop in entry.path.next_hops:
             if next_hop.address not in session.permit.addresses:
@@ -36,26 +39,31 @@ def check_publish(rib: Rib, session: Session, request: pubsub.Publish, items_max
                 )
                 raise StanzaError(Condition.NOT_ACCEPTABLE, text)
         entries[item.id] = entry
-    count = rib.count(session.host)
+    count = rib.count(session.host) + withheld.count(session.host)
     if fresh and count + len(fresh) > items_max:
         text = f"host {session.host} has {count} items, {len(fresh)} more would be over the {items_max} allowed"
         raise StanzaError(Condition.POLICY_VIOLATION, text)
     return entries
 
 
-def check_retract(rib: Rib, session: Session, request: pubsub.Retract) -> None:
+def check_retract(rib: Rib, withheld: Withheld, session: Session, request: pubsub.Retract) -> None:
     """Raises StanzaError unless every item is there and the host's own."""
     for item_id in request.ids:
-        if _owner(rib, session, request.node, item_id) is None:
+        if _owner(rib, withheld, session, request.node, item_id) is None:
             raise StanzaError(Condition.ITEM_NOT_FOUND, f"there is no item {item_id} in VPN {request.node!r}")
 
 
-def _owner(rib: Rib, session: Session, vpn: str, item_id: str) -> str | None:
+def _owner(rib: Rib, withheld: Withheld, session: Session, vpn: str, item_id: str) -> str | None:
     """The host's name when it owns the item, None when nobody does; raises StanzaError when another host does."""
     item = rib.item(vpn, item_id)
-    if item is None:
+    held = withheld.get((vpn, item_id)) if item is None else None
+    if item is not None:
+        owner = item.publisher.host
+    elif held is not None:
+        owner = held.host
+    else:
         return None
-    if item.publisher.host != session.host:
+    if owner != session.host:
         raise StanzaError(Condition.FORBIDDEN, f"item {item_id} belongs to another host")
     return session.host
 

@@ -51,12 +51,17 @@ ItemRef = tuple[str, str]
 
 
 class Item(NamedTuple):
-    """A published item. instance: the host's instance id of the VPN, from the item id or the subscription, or None."""
+    """A published item.
+
+    instance: the host's instance id of the VPN, from the item id or the subscription, or None. attachment: which one
+    the host says the prefix is behind, "" when it doesn't say.
+    """
 
     publisher: Publisher
     prefix: Prefix
     path: Path
     instance: int | None = None
+    attachment: str = ""
 
 
 class _HostItems:
@@ -85,6 +90,8 @@ class Rib:
         self.changes: dict[ItemRef, None] | None = None
         """Items that have come, gone or changed in what they say to others, for gateway.exchange to take; None: nobody
         wants to know."""
+        self.moves: dict[ItemRef, None] | None = None
+        """The same for gateway.admission."""
         self.touched: set[str] | None = None
         """Hosts that have published, retracted, begun or ended a session, for gateway.roster_keeper to take."""
         self.tables: dict[str, VrfTable[Source]] = {name: VrfTable(multipath) for name in policy.vpns}
@@ -121,6 +128,10 @@ class Rib:
         """Whether an item is stale."""
         return item_id in self._hosts.get(host, {}).get(vpn, _NONE).stale
 
+    def session(self, vpn: str, host: str, item_id: str) -> int:
+        """Number of the session that was the last to publish an item of the host."""
+        return self._hosts[host][vpn].sessions[item_id]
+
     def vpns(self, host: str) -> list[str]:
         """VPNs in which the host has items, sorted."""
         return sorted(self._hosts.get(host, ()))
@@ -140,10 +151,11 @@ class Rib:
         path: Path,
         session: int = 0,
         instance: int | None = None,
+        attachment: str = "",
     ) -> None:
         """Store an item in a known VPN, replacing the host's item of that id. The caller has checked ownership.
 
-        instance: the instance id for an item id without one.
+        instance: the instance id for an item id without one. attachment: as of Item.
         """
         if self.touched is not None:
             self.touched.add(host)
@@ -165,9 +177,10 @@ class Rib:
             entry.publishers[publisher] = entry.publishers.get(publisher, 0) + 1
         entry.sessions[item_id] = session
         named = ITEM_ID.fullmatch(item_id)
-        item = items[item_id] = Item(publisher, prefix, path, instance if named is None else int(named["instance"]))
-        if self.changes is not None and (item != known or item_id in entry.stale):
-            self.changes[vpn, item_id] = None
+        number = instance if named is None else int(named["instance"])
+        item = items[item_id] = Item(publisher, prefix, path, number, attachment)
+        if item != known or item_id in entry.stale:
+            self._changed(vpn, item_id)
         entry.stale.discard(item_id)
         for name in self.policy.importers(vpn):
             self.tables[name].update(publisher, prefix, item.path)
@@ -177,8 +190,7 @@ class Rib:
         item = self._items[vpn].pop(item_id, None)
         if item is None:
             return False
-        if self.changes is not None:
-            self.changes[vpn, item_id] = None
+        self._changed(vpn, item_id)
         host = item.publisher.host
         if self.touched is not None:
             self.touched.add(host)
@@ -194,6 +206,12 @@ class Rib:
             if not self._hosts[host]:
                 del self._hosts[host]
         return True
+
+    def _changed(self, vpn: str, item_id: str) -> None:
+        if self.changes is not None:
+            self.changes[vpn, item_id] = None
+        if self.moves is not None:
+            self.moves[vpn, item_id] = None
 
     def _forget(self, vpn: str, item: Item) -> None:
         """Take an item's path out of the tables."""
@@ -214,8 +232,7 @@ class Rib:
             item = items[item_id]
             if item.instance != instance and ITEM_ID.fullmatch(item_id) is None:
                 items[item_id] = item._replace(instance=instance)
-                if self.changes is not None:
-                    self.changes[vpn, item_id] = None
+                self._changed(vpn, item_id)
 
     # -- sessions and timers
 
@@ -236,8 +253,7 @@ class Rib:
             for item_id, publishing in entry.sessions.items():
                 if publishing == session and item_id not in entry.stale:
                     entry.stale.add(item_id)
-                    if self.changes is not None:
-                        self.changes[vpn, item_id] = None
+                    self._changed(vpn, item_id)
                     item = self._items[vpn][item_id]
                     for table in tables:
                         table.mark_path_stale(item.publisher, item.prefix)
@@ -278,6 +294,8 @@ class Rib:
             before, after = old.importers(vpn), policy.importers(vpn)
             if self.changes is not None and old.exports(vpn) != policy.exports(vpn):
                 self.changes.update(((vpn, item_id), None) for item_id in items)
+            if before == after:
+                continue
             for item_id, item in items.items():
                 for name in before - after:
                     self.tables[name].withdraw(item.publisher, item.prefix)

@@ -233,11 +233,6 @@ class Server:
                 del self.records[session.host]
         self.changed()
 
-    def disconnect(self, sessions: Sequence[Session], text: str) -> None:
-        """Have hosts come again, since what they subscribed to is no more."""
-        for session in sessions:
-            self._by_session[session].close(StreamCondition.RESET, text)
-
     # -- output and timers
 
     def changed(self) -> None:

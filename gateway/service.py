@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, assert_never
 
+from gateway.admission import Admission
+from gateway.awaited import Awaited
 from gateway.hosts import Permit
 from gateway.policy import Policy
 from gateway.publishing import check_publish, check_retract
@@ -23,6 +25,7 @@ from xmpp import pubsub
 from xmpp.disco import Disco, is_ping
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
+from xmpp.notices import Notice, NoticeKind, encode_notice
 from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_result, stanza_error
 
 PAGE_ITEMS = 1000
@@ -49,6 +52,10 @@ class Refusal(NamedTuple):
     reason: str
 
 
+class _Repeated(StanzaError):
+    """The same was refused before, and has been logged."""
+
+
 class Service:
     """The service core. domain: the gateway's address; times are seconds of any monotonic clock."""
 
@@ -57,6 +64,7 @@ class Service:
         self.rib = rib
         self.limits = limits or Limits()
         self.sessions: dict[int, Session] = {}
+        self.admission = Admission(rib, self.sessions.get)
         self.connected: Counter[str] = Counter()
         """Number of sessions by host, of those that have any."""
         self.counters: Counter[str] = Counter()
@@ -66,6 +74,9 @@ class Service:
         self._by_jid: dict[Jid, Session] = {}
         self._feeds: dict[str, Feed] = {}
         self._refusals: list[Refusal] = []
+        self._awaited = Awaited()
+        self._told: dict[Session, None] = {}
+        """Sessions with notices since the last call of take_pending()."""
         self._next_number = 1
         self._disco = Disco(self.domain, self._visible, self._sees)
 
@@ -77,7 +88,7 @@ class Service:
 
     def open(self, jid: Jid, permit: Permit, now: float) -> Session:
         """A session was bound. The caller has closed any other of the same JID: the newest wins."""
-        session = Session(self._next_number, jid, permit, now)
+        session = Session(self._next_number, jid, permit, now, self.domain)
         self._next_number += 1
         self.sessions[session.number] = session
         self._by_jid[jid] = session
@@ -96,6 +107,8 @@ class Service:
             del self._by_jid[session.jid]
         for vpn in list(session.subscriptions):
             self._unsubscribe(session, vpn)
+        self._awaited.close(session)
+        self.admission.session_ended(session.number)
         return self.rib.session_ended(session.host, session.number, now)
 
     def subscribers(self, vpn: str) -> set[str]:
@@ -104,12 +117,12 @@ class Service:
         return {session.host for session in feed.subscribers} if feed is not None else set()
 
     def joined(self) -> Collection[str]:
-        """VPNs that have at least one subscriber; one of them may be gone from the policy."""
+        """VPNs that have at least one subscriber."""
         return self._feeds.keys()
 
     def take_pending(self) -> list[Session]:
         """Sessions with something to pull because of changes since the last call."""
-        sessions: dict[Session, None] = {}
+        sessions, self._told = {**self._told, **self.admission.take_told()}, {}
         for feed in self._feeds.values():
             if feed.announced != feed.table.revision:
                 feed.announced = feed.table.revision
@@ -138,13 +151,36 @@ class Service:
         """Delete what is stale for too long: (host, number of items)."""
         return self.rib.expire(now)
 
-    def reload(self, policy: Policy) -> list[Session]:
-        """Take new VPNs and route targets. Returns the sessions subscribed to a VPN that is gone: to be closed, for
-        XMPP has no way to say that a subscription of a node that vanished would come back with it."""
-        gone = [name for name in self._feeds if name not in policy.vpns]
-        orphans = dict.fromkeys(session for name in gone for session in self._feeds[name].subscribers)
+    def reload(self, policy: Policy) -> None:
+        """Take new VPNs and route targets in place. Who has to do with a VPN that is gone is told so, and so is who has
+        waited for one that is there now; nobody loses a session."""
+        for name in [name for name in self.rib.tables if name not in policy.vpns]:
+            self._vpn_gone(name)
+        fresh = [name for name in policy.vpns if name not in self.rib.tables]
         self.rib.reload(policy)
-        return list(orphans)
+        for name in fresh:
+            for session in self._awaited.take(name):
+                self._tell(session, NoticeKind.AVAILABLE, name)
+
+    def _vpn_gone(self, vpn: str) -> None:
+        """Ends what sessions have in a VPN; its items go with its table."""
+        feed = self._feeds.get(vpn)
+        concerned = dict.fromkeys(feed.subscribers if feed is not None else ())
+        for session in concerned:
+            self._unsubscribe(session, vpn)
+        concerned.update((self.sessions[number], None) for number in self.admission.vpn_gone(vpn))
+        hosts = {*self.rib.publishing(vpn)} - {session.host for session in concerned}
+        if hosts:
+            # They publish without listening.
+            concerned.update((session, None) for session in self.sessions.values() if session.host in hosts)
+        for session in concerned:
+            session.notices.drop(vpn)
+            self._tell(session, NoticeKind.DELETED, vpn)
+            self._awaited.note(session, vpn, self.limits.subscriptions)
+
+    def _tell(self, session: Session, kind: NoticeKind, vpn: str) -> None:
+        session.reply(encode_notice(self.domain, session.jid, Notice(kind, vpn)))
+        self._told[session] = None
 
     # -- stanzas
 
@@ -167,7 +203,8 @@ class Service:
         if payload is not None:
             action = next(iter(payload), payload)
             name, node = action.tag.rpartition("}")[2][:32], action.get("node", "")[: pubsub.NODE_MAX]
-        self._refusals.append(Refusal(session.host, node, name, str(error)))
+        if not isinstance(error, _Repeated):
+            self._refusals.append(Refusal(session.host, node, name, str(error)))
         session.reply(iq_error(stanza, error))
 
     def _request(self, session: Session, stanza: Stanza) -> None:
@@ -208,8 +245,11 @@ class Service:
                 assert_never(request)
         session.reply(iq_result(stanza, payload))
 
-    def _check_vpn(self, session: Session, vpn: str) -> None:
+    def _check_vpn(self, session: Session, vpn: str, *, wanted: bool = False) -> None:
+        """Raises StanzaError unless the VPN is there for the session. wanted: tell it when it comes."""
         if vpn not in self.rib.tables:
+            if wanted and session.permit.allows_vpn(vpn):
+                self._awaited.note(session, vpn, self.limits.subscriptions)
             raise StanzaError(Condition.ITEM_NOT_FOUND, f"there is no VPN {vpn!r} at this gateway")
         if not session.permit.allows_vpn(vpn):
             raise StanzaError(Condition.FORBIDDEN, f"host {session.host} may not join VPN {vpn!r}")
@@ -230,7 +270,7 @@ class Service:
     # -- subscriptions
 
     def _subscribe(self, session: Session, request: pubsub.Subscribe) -> bytes:
-        self._check_vpn(session, request.node)
+        self._check_vpn(session, request.node, wanted=True)
         self._check_jid(session, request.jid)
         subscription = session.subscriptions.get(request.node)
         if subscription is not None:
@@ -295,21 +335,26 @@ class Service:
     # -- items
 
     def _publish(self, session: Session, request: pubsub.Publish) -> bytes:
-        self._check_vpn(session, request.node)
-        checked = check_publish(self.rib, session, request, self.limits.items)
+        self._check_vpn(session, request.node, wanted=True)
+        checked = check_publish(self.rib, self.admission.withheld, session, request, self.limits.items)
+        forbidden = self.admission.refuse(session, request.node, checked)
+        if forbidden is not None:
+            raise (_Repeated if forbidden.repeated else StanzaError)(Condition.FORBIDDEN, forbidden.text)
         subscription = session.subscriptions.get(request.node)
         instance = subscription.instance_id if subscription is not None else None
-        for item_id, entry in checked.items():
-            self.rib.publish(request.node, session.host, item_id, entry.prefix, entry.path, session.number, instance)
+        for item_id, (prefix, path, attachment) in checked.items():
+            self.rib.publish(
+                request.node, session.host, item_id, prefix, path, session.number, instance, attachment=attachment
+            )
         self.counters["publish"] += 1
         self.counters["item"] += len(checked)
         return pubsub.publish_result(request.node, checked)
 
     def _retract(self, session: Session, request: pubsub.Retract) -> bytes:
         self._check_vpn(session, request.node)
-        check_retract(self.rib, session, request)
+        check_retract(self.rib, self.admission.withheld, session, request)
         for item_id in request.ids:
-            self.rib.retract(request.node, item_id)
+            self.admission.retract(session, request.node, item_id)
         self.counters["retract"] += len(request.ids)
         return b""
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
 from gateway.rib import Source
 from vpn.table import Change, Cursor, VrfTable
@@ -89,7 +90,10 @@ class _Barrier(NamedTuple):
 
 
 class Session:
-    """One bound session. number: unique in this process; host: localpart of its JID; since: when it began (seconds)."""
+    """One bound session. number: unique in this process; host: localpart of its JID; since: when it began (seconds).
+
+    sender: the gateway's address. notices: what the host is still to be told about its own items.
+    """
 
     __slots__ = (
         "_barriers",
@@ -99,19 +103,21 @@ class Session:
         "changes_sent",
         "host",
         "jid",
+        "notices",
         "number",
         "permit",
         "since",
         "subscriptions",
     )
 
-    def __init__(self, number: int, jid: Jid, permit: Permit, since: float) -> None:
+    def __init__(self, number: int, jid: Jid, permit: Permit, since: float, sender: Jid) -> None:
         self.number = number
         self.jid = jid
         self.host = jid.localpart
         self.permit = permit
         self.since = since
         self.subscriptions: dict[str, Subscription] = {}
+        self.notices = HostNotices(sender, jid)
         self.changes_sent = 0
         """Items and retractions handed out in events."""
         self._recipient = recipient(jid)
@@ -139,7 +145,7 @@ class Session:
     @property
     def pending(self) -> bool:
         """Whether next_output() may have something."""
-        return bool(self._replies or self._barriers or self._behind)
+        return bool(self._replies or self.notices or self._barriers or self._behind)
 
     def fell_behind(self, subscription: Subscription) -> None:
         """A table has changes that the subscription has not been handed out."""
@@ -153,6 +159,9 @@ class Session:
         """The next piece to send, whole stanzas; b"" when nothing is owed now."""
         if self._replies:
             return self._replies.popleft()
+        # After the answers: what an answer says of an item is older than a notice that is still waiting.
+        if self.notices:
+            return self.notices.take()
         while True:
             if self._barriers and self._barriers[0].passed(self):
                 return self._barriers.popleft().reply

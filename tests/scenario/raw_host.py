@@ -14,6 +14,7 @@ from xml.parsers import expat
 from lab.pki import Credentials
 from tests.scenario.gateway_process import DEADLINE, DOMAIN
 from xmpp import namespaces as ns
+from xmpp.notices import Notice, NoticeKind, read_notices
 from xmpp.notification import parse_event
 
 HEADER = (
@@ -85,6 +86,7 @@ class RawHost:
         self.received = bytearray()
         self.stanzas: list[Element] = []
         self.events: dict[str, dict[str, list[tuple[str, int]]]] = {}
+        self.notices: list[Notice] = []
         self.ended = False
         self._parser = _Parser()
         self._ids = 0
@@ -153,6 +155,12 @@ class RawHost:
         self.ended = self._parser.ended
 
     def _take(self, element: Element) -> None:
+        if element.tag == f"{CLIENT}message" and (notices := read_notices(element)):
+            self.notices += notices
+            for notice in notices:
+                if notice.kind is NoticeKind.DELETED:
+                    self.events.pop(notice.node, None)
+            return
         event = parse_event(element) if element.tag == f"{CLIENT}message" else None
         if event is None:
             self.stanzas.append(element)
@@ -179,6 +187,15 @@ class RawHost:
             assert not self.ended and time.monotonic() < end, f"{node}: {self.events.get(node)} instead of {wanted}"
             self.socket.settimeout(max(0.01, end - time.monotonic()))
             self._feed(self._recv())
+
+    def read_notice(self, wanted: Notice, deadline: float = DEADLINE) -> None:
+        """Read until a notice is there that is like this; it is taken out. A reason need only begin as wanted."""
+        end = time.monotonic() + deadline
+        while (found := next((n for n in self.notices if _like(n, wanted)), None)) is None:
+            assert not self.ended and time.monotonic() < end, f"{self.notices} instead of {wanted}"
+            self.socket.settimeout(max(0.01, end - time.monotonic()))
+            self._feed(self._recv())
+        self.notices.remove(found)
 
     def login(self, resource: str = "vrfwire") -> RawHost:
         """SASL EXTERNAL and resource binding."""
@@ -215,12 +232,18 @@ class RawHost:
         return self.pubsub(f"<subscribe node='{node}' jid='{jid or self.jid}'/>")
 
     def announce(
-        self, node: str, prefix: str, label: int | str = 100, next_hop: str = "127.0.0.1", item_id: str = ""
+        self,
+        node: str,
+        prefix: str,
+        label: int | str = 100,
+        next_hop: str = "127.0.0.1",
+        item_id: str = "",
+        attachment: str = "",
     ) -> Element:
         """Publish one route."""
         return self.pubsub(
             f"<publish node='{node}'><item id='{item_id or f'127.0.0.1:1:{prefix}'}'>"
-            f"{entry(prefix, label, next_hop)}</item></publish>"
+            f"{entry(prefix, label, next_hop, attachment)}</item></publish>"
         )
 
     def retract(self, node: str, item_id: str) -> Element:
@@ -228,13 +251,18 @@ class RawHost:
         return self.pubsub(f"<retract node='{node}'><item id='{item_id}'/></retract>")
 
 
-def entry(prefix: str, label: int | str, next_hop: str) -> str:
+def _like(notice: Notice, wanted: Notice) -> bool:
+    return notice._replace(reason="") == wanted._replace(reason="") and notice.reason.startswith(wanted.reason)
+
+
+def entry(prefix: str, label: int | str, next_hop: str, attachment: str = "") -> str:
     """An entry, whatever its values."""
+    named = f"<attachment xmlns='{ns.VRFWIRE_ENTRY}'>{attachment}</attachment>" if attachment else ""
     family = 2 if ":" in prefix else 1
     return (
         f"<entry xmlns='{ns.ENTRY}'><nlri><af>{family}</af><address>{prefix}</address></nlri><next-hops><next-hop>"
         f"<af>1</af><address>{next_hop}</address><label>{label}</label><tunnel-encapsulation-list>"
-        "<tunnel-encapsulation>gre</tunnel-encapsulation></tunnel-encapsulation-list></next-hop></next-hops></entry>"
+        f"<tunnel-encapsulation>gre</tunnel-encapsulation></tunnel-encapsulation-list></next-hop></next-hops>{named}</entry>"
     )
 
 

@@ -12,6 +12,7 @@ from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess, wait_fo
 from tests.scenario.raw_host import CLIENT, STREAM, entry, stream_condition
 from tests.unit.gateway.harness import refusal
 from xmpp import namespaces as ns
+from xmpp.notices import Notice, NoticeKind
 
 
 def test_a_route_goes_from_host_to_host(shared_gateway: GatewayProcess, connect: Connect) -> None:
@@ -160,10 +161,15 @@ def test_a_reload_moves_routes_in_place(make_gateway: MakeGateway, connect: Conn
     assert "domain" in str(gateway.ask("status")["problems"])
     gateway.write_config(MESH.partition('[[vpn]]\nname = "red"')[0])
     gateway.signal(signal.SIGHUP)
-    assert stream_condition(two.read_to_end()) == ("reset", "a VPN of this host was removed")
+    two.read_notice(Notice(NoticeKind.DELETED, "red"))
     one.ping()
     assert gateway.ask("status")["state"] == "ok"
-    assert refusal(connect(gateway, "hv2").subscribe("red"))[0] == "item-not-found"
+    assert refusal(two.subscribe("red"))[0] == "item-not-found"
+    gateway.write_config(MESH.replace('import = ["64512:2"]', 'import = ["64512:1"]'))
+    gateway.signal(signal.SIGHUP)
+    two.read_notice(Notice(NoticeKind.AVAILABLE, "red"))
+    two.subscribe("red")
+    two.read_routes("red", {"10.1.1.1/32": [("127.0.0.1", 100)]})
 
 
 def test_what_the_operator_sees(make_gateway: MakeGateway, connect: Connect) -> None:

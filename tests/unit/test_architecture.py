@@ -41,6 +41,7 @@ CORES = {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
         *("roster", "route_status", "views"),
+        *("admission", "authorization", "awaited", "host_notices", "item_index", "provisioning", "withheld"),
     },
     "ifmap": {
         *("errors", "values"),

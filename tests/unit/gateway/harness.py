@@ -17,6 +17,7 @@ from vpn.prefix import Prefix, parse_address
 from xmpp import namespaces as ns
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
+from xmpp.notices import Notice, read_notices
 from xmpp.notification import parse_event
 from xmpp.stanza import Kind, Stanza
 
@@ -48,6 +49,7 @@ class Peer:
         self.session = session
         self.routes: dict[str, dict[str, Path]] = {}
         self.messages: list[bytes] = []
+        self.notices: list[Notice] = []
         self.answers: dict[str, Element] = {}
         self.order: list[str] = []
         """What came, in order: "event VPN PREFIX..." and "TYPE ID"."""
@@ -110,6 +112,11 @@ class Peer:
 
     def _take(self, piece: bytes) -> None:
         for stanza in ElementTree.fromstring(b"<s xmlns='%b'>%b</s>" % (ns.CLIENT.encode(), piece)):
+            if notices := read_notices(stanza):
+                assert stanza.get("to") == str(self.session.jid)
+                self.notices += notices
+                self.order += [f"{notice.kind} {notice.node} {' '.join(notice.ids)}".strip() for notice in notices]
+                continue
             event = parse_event(stanza)
             if event is None:
                 self.answers[stanza.get("id", "")] = stanza

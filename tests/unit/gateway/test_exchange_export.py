@@ -34,9 +34,16 @@ def targets(*texts: str) -> tuple[bytes, ...]:
 
 
 def publish(
-    gateway: Gateway, node: str, identity: str, prefix: str, said: Path, host: str = "hv1", **other: int
+    gateway: Gateway,
+    node: str,
+    identity: str,
+    prefix: str,
+    said: Path,
+    host: str = "hv1",
+    session: int = 0,
+    instance: int | None = None,
 ) -> None:
-    gateway.rib.publish(node, host, identity, Prefix.parse(prefix), said, **other)
+    gateway.rib.publish(node, host, identity, Prefix.parse(prefix), said, session, instance)
 
 
 @pytest.mark.parametrize(("prefix", "family"), [(P, VPNV4), (Q, VPNV6), ("10.1.0.0/16", VPNV4)])

@@ -393,8 +393,7 @@ def test_a_vpn_that_goes_and_comes_back() -> None:
     pe.announce("64512:7", "192.0.2.100")
     red = Policy([MESH.vpns["red"]])
     for between in (True, False):
-        for session in gateway.service.reload(red):
-            gateway.service.close(session, gateway.now)
+        gateway.service.reload(red)
         if between:
             gateway.work()
             assert wanted(gateway) == set() and gateway.exchange.get_timer() is None

@@ -93,9 +93,7 @@ class Site:
                 rib.expire(gateway.now)
                 gateway.exchange.handle_timer(gateway.now)
             case ("reload", policy):
-                for session in gateway.service.reload(policy):
-                    gateway.service.close(session, gateway.now)
-                    self.subscriber = self.connect()
+                gateway.service.reload(policy)
             case ("subscribe", node):
                 self.subscriber.subscribe(node)
             case ("unsubscribe", node):

@@ -14,6 +14,7 @@ from vpn.prefix import parse_address
 from xmpp import namespaces as ns
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
+from xmpp.notices import Notice, NoticeKind
 from xmpp.stanza import Kind, Stanza
 
 PUBSUB = f"{{{ns.PUBSUB}}}"
@@ -256,12 +257,70 @@ def test_closing_twice_or_late_hurts_nobody(bench: Bench, hv1: Peer) -> None:
 def test_reload_changes_tables_in_place(bench: Bench, hv1: Peer, hv2: Peer) -> None:
     hv1.announce("blue", "10.1.1.1/32")
     hv2.subscribe("red")
-    assert bench.service.reload(Policy([MESH.vpns["blue"], vpn("red", "64512:1 64512:2", "64512:2")])) == []
+    bench.service.reload(Policy([MESH.vpns["blue"], vpn("red", "64512:1 64512:2", "64512:2")]))
     hv2.pull()
     assert list(hv2.routes["red"]) == ["10.1.1.1/32"]
-    assert bench.service.reload(Policy([MESH.vpns["blue"]])) == [hv2.session]
-    bench.disconnect(hv2)
+    bench.service.reload(Policy([MESH.vpns["blue"]]))
     assert refusal(hv1.subscribe("red"))[0] == "item-not-found"
+
+
+def test_a_vpn_that_goes_takes_no_session_along(bench: Bench, hv1: Peer, hv2: Peer) -> None:
+    hv1.announce("red", "10.1.1.1/32")
+    for node in ("blue", "red"):
+        hv2.subscribe(node)
+    hv3 = bench.connect("hv3", "192.0.2.13")
+    hv3.subscribe("blue")
+    bench.service.reload(Policy([MESH.vpns["blue"]]))
+    assert set(bench.service.take_pending()) == {hv1.session, hv2.session}, "who listens and who publishes there"
+    for peer in (hv1, hv2, hv3):
+        peer.pull()
+    deleted = [Notice(NoticeKind.DELETED, "red")]
+    assert (hv1.notices, hv2.notices, hv3.notices) == (deleted, deleted, [])
+    assert list(hv2.session.subscriptions) == ["blue"] and bench.service.subscribers("red") == set()
+    hv1.announce("blue", "10.1.1.2/32")
+    hv2.pull()
+    assert list(hv2.routes["blue"]) == ["10.1.1.2/32"], "the others go on"
+
+    bench.service.reload(MESH)
+    hv1.pull()
+    hv2.pull()
+    available = [Notice(NoticeKind.AVAILABLE, "red")]
+    assert (hv1.notices, hv2.notices, hv3.notices) == (deleted + available, deleted + available, [])
+    hv2.subscribe("red")
+    hv1.announce("red", "10.1.1.1/32")
+    hv2.pull()
+    assert list(hv2.routes["red"]) == ["10.1.1.1/32"]
+    # Told once, since they are no longer waiting.
+    bench.service.reload(Policy([MESH.vpns["blue"]]))
+    bench.disconnect(hv1)
+    bench.service.reload(MESH)
+    hv2.pull()
+    assert hv2.notices == [*deleted, *available, *deleted, *available]
+
+
+def test_who_asked_for_a_vpn_is_told_when_it_comes() -> None:
+    bench = Bench(Policy([MESH.vpns["blue"]]), [Host("hv2", vpns=frozenset({"blue"}))], Limits(subscriptions=2))
+    hv1, hv2 = bench.connect("hv1", "192.0.2.11"), bench.connect("hv2", "192.0.2.12")
+    assert refusal(hv1.announce("red", "10.1.1.1/32"))[0] == "item-not-found"
+    assert refusal(hv1.subscribe("green"))[0] == "item-not-found"
+    assert refusal(hv1.subscribe("grey"))[0] == "item-not-found", "beyond what one session is remembered to want"
+    assert refusal(hv2.subscribe("red"))[0] == "item-not-found"
+    more = [vpn(name, f"64512:{number}", f"64512:{number}") for number, name in enumerate(("red", "green", "grey"))]
+    bench.service.reload(Policy([*MESH.vpns.values(), *more]))
+    for peer in (hv1, hv2):
+        peer.pull()
+    assert {notice.node for notice in hv1.notices} == {"red", "green"}
+    assert hv2.notices == [], "it may not join"
+
+
+def test_what_is_owed_of_a_vpn_that_goes_holds_back_nothing(bench: Bench, hv1: Peer, hv2: Peer) -> None:
+    hv2.send("set", f"<pubsub xmlns='{ns.PUBSUB}'><subscribe node='red' jid='{hv2.session.jid}'/></pubsub>")
+    hv1.announce("red", "10.1.1.1/32")
+    pong = hv2.send("get", f"<ping xmlns='{ns.PING}'/>")
+    bench.service.reload(Policy([MESH.vpns["blue"]]))
+    hv2.pull()
+    assert hv2.notices == [Notice(NoticeKind.DELETED, "red")]
+    assert pong in hv2.answers and hv2.routes == {}
 
 
 # -- refusals
