@@ -1,12 +1,131 @@
-"""Plans what publishes, purges and ends of sessions will change, while nothing has changed yet."""
+"""Plans what publishes, purges and ends of sessions will change, while nothing has changed yet.
+
+    graph (committed)  <-  batch: deltas of earlier proposals  <-  the publish at hand, which may still fail
+
+Each layer is held as differences from the one below it, so that it costs what it changes, however much a place holds.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-from ifmap.delta import Delta
+from ifmap.delta import NOTHING, Change, Delta
+from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
-from ifmap.values import MetadataName, PublishOperation
+from ifmap.metadata import stamped
+from ifmap.places import Place
+from ifmap.values import (
+    Delete,
+    Edge,
+    Filter,
+    Lifetime,
+    Metadata,
+    MetadataName,
+    NewMetadata,
+    Notify,
+    PublishOperation,
+)
+
+May = Callable[[MetadataName], None]
+
+
+class _Layer:
+    """What a batch does to one place. gone: keys of the graph's metadata that goes. added: by key, in order. singles:
+    those of `added` that are singleValue."""
+
+    __slots__ = ("added", "gone", "singles")
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+        self.added: dict[int, Metadata] = {}
+        self.singles: dict[MetadataName, Metadata] = {}
+
+    def merge(self, change: Change) -> None:
+        for metadata in (*change.removed, *change.replaced):
+            if self.added.pop(metadata.key, None) is None:
+                self.gone.add(metadata.key)
+            elif metadata.single and self.singles.get(metadata.name) is metadata:
+                del self.singles[metadata.name]
+        for metadata in change.added:
+            self.added[metadata.key] = metadata
+            if metadata.single:
+                self.singles[metadata.name] = metadata
+
+
+class _Base:
+    """A place as earlier proposals of the batch leave it."""
+
+    __slots__ = ("_layer", "_place")
+
+    def __init__(self, place: Place | None, layer: _Layer | None) -> None:
+        self._place = place
+        self._layer = layer
+
+    def single(self, name: MetadataName) -> Metadata | None:
+        """The metadatum of a singleValue type."""
+        layer = self._layer
+        if layer is not None and (found := layer.singles.get(name)) is not None:
+            return found
+        found = None if self._place is None else self._place.single(name)
+        return None if found is None or (layer is not None and found.key in layer.gone) else found
+
+    def matching(self, wanted: Filter | None) -> Iterable[Metadata]:
+        """What a filter is true of."""
+        found = () if self._place is None else self._place.matching(wanted)
+        layer = self._layer
+        if layer is None:
+            return found
+        kept = [metadata for metadata in found if metadata.key not in layer.gone] if layer.gone else list(found)
+        kept += matching(layer.added.values(), wanted)
+        return kept
+
+
+class _Work:
+    """What the publish at hand does to one place."""
+
+    __slots__ = ("added", "base", "removed", "replaced", "singles")
+
+    def __init__(self, base: _Base) -> None:
+        self.base = base
+        self.added: dict[int, Metadata] = {}
+        self.singles: dict[MetadataName, Metadata] = {}
+        self.removed: dict[int, Metadata] = {}
+        self.replaced: dict[MetadataName, Metadata] = {}
+
+    def update(self, metadata: Metadata) -> None:
+        name = metadata.name
+        if metadata.single:
+            mine = self.singles.get(name)
+            if mine is not None:
+                del self.added[mine.key]
+            else:
+                old = self.base.single(name)
+                if old is not None and old.key not in self.removed:
+                    self.replaced[name] = old
+            self.singles[name] = metadata
+        self.added[metadata.key] = metadata
+
+    def delete(self, wanted: Filter | None, may: May | None) -> None:
+        superseded = {metadata.key for metadata in self.replaced.values()}
+        for metadata in self.base.matching(wanted):
+            if metadata.key in superseded or metadata.key in self.removed:
+                continue
+            if may is not None:
+                may(metadata.name)
+            self.removed[metadata.key] = metadata
+        for metadata in matching(self.added.values(), wanted):
+            if may is not None:
+                may(metadata.name)
+            del self.added[metadata.key]
+            if metadata.single:
+                del self.singles[metadata.name]
+                # The new value was never seen by anybody, but the old one was.
+                old = self.replaced.pop(metadata.name, None)
+                if old is not None:
+                    self.removed[old.key] = old
+
+    def change(self, edge: Edge) -> Change:
+        return Change(edge, tuple(self.added.values()), tuple(self.removed.values()), tuple(self.replaced.values()))
 
 
 class Planner:
@@ -18,6 +137,9 @@ class Planner:
 
     def __init__(self, graph: Graph, next_key: int) -> None:
         self.next_key = next_key
+        self._graph = graph
+        self._layers: dict[Edge, _Layer] = {}
+        self._types: dict[MetadataName, bool] = {}
 
     def publish(
         self,
@@ -25,21 +147,128 @@ class Planner:
         publisher_id: str,
         session_id: str,
         timestamp: str,
-        may: Callable[[MetadataName], None] | None = None,
+        may: May | None = None,
     ) -> Delta:
         """A publish. timestamp: text of the ifmap-timestamp. may: raises IfmapError if the client may not write
         metadata of this type; asked for all that is to be added, notified or deleted. Raises IfmapError (and then
-        nothing of the publish remains): InvalidMetadata for a cardinality that contradicts the type's, what `may` raises."""
-        raise NotImplementedError
+        nothing of the publish remains): InvalidMetadata for a cardinality that contradicts that of the type, what `may`
+        raises, what a filter raises.
+
+        A value that the publish replaces or deletes again itself isn't in the delta; the older one that it replaced is.
+        """
+        publishing = _Publishing(self._graph.cardinality, self._types, may)
+        works: dict[Edge, _Work] = {}
+        notified: list[tuple[Edge, Metadata]] = []
+        key = self.next_key
+        for operation in operations:
+            edge = operation.edge
+            if isinstance(operation, Notify):
+                for new in operation.metadata:
+                    publishing.check(new)
+                    xml = stamped(new, publisher_id, timestamp)
+                    notified.append((edge, Metadata(0, new.name, new.single, publisher_id, session_id, xml)))
+                continue
+            work = works.get(edge)
+            if work is None:
+                work = works[edge] = _Work(_Base(self._graph.place(edge), self._layers.get(edge)))
+            if isinstance(operation, Delete):
+                work.delete(operation.filter, may)
+                continue
+            session = session_id if operation.lifetime is Lifetime.SESSION else ""
+            for new in operation.metadata:
+                publishing.check(new)
+                xml = stamped(new, publisher_id, timestamp)
+                work.update(Metadata(key, new.name, new.single, publisher_id, session, xml))
+                key += 1
+        self.next_key = key
+        changes = [work.change(edge) for edge, work in works.items() if work.added or work.removed or work.replaced]
+        return self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items())))
 
     def purge(self, publisher_id: str) -> Delta:
         """All metadata of a publisher goes, whatever its lifetime."""
-        raise NotImplementedError
+        places = self._graph.of_publisher(publisher_id)
+        return self._without(places, lambda metadata: metadata.publisher == publisher_id)
 
     def end_session(self, session_id: str) -> Delta:
         """The metadata that ends with a session goes."""
-        raise NotImplementedError
+        return self.end_sessions((session_id,))
 
     def end_sessions(self, session_ids: Collection[str]) -> Delta:
         """As end_session, for several in one step."""
-        raise NotImplementedError
+        places: dict[int, Place] = {}
+        for session_id in session_ids:
+            if session_id:
+                places.update(self._graph.of_session(session_id))
+        return self._without(places, lambda metadata: metadata.session != "" and metadata.session in session_ids)
+
+    def _without(self, places: Mapping[int, Place], goes: Callable[[Metadata], bool]) -> Delta:
+        """places: where the graph has metadata that goes, by key. goes: for the metadata of the batch."""
+        gone: dict[Edge, list[Metadata]] = {}
+        for key, place in places.items():
+            layer = self._layers.get(place.edge) if self._layers else None
+            if layer is not None and key in layer.gone:
+                continue
+            metadata = place.get(key)
+            assert metadata is not None
+            gone.setdefault(place.edge, []).append(metadata)
+        for edge, layer in self._layers.items():
+            mine = [metadata for metadata in layer.added.values() if goes(metadata)]
+            if mine:
+                gone.setdefault(edge, []).extend(mine)
+        return self._planned(Delta(tuple([Change(edge, (), tuple(metadata)) for edge, metadata in gone.items()])))
+
+    def _planned(self, delta: Delta) -> Delta:
+        """Later proposals of the batch see what this one does."""
+        for change in delta.changes:
+            layer = self._layers.get(change.edge)
+            if layer is None:
+                layer = self._layers[change.edge] = _Layer()
+            layer.merge(change)
+        self._types.update(delta.types)
+        return delta or NOTHING
+
+
+class _Publishing:
+    """Checks the metadata of one publish. types: that are used for the first time."""
+
+    __slots__ = ("_checked", "_known", "_may", "_planned", "types")
+
+    def __init__(
+        self, known: Mapping[MetadataName, bool], planned: Mapping[MetadataName, bool], may: May | None
+    ) -> None:
+        self._known = known
+        self._planned = planned
+        self._may = may
+        self._checked: dict[MetadataName, bool] = {}
+        self.types: dict[MetadataName, bool] = {}
+
+    def check(self, new: NewMetadata) -> None:
+        """Raises IfmapError: InvalidMetadata, what `may` raises."""
+        name = new.name
+        single = self._checked.get(name)
+        if single is None:
+            if self._may is not None:
+                self._may(name)
+            single = self._known.get(name)
+            if single is None:
+                single = self._planned.get(name)
+            if single is None:
+                single = self.types[name] = new.single
+            self._checked[name] = single
+        if single is not new.single:
+            shown = f"{{{name.namespace}}}{name.local}" if name.namespace else name.local
+            text = f"metadata of type {shown} is {_cardinality(single)}, not {_cardinality(new.single)}"
+            raise IfmapError(ErrorCode.INVALID_METADATA, text)
+
+
+def matching(all_of: Iterable[Metadata], wanted: Filter | None) -> list[Metadata]:
+    """The metadata that a filter is true of."""
+    if wanted is None:
+        return list(all_of)
+    if wanted.names is not None:
+        return [metadata for metadata in all_of if metadata.name in wanted.names]
+    return [metadata for metadata in all_of if wanted.matches(metadata)]
+
+
+def _cardinality(single: bool) -> str:
+    return "singleValue" if single else "multiValue"

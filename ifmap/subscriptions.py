@@ -1,43 +1,277 @@
-"""Subscriptions: results for the sessions that watch a part of the graph, worked out from what changes in it."""
+"""Subscriptions: results for the sessions that watch a part of the graph, worked out from what changes in it.
+
+Subscriptions that ask for the same share a Region, whatever session they are of: a change is worked out once, its items
+are serialised once, and each of the queues gets them. The vertices know the regions they belong to (ifmap.marks), so
+that a change costs nothing for those that don't see it.
+
+What a client is told of one publish is one step: the difference of the graph before it and after it. Metadata that is
+notified goes to who had the identifier or link before (as irond does): on a link, only if the link itself was in the
+graph of the subscription, and only what match-links lets pass.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from ifmap.delta import Delta
 from ifmap.graph import Graph
-from ifmap.results import ResultQueue
-from ifmap.values import Subscription
+from ifmap.items import item_xml
+from ifmap.marks import MarkStore
+from ifmap.places import Link, Place, Vertex
+from ifmap.region import Region, Scope, Shift, TooManyJoin
+from ifmap.results import ResultQueue, Told, too_big
+from ifmap.telling import Changes, Serialise, Telling, listing, matched_before
+from ifmap.values import Edge, Metadata, ResultKind, Subscription
+
+_SMALLEST_ITEM = len(b"<resultItem><device><name>x</name></device></resultItem>")
+
+
+class _Subscriber:
+    """A subscription of a session."""
+
+    __slots__ = ("max_size", "name", "queue", "watched")
+
+    def __init__(self, queue: ResultQueue, name: str, watched: _Watched, max_size: int) -> None:
+        self.queue = queue
+        self.name = name
+        self.watched = watched
+        self.max_size = max_size
+
+
+class _Watched:
+    """A region with its subscribers."""
+
+    __slots__ = ("region", "subscribers")
+
+    def __init__(self, region: Region) -> None:
+        self.region = region
+        self.subscribers: dict[_Subscriber, None] = {}
 
 
 class Subscriptions:
-    """All subscriptions on a graph. From when it is made on, the graph changes by `apply` of this class alone.
-
-    count: subscriptions there are.
-    """
+    """All subscriptions on a graph. From when it is made on, the graph changes by `apply` of this class alone."""
 
     def __init__(self, graph: Graph) -> None:
-        self.count = 0
+        self._graph = graph
+        self._marks = MarkStore()
+        self._watched: dict[Hashable, _Watched] = {}
+        self._by_queue: dict[ResultQueue, dict[str, _Subscriber]] = {}
+
+    @property
+    def count(self) -> int:
+        """Subscriptions there are."""
+        return sum(map(len, self._by_queue.values()))
+
+    def names(self, queue: ResultQueue) -> Collection[str]:
+        """Names of the subscriptions that a queue has."""
+        return self._by_queue.get(queue, {}).keys()
 
     def subscribe(self, queue: ResultQueue, subscription: Subscription, max_size: int) -> None:
         """A new subscription, or one in the place of that of the same name (whose waiting results are void). Its
         searchResult is put into the queue, or errorResult SearchResultsTooBig if it is larger than max_size, and then
         there is no subscription. max_size: bytes, as decided from the spec's and the server's settings."""
-        raise NotImplementedError
+        name = subscription.name
+        self.unsubscribe(queue, name)
+        scope = Scope(subscription.spec)
+        watched = self._watched.get(scope.key) or self._watch(scope, max_size)
+        items = None if watched is None else _initial_items(watched.region, max_size)
+        if watched is None or items is None:
+            result = too_big(max_size)
+        else:
+            result = _told(ResultKind.SEARCH, items)
+            subscriber = _Subscriber(queue, name, watched, max_size)
+            watched.subscribers[subscriber] = None
+            self._by_queue.setdefault(queue, {})[name] = subscriber
+        if not queue.add(name, result):
+            self._drop_all(queue)
+        if watched is not None:
+            self._unwatch(watched)
 
     def unsubscribe(self, queue: ResultQueue, name: str) -> None:
         """Ends a subscription, if there is one of the name; what waits of it is void."""
-        raise NotImplementedError
+        queue.void(name)
+        subscriber = self._by_queue.get(queue, {}).get(name)
+        if subscriber is not None:
+            self._remove(subscriber)
 
     def drop(self, queue: ResultQueue) -> None:
         """Ends all subscriptions of a queue and empties it: the session is over."""
-        raise NotImplementedError
-
-    def names(self, queue: ResultQueue) -> Collection[str]:
-        """Names of the subscriptions that a queue has."""
-        raise NotImplementedError
+        queue.clear()
+        self._drop_all(queue)
 
     def apply(self, delta: Delta) -> Collection[ResultQueue]:
         """Changes the graph and puts what subscribers have to be told into their queues: notify, delete, update
         results, in this order. Returns the queues that something was put into."""
-        raise NotImplementedError
+        if not self._watched:
+            self._graph.apply(delta)
+            return ()
+        told: dict[Region, list[Told]] = {}
+        for region, by_edge in self._notified(delta.notified).items():
+            told[region] = [_told(ResultKind.NOTIFY, [item_xml(edge, notes) for edge, notes in by_edge.items()])]
+        changed = self._graph.change(delta)
+        changes = dict(changed)
+        concerned: dict[Region, list[Place]] = {}
+        for place in changes:
+            for region in _regions_at(place):
+                concerned.setdefault(region, []).append(place)
+        serialise = _Shared() if len(concerned) > 1 else item_xml
+        for region, places in concerned.items():
+            told.setdefault(region, []).extend(self._update(region, places, changes, serialise))
+        touched = self._deliver(told)
+        self._graph.sweep(changed)
+        return touched
+
+    # -- changes
+
+    def _notified(self, notified: Iterable[tuple[Edge, Metadata]]) -> dict[Region, dict[Edge, list[Metadata]]]:
+        """Who gets which notified metadata."""
+        found: dict[Region, dict[Edge, list[Metadata]]] = {}
+        for edge, metadata in notified:
+            place = self._graph.place(edge)
+            for region in () if place is None else _regions_at(place):
+                scope = region.scope
+                if isinstance(place, Link):
+                    concerns = region.lists(place) and scope.links.any(place) and scope.on_links.accepts(metadata)
+                    scope.forget()
+                else:
+                    concerns = scope.on_vertices.accepts(metadata)
+                if concerns:
+                    found.setdefault(region, {}).setdefault(edge, []).append(metadata)
+        return found
+
+    def _update(self, region: Region, places: list[Place], changes: Changes, serialise: Serialise) -> list[Told]:
+        """Brings a region up to date after changes at its vertices. A region that grows beyond all measure is left with
+        a size that nobody has allowed."""
+        links = region.scope.links
+        matched: dict[Place, tuple[bool, bool]] = {}
+        lost: list[Link] = []
+        gained: dict[Link, None] = {}
+        for place in places:
+            if isinstance(place, Link):
+                before, after = matched[place] = matched_before(links, place, changes[place]), links.any(place)
+                if before and not after:
+                    lost.append(place)
+                elif after and not before:
+                    gained[place] = None
+        largest = max(subscriber.max_size for subscriber in self._watched[region.scope.key].subscribers)
+        shift = Shift(region, largest // _SMALLEST_ITEM)
+        try:
+            shift.adapt(lost, gained)
+        except TooManyJoin:
+            region.size = largest + 1
+            region.scope.forget()
+            return []
+        telling = Telling(region, shift, changes, serialise)
+        telling.tell(places, matched)
+        region.scope.forget()
+        region.put(shift, self._marks)
+        region.size += telling.growth
+        results = ((ResultKind.DELETE, telling.deletes), (ResultKind.UPDATE, telling.updates))
+        return [_told(kind, items) for kind, items in results if items]
+
+    def _deliver(self, told: dict[Region, list[Told]]) -> set[ResultQueue]:
+        """Puts results into queues; ends the subscriptions that are too big now, and all of a queue that is."""
+        touched: set[ResultQueue] = set()
+        for region, results in told.items():
+            watched = self._watched.get(region.scope.key)
+            for subscriber in () if watched is None else list(watched.subscribers):
+                queue = subscriber.queue
+                if subscriber not in subscriber.watched.subscribers:
+                    # Its queue was full just now.
+                    continue
+                if region.size > subscriber.max_size:
+                    self.unsubscribe(queue, subscriber.name)
+                    mine: Sequence[Told] = (too_big(subscriber.max_size),)
+                else:
+                    mine = results
+                for result in mine:
+                    touched.add(queue)
+                    if not queue.add(subscriber.name, result):
+                        self._drop_all(queue)
+                        break
+        return touched
+
+    # -- who watches what
+
+    def _watch(self, scope: Scope, max_size: int) -> _Watched | None:
+        """A new region; None if it is too large."""
+        start = self._graph.make_vertex(scope.start)
+        region = Region(scope, start)
+        shift = Shift(region, max_size // _SMALLEST_ITEM)
+        try:
+            shift.begin()
+        except TooManyJoin:
+            self._graph.forget(start)
+            return None
+        region.put(shift, self._marks)
+        watched = self._watched[scope.key] = _Watched(region)
+        return watched
+
+    def _unwatch(self, watched: _Watched) -> None:
+        """Forgets a region that nobody is subscribed to any more."""
+        key = watched.region.scope.key
+        if not watched.subscribers and self._watched.get(key) is watched:
+            del self._watched[key]
+            for vertex in watched.region.clear(self._marks):
+                self._graph.forget(vertex)
+
+    def _remove(self, subscriber: _Subscriber) -> None:
+        mine = self._by_queue[subscriber.queue]
+        del mine[subscriber.name]
+        if not mine:
+            del self._by_queue[subscriber.queue]
+        del subscriber.watched.subscribers[subscriber]
+        self._unwatch(subscriber.watched)
+
+    def _drop_all(self, queue: ResultQueue) -> None:
+        for subscriber in list(self._by_queue.get(queue, {}).values()):
+            self._remove(subscriber)
+
+
+class _Shared:
+    """Serialises items once for all regions. A metadatum sits in one place, so the keys say it all."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[int, ...], bytes] = {}
+
+    def __call__(self, edge: Edge, metadata: Sequence[Metadata]) -> bytes:
+        keys = tuple([one.key for one in metadata])
+        item = self._items.get(keys)
+        if item is None:
+            item = self._items[keys] = item_xml(edge, metadata)
+        return item
+
+
+def _regions_at(place: Place) -> Collection[Region]:
+    """The regions that a change at a place may concern."""
+    if isinstance(place, Vertex):
+        return () if place.marks is None else place.marks.keys()
+    assert isinstance(place, Link)
+    one, other = place.one.marks, place.other.marks
+    if one is None or one is other:
+        return () if other is None else other.keys()
+    if other is None:
+        return one.keys()
+    return [*one, *[region for region in other if region not in one]]
+
+
+def _initial_items(region: Region, max_size: int) -> list[bytes] | None:
+    """The items of a region for its searchResult; None if they are too large. Knows the region's size afterwards."""
+    items = []
+    size = 0
+    for item, counted in listing(region):
+        size += counted
+        if size > max_size:
+            break
+        items.append(item)
+    region.scope.forget()
+    if size > max_size:
+        return None
+    region.size = size
+    return items
+
+
+def _told(kind: ResultKind, items: list[bytes]) -> Told:
+    return Told(kind, items, sum(map(len, items)))

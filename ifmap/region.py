@@ -1,0 +1,231 @@
+"""The part of the graph that a subscription is about, and how it grows and shrinks with the links in it.
+
+The vertices of a region carry its mark: their distance from its start, and in how many ways they are reached at that
+distance. When links come and go, only vertices whose distance changes are gone through, with their links (dynamic
+shortest paths after Ramalingam and Reps, with all links of length 1): a link lost somewhere takes one from the ways of
+the vertex behind it, and only when none is left does that vertex look for a longer way, or leave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterable, Iterator
+
+from ifmap.identifiers import type_names
+from ifmap.marks import Mark, MarkStore
+from ifmap.places import Link, Vertex
+from ifmap.selection import Selection
+from ifmap.values import Identifier, SearchSpec
+
+
+class TooManyJoin(Exception):
+    """More identifiers would join a region than may."""
+
+
+class Scope:
+    """What makes a region: equal keys, equal regions. The codec's filters make those of clients' requests equal.
+
+    links: what lets a link be followed. on_vertices, on_links: what is told of identifiers and links.
+    """
+
+    __slots__ = ("_terminal", "key", "links", "max_depth", "on_links", "on_vertices", "start")
+
+    def __init__(self, spec: SearchSpec) -> None:
+        self.start = spec.start
+        self.max_depth = spec.max_depth
+        self.links = Selection(spec.match_links)
+        self.on_vertices = Selection(spec.result_filter)
+        self.on_links = Selection(spec.match_links, spec.result_filter)
+        self._terminal = spec.terminal_types
+        self.key: Hashable = (spec.start, spec.max_depth, self.links.key, self.on_vertices.key, spec.terminal_types)
+
+    def is_open(self, identifier: Identifier, distance: int) -> bool:
+        """Whether the links of an identifier at a distance are gone through."""
+        if distance >= self.max_depth:
+            return False
+        return not self._terminal or self._terminal.isdisjoint(type_names(identifier))
+
+    def forget(self) -> None:
+        """Forgets what filters said (the change at hand is done)."""
+        self.links.forget()
+        self.on_vertices.forget()
+        self.on_links.forget()
+
+
+class Region:
+    """The region of one or several subscriptions alike.
+
+    start: its first vertex. size: bytes of the items that a search would give now.
+    """
+
+    __slots__ = ("scope", "size", "start")
+
+    def __init__(self, scope: Scope, start: Vertex) -> None:
+        self.scope = scope
+        self.start = start
+        self.size = 0
+
+    def mark(self, vertex: Vertex) -> Mark | None:
+        """The region's mark on a vertex; None if it isn't a member."""
+        marks = vertex.marks
+        return None if marks is None else marks.get(self)
+
+    def lists(self, link: Link) -> bool:
+        """Whether a link, if it matches, is of the region: one end is gone through."""
+        mark = self.mark(link.one)
+        if mark is not None and mark.open:
+            return True
+        mark = self.mark(link.other)
+        return mark is not None and mark.open
+
+    def members(self) -> Iterator[Vertex]:
+        """All vertices of the region, from the start outwards."""
+        found = [self.start]
+        seen = {self.start}
+        for vertex in found:
+            yield vertex
+            mark = self.mark(vertex)
+            if mark is None or not mark.open:
+                continue
+            for link in vertex.links():
+                far = link.far(vertex)
+                if far not in seen and self.mark(far) is not None:
+                    seen.add(far)
+                    found.append(far)
+
+    def put(self, shift: Shift, store: MarkStore) -> None:
+        """Makes a shift real."""
+        for vertex, mark in shift.now.items():
+            store.put(self, vertex, mark)
+        store.finish()
+
+    def clear(self, store: MarkStore) -> list[Vertex]:
+        """Takes all marks away; returns the vertices that had one."""
+        members = list(self.members())
+        for vertex in members:
+            store.put(self, vertex, None)
+        store.finish()
+        return members
+
+
+class Shift:
+    """How the marks of a region change, worked out while the vertices still have the old ones.
+
+    now: vertices with a new mark, None for those that leave. limit: how many may join.
+    """
+
+    __slots__ = ("_joined", "_levels", "_limit", "_region", "now")
+
+    def __init__(self, region: Region, limit: int) -> None:
+        self.now: dict[Vertex, Mark | None] = {}
+        self._region = region
+        self._limit = limit
+        self._joined = 0
+        # Vertices to look at, by distance.
+        self._levels: dict[int, list[Vertex]] = {}
+
+    def begin(self) -> None:
+        """Marks a new region from its start on. Raises TooManyJoin."""
+        region = self._region
+        self.now[region.start] = Mark(0, 0, region.scope.is_open(region.start.identifier, 0))
+        self._levels[0] = [region.start]
+        self._settle()
+
+    def adapt(self, lost: Iterable[Link], gained: Collection[Link]) -> None:
+        """Adapts the marks to links that don't match any more and to links that match now. Both are among the links of
+        their vertices. Raises TooManyJoin."""
+        detached = self._detach(lost, gained)
+        for vertex in detached:
+            self.now[vertex] = None
+        for vertex, distance in detached.items():
+            self._reattach(vertex, distance, detached, gained)
+        for link in gained:
+            for near, far in ((link.one, link.other), (link.other, link.one)):
+                # The old distance will do: should it fall, the vertex is gone through again. Those that were detached
+                # are gone through anyhow.
+                mark = self._region.mark(near)
+                if mark is not None and mark.open and near not in detached and near is not far:
+                    self._reach(far, mark.distance + 1)
+        self._settle()
+
+    def mark(self, vertex: Vertex) -> Mark | None:
+        """The mark that a vertex will have."""
+        if vertex in self.now:
+            return self.now[vertex]
+        return self._region.mark(vertex)
+
+    def _detach(self, lost: Iterable[Link], gained: Collection[Link]) -> dict[Vertex, int]:
+        """The vertices that aren't reached any more at their old distance, with that distance."""
+        region = self._region
+        links = region.scope.links
+        detached: dict[Vertex, int] = {}
+        for link in lost:
+            one, other = region.mark(link.one), region.mark(link.other)
+            if one is None or other is None:
+                continue
+            if one.open and other.distance == one.distance + 1:
+                self._lose_parent(link.other)
+            elif other.open and one.distance == other.distance + 1:
+                self._lose_parent(link.one)
+        while self._levels:
+            # What is put into the levels meanwhile is one farther out.
+            distance = min(self._levels)
+            for vertex in self._levels.pop(distance):
+                detached[vertex] = distance
+                old = region.mark(vertex)
+                if old is None or not old.open:
+                    continue
+                for link in vertex.links():
+                    far = link.far(vertex)
+                    mark = region.mark(far)
+                    if mark is not None and mark.distance == distance + 1 and link not in gained and links.any(link):
+                        self._lose_parent(far)
+        return detached
+
+    def _lose_parent(self, vertex: Vertex) -> None:
+        mark = self.mark(vertex)
+        assert mark is not None
+        parents = mark.parents - 1
+        self.now[vertex] = Mark(mark.distance, parents, mark.open)
+        if not parents:
+            self._levels.setdefault(mark.distance, []).append(vertex)
+
+    def _reattach(self, vertex: Vertex, distance: int, detached: Collection[Vertex], gained: Collection[Link]) -> None:
+        """Looks for a longer way to a vertex over links that have been there."""
+        region = self._region
+        if distance >= region.scope.max_depth:
+            return
+        links = region.scope.links
+        for link in vertex.links():
+            far = link.far(vertex)
+            mark = region.mark(far)
+            if mark is not None and mark.open and far not in detached and link not in gained and links.any(link):
+                self._reach(vertex, mark.distance + 1)
+
+    def _reach(self, vertex: Vertex, distance: int) -> None:
+        """One more way to a vertex, of this length."""
+        mark = self.mark(vertex)
+        if mark is None or distance < mark.distance:
+            if mark is None:
+                self._joined += 1
+                if self._joined > self._limit:
+                    raise TooManyJoin
+            self.now[vertex] = Mark(distance, 1, self._region.scope.is_open(vertex.identifier, distance))
+            self._levels.setdefault(distance, []).append(vertex)
+        elif distance == mark.distance:
+            self.now[vertex] = Mark(distance, mark.parents + 1, mark.open)
+
+    def _settle(self) -> None:
+        """Goes on from the vertices that have come nearer, nearest first."""
+        links = self._region.scope.links
+        levels = self._levels
+        while levels:
+            distance = min(levels)
+            for vertex in levels.pop(distance):
+                mark = self.now[vertex]
+                if mark is None or mark.distance != distance or not mark.open:
+                    continue
+                for link in vertex.links():
+                    far = link.far(vertex)
+                    known = self.mark(far)
+                    if (known is None or known.distance > distance) and links.any(link):
+                        self._reach(far, distance + 1)
