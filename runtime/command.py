@@ -129,29 +129,38 @@ def _option(*names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, expose_value=False, is_eager=True, **settings)
 
 
-_BASIC = (
-    _option(
-        "--socket", metavar="PATH", callback=_store("socket"), help="Control socket of the daemon [VRFWIRE_SOCKET]."
-    ),
+_SOCKET = _option(
+    "--socket", metavar="PATH", callback=_store("socket"), help="Control socket of the daemon [VRFWIRE_SOCKET]."
+)
+_PRINTING = (
     _option("-j", "--json", is_flag=True, callback=_store("json"), help="One JSON document."),
     _option("--no-legend", is_flag=True, callback=_store("legend", lambda _: False), help="No heading line."),
 )
 
 
-def common(function: F) -> F:
-    """Decorates a command: --socket, --json, --no-legend."""
-    for option in reversed(_BASIC):
+def printing(function: F) -> F:
+    """Decorates a command that asks no daemon by its control socket: --json, --no-legend."""
+    for option in reversed(_PRINTING):
         function = option(function)
     return function
 
 
-def watchable(function: F) -> F:
-    """Decorates a command that looks at something: --watch and --interval, with the common options."""
-    function = common(function)
+def common(function: F) -> F:
+    """Decorates a command: --socket, --json, --no-legend."""
+    return _SOCKET(printing(function))
+
+
+def watching(function: F) -> F:
+    """Decorates a command that looks at something: --watch and --interval."""
     function = click.option(
         "--interval", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Seconds between looks."
     )(function)
     return click.option("--watch", "-w", is_flag=True, help="Look again and again, until Ctrl-C.")(_watched(function))
+
+
+def watchable(function: F) -> F:
+    """Decorates a command that looks at something: --watch and --interval, with the common options."""
+    return watching(common(function))
 
 
 def _watched(function: F) -> F:
