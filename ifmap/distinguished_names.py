@@ -2,7 +2,7 @@
 
 What is made alike: blanks around separators, ";" for ",", case of attribute types, OIDs of the well-known types, ways
 of escaping and quoting, order within a multi-valued RDN. What is not: case and inner blanks of values. X.520 compares
-most of them without case, some with; IF-MAP is case sensitive throughout, and a publisher gets back the values it wrote.
+most of them without case, some with; IF-MAP is case sensitive throughout, and a publisher gets its values back.
 """
 
 from __future__ import annotations

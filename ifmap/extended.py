@@ -1,6 +1,7 @@
 """Extended identifiers: one XML element as the name of an identity, in canonical XML, escaped once. (IF-MAP 2.1)
 
-No I/O. The name is the *escaped* text (`&lt;site xmlns=&quot;...`), and whoever writes it into an attribute escapes it again.
+No I/O. The name is the *escaped* text (`&lt;site xmlns=&quot;...`); whoever writes it into an attribute escapes it
+again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from xml.etree import ElementTree
 
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.namespaces import split
-from ifmap.xml import Limits, is_text, is_uri, parse
+from ifmap.xml import Limits, is_name, is_text, is_uri, parse
 
 DOMAIN = "administrative-domain"
 
@@ -28,7 +29,6 @@ _NOT_ESCAPED = re.compile(r"""[<>"']|&(?!(?:amp|lt|gt|quot|apos);)""")
 _ATTRIBUTE_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
 )
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*", re.ASCII)
 # An empty element whose attributes need no escaping: nearly every identifier there is.
 _PLAIN = re.compile(
     r"<([A-Za-z_][A-Za-z0-9_.\-]*) xmlns=\"([A-Za-z][^\"&<\x00-\x20\x7f-\uffff]*)\""
@@ -53,12 +53,12 @@ class ExtendedContent(NamedTuple):
 
 def make_name(local: str, namespace: str, attributes: Mapping[str, str], domain: str = "") -> str:
     """Name of the identifier of an empty element. Raises IfmapError (InvalidIdentifier)."""
-    if not _NAME.fullmatch(local) or not namespace or not is_uri(namespace):
+    if not is_name(local) or not namespace or not is_uri(namespace):
         _invalid(f"{local!r} in {namespace!r} is not the name of an element")
     values = {**attributes, DOMAIN: domain}
     text = f'<{local} xmlns="{namespace.translate(_ATTRIBUTE_ESCAPES)}"'
     for name in sorted(values):
-        if not _NAME.fullmatch(name) or name.lower().startswith("xml"):
+        if not is_name(name) or name.lower().startswith("xml"):
             _invalid(f"{name!r} is not the name of an attribute")
         if not is_text(values[name]):
             _invalid(f"attribute {name} has a character that XML can't carry")

@@ -47,16 +47,29 @@ class Scope:
     def __init__(self, prefixes: dict[str, str]) -> None:
         """prefixes: prefix ("" for the default namespace) to URI; a default namespace of "" is not kept."""
         self.prefixes: Final = prefixes
-        self._outer: tuple[tuple[str, bytes, bytes], ...] | None = None
+        self._outer: tuple[tuple[str, bytes, re.Pattern[bytes], bytes], ...] | None = None
 
-    @property
-    def declarations(self) -> tuple[tuple[str, bytes, bytes], ...]:
-        """For each declaration: prefix, the bytes `prefix:` and the declaration as an attribute with a blank before."""
+    def declarations(self, xml: bytes, declared: frozenset[str]) -> bytes:
+        """What an element in this scope has to declare itself to stand alone: attributes, each with a blank before.
+
+        xml: the element; declared: prefixes that it declares. A prefix counts as used wherever it stands with a colon
+        behind, in names as well as in values and text, which may hold qualified names.
+        """
         if self._outer is None:
             self._outer = tuple(
-                (prefix, f"{prefix}:".encode(), declaration(prefix, uri)) for prefix, uri in self.prefixes.items()
+                (
+                    prefix,
+                    f"{prefix}:".encode(),
+                    re.compile(rb"(?<![\w.\-])" + re.escape(f"{prefix}:".encode())),
+                    declaration(prefix, uri),
+                )
+                for prefix, uri in self.prefixes.items()
             )
-        return self._outer
+        needed = b""
+        for prefix, needle, pattern, text in self._outer:
+            if prefix not in declared and (not prefix or (needle in xml and pattern.search(xml))):
+                needed += text
+        return needed
 
 
 class Element:
@@ -87,12 +100,13 @@ class Element:
 class Raw(NamedTuple):
     """An element that was checked and cut out, not read. xml: its bytes in UTF-8, as sent. scope: around it.
 
-    declared: prefixes declared on the element itself.
+    tag: length of the start tag. declared: prefixes declared on the element itself.
     """
 
     name: str
     attributes: dict[str, str]
     xml: bytes
+    tag: int
     scope: Scope
     declared: frozenset[str]
 
@@ -122,9 +136,10 @@ _URI = re.compile(
     rf"(?:\?{_QUERY})?(?:\#{_QUERY})?",
     re.ASCII,
 )
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*")
 _URI_MAX = 1024
-START_TAG = re.compile(rb"""<[^\s/>]+[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
-"""A start tag or empty-element tag in well-formed XML."""
+# A start tag or empty-element tag of well-formed XML.
+_START_TAG = re.compile(rb"""<[^\s/>]+[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
 _SLASH = ord("/")
 _BLANK_RUN = re.compile(rb"[ \t\r\n]*")
 _BLANKS = (b" ", b"\t", b"\n", b"\r")
@@ -148,6 +163,11 @@ def escape(text: str) -> str:
 def is_text(text: str) -> bool:
     """Whether XML can carry every character of the text."""
     return _FORBIDDEN.search(text) is None
+
+
+def is_name(text: str) -> bool:
+    """Whether a text is a name without colon that we write: letters, digits, "_", "-", "." of ASCII."""
+    return _NAME.fullmatch(text) is not None
 
 
 @functools.lru_cache(1024)
@@ -178,24 +198,29 @@ def parse(
     Raises IfmapError (Failure) for everything that isn't one well-formed, namespace-well-formed document in UTF-8 or
     UTF-16 within the limits, or that has a document type declaration; the text says what and where.
     """
+    builder = _Builder(_checked(body, limits), limits, raw, folds)
+    builder.run()
+    assert builder.root is not None, "expat accepts no document without an element"
+    return builder.root
+
+
+def cut(body: bytes, limits: Limits = _LIMITS) -> Raw:
+    """The root element of a document, checked as `parse` does and cut out as one of the children of metadata is."""
+    builder = _Builder(_checked(body, limits), limits, frozenset(), _NO_FOLDS)
+    container = builder.put_in_container()
+    builder.run()
+    root: Raw = container.children[0]
+    return root
+
+
+def _checked(body: bytes, limits: Limits) -> bytes:
+    """The document in UTF-8, if its size, encoding and prologue are in order."""
     if len(body) > limits.bytes:
         _refuse(f"XML of {len(body)} bytes; {limits.bytes} are allowed")
     body = _utf_8(body)
     if _has_document_type(body):
         _refuse("XML with a document type declaration")
-    builder = _Builder(body, limits, raw, folds)
-    parser = builder.parser
-    try:
-        parser.Parse(body, True)
-    except expat.ExpatError as error:
-        _refuse(f"malformed XML: {error}")
-    finally:
-        # The handlers hold the builder, which holds the parser.
-        parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
-        parser.StartNamespaceDeclHandler = parser.StartDoctypeDeclHandler = None
-        del builder.parser
-    assert builder.root is not None, "expat accepts no document without an element"
-    return builder.root
+    return body
 
 
 class _Builder:
@@ -213,7 +238,7 @@ class _Builder:
         self._in_container = False
         self._depth = 0
         self._cut: tuple[str, dict[str, str], int, frozenset[str]] = ("", {}, 0, _NOTHING_DECLARED)
-        self.parser = parser = expat.ParserCreate("UTF-8", "}")
+        self._parser = parser = expat.ParserCreate("UTF-8", "}")
         parser.buffer_text = True
         # Kept, since a bound method is made anew at each access.
         self._handlers = (self._start, self._end, self._text)
@@ -221,6 +246,26 @@ class _Builder:
         parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = self._handlers
         parser.StartNamespaceDeclHandler = self._declare
         parser.StartDoctypeDeclHandler = self._document_type
+
+    def put_in_container(self) -> Element:
+        """Let the root be cut out, as a child of the element that is returned."""
+        container = Element("", {}, _EMPTY_SCOPE)
+        self._stack.append(container)
+        self._in_container = True
+        return container
+
+    def run(self) -> None:
+        """Parse the whole body, once."""
+        parser = self._parser
+        try:
+            parser.Parse(self._body, True)
+        except expat.ExpatError as error:
+            _refuse(f"malformed XML: {error}")
+        finally:
+            # The handlers hold the builder, which holds the parser.
+            parser.StartElementHandler = parser.EndElementHandler = parser.CharacterDataHandler = None
+            parser.StartNamespaceDeclHandler = parser.StartDoctypeDeclHandler = None
+            del self._parser, self._handlers, self._cut_handlers
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         if uri and not is_uri(uri):
@@ -251,7 +296,7 @@ class _Builder:
         stack.append(Element(name, attributes, scope, self._live))
         if name in self._raw:
             self._in_container = True
-            self.parser.CharacterDataHandler = None
+            self._parser.CharacterDataHandler = None
 
     def _refuse_element(self, name: str, attributes: dict[str, str]) -> NoReturn:
         limits = self._limits
@@ -274,7 +319,7 @@ class _Builder:
         element = self._stack.pop()
         if self._in_container:
             self._in_container = False
-            self.parser.CharacterDataHandler = self._handlers[2]
+            self._parser.CharacterDataHandler = self._handlers[2]
         if not self._stack:
             self.root = element
             return
@@ -302,7 +347,7 @@ class _Builder:
         if self._declared:
             declared = frozenset(self._declared)
             self._declared = {}
-        parser = self.parser
+        parser = self._parser
         self._cut = (name, attributes, parser.CurrentByteIndex, declared)
         self._depth = len(self._stack) + 1
         parser.StartElementHandler, parser.EndElementHandler = self._cut_handlers
@@ -318,17 +363,17 @@ class _Builder:
         if self._depth > len(stack):
             return
         self._depth = 0
-        parser = self.parser
+        parser = self._parser
         name, attributes, begin, declared = self._cut
         body = self._body
         # expat says where an end tag begins; for <a/>, where what follows it does.
-        tag = START_TAG.match(body, begin)
+        tag = _START_TAG.match(body, begin)
         assert tag is not None, "expat has seen a start tag here"
         end = tag.end()
         if body[end - 2] != _SLASH:
             end = body.index(b">", parser.CurrentByteIndex) + 1
         container = stack[-1]
-        container.children.append(Raw(name, attributes, body[begin:end], container.scope, declared))
+        container.children.append(Raw(name, attributes, body[begin:end], tag.end() - begin, container.scope, declared))
         parser.StartElementHandler, parser.EndElementHandler, _ = self._handlers
 
 
