@@ -289,7 +289,7 @@ class PostgresStore:
             cardinality=rows.cardinality(connection),
             publishers=rows.publishers(connection),
             next_key=self._last_key + 1,
-            sessions=dict(sessions.tuples()),
+            sessions={row.client: row.session_id for row in sessions},
             abandoned=tuple(connection.execute(_ABANDONED).scalars()),
         )
 

@@ -95,7 +95,7 @@ def cardinality(connection: sa.Connection) -> dict[MetadataName, bool]:
 def publishers(connection: sa.Connection) -> dict[str, str]:
     """Client to publisher id."""
     rows = connection.execute(sa.select(PUBLISHER.c.client, PUBLISHER.c.publisher_id))
-    return dict(rows.tuples())
+    return {row.client: row.publisher_id for row in rows}
 
 
 def ends(edge: Edge) -> tuple[str, str | None]:
