@@ -42,6 +42,9 @@ class Endpoint:
     @staticmethod
     def parse(url: str) -> Endpoint:
         """Read https://HOST[:PORT][/PATH]. Raises EndpointError."""
+        if any(not "!" <= character <= "~" for character in url):
+            # urlsplit() would drop some of them.
+            raise EndpointError(f"{url!r} has characters that a URL can't have")
         try:
             parts = urlsplit(url)
             host, port = parts.hostname, parts.port
@@ -59,8 +62,6 @@ class Endpoint:
         path = parts.path or "/"
         if parts.query:
             path = f"{path}?{parts.query}"
-        if any(not "!" <= character <= "~" for character in path):
-            raise EndpointError(f"{url!r} has characters that a URL can't have")
         if not (_NAME.fullmatch(host) or _is_address(host)):
             raise EndpointError(f"{host!r} is neither a name nor an address")
         return Endpoint(host, port or DEFAULT_PORT, path)
