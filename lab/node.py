@@ -96,13 +96,15 @@ class Node(Station):
 
     program = ""
     control_program = ""
+    command: tuple[str, ...] = ()
+    """Of a program that does other things as well: what starts the daemon."""
 
     def __init__(self, lab: Lab, name: str, address: str) -> None:
         super().__init__(lab, name, address)
         self.socket = self.directory / "control.sock"
         self.settings: dict[str, Any] = {}
         config = self.directory / "daemon.toml"
-        argv = [str(PROGRAMS / self.program), "--config", str(config)]
+        argv = [str(PROGRAMS / self.program), *self.command, "--config", str(config)]
         self.daemon = Daemon(f"{self.program} {name}", argv, self.namespace, self.directory / "log", self._answers)
 
     def write_config(self) -> None:
@@ -164,8 +166,11 @@ class Gateway(Node):
             "tls": lab.authority.gateway(lab.domain, [address], stem=name).table(),
             "control": {"socket": str(self.socket)},
             "state": {"directory": str(self.directory / "state")},
-            "vpn": [vpn.table() for vpn in vpns],
         }
+        if lab.map is None:
+            self.settings["vpn"] = [vpn.table() for vpn in vpns]
+        else:
+            self.settings["map"] = lab.map.admit(name)
         self.peers: tuple[str, ...] = ()
 
     def meet(self, peers: Iterable[Station]) -> None:

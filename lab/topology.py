@@ -8,7 +8,8 @@
 
 Several gateways know of each other's hosts when they speak BGP: reflectors=["rr"] puts route reflectors in between,
 bgp=True lets them speak with each other. pes=["pe"] adds PE routers with a site behind each. connects says which host
-connects where.
+connects where. With provisioned=True the gateways have their VPNs from a MAP server instead: lab.map.operate("vpn",
+"create", ...) and the like put them there.
 
 Everything is on the path: real daemons, certificates, devices. When the block is left the daemons are stopped and all
 namespaces are gone; a daemon that had crashed, or doesn't end, is an error there.
@@ -28,9 +29,10 @@ from lab.echo import parse
 from lab.errors import LabError
 from lab.frames import mac_bytes
 from lab.guest import Guest
+from lab.map_server import MapServer
 from lab.namespace import Namespace
 from lab.netns_guest import NamespaceGuest
-from lab.node import Gateway, Host, Station, Vpn
+from lab.node import Gateway, Host, Node, Station, Vpn
 from lab.pe import Pe
 from lab.pki import Authority
 from lab.router import Reflector, Router
@@ -68,11 +70,13 @@ class Lab:
         reflectors: Sequence[str] = (),
         pes: Sequence[str] = (),
         connects: Mapping[str, Sequence[str]] | None = None,
+        provisioned: bool = False,
     ) -> None:
         """mtu: of the underlay, in bytes of IP. Nothing is made before the block is entered.
 
         reflectors: route reflectors, each with a session to each gateway and PE; bgp: without reflectors, every gateway
         with each other and with each PE. connects: names of gateways by host; a host not named connects to all.
+        provisioned: there is a MAP server, and vpns have no meaning.
         """
         self.mtu = mtu
         self.domain = domain
@@ -80,6 +84,7 @@ class Lab:
         self.gateways: list[Gateway] = []
         self.reflectors: list[Reflector] = []
         self.pes: list[Pe] = []
+        self.map: MapServer | None = None
         self.bgp = bgp or bool(reflectors) or bool(pes)
         self.vms: dict[str, Vm] = {}
         self.replies: dict[str, dict[str, Any]] = {}
@@ -92,6 +97,7 @@ class Lab:
         self._pe_names = tuple(pes)
         self._connects = dict(connects or {})
         self._vpns = tuple(vpns)
+        self._provisioned = provisioned
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -110,6 +116,9 @@ class Lab:
         self.underlay.write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
         self.underlay.write("/proc/sys/net/ipv6/conf/default/disable_ipv6", "1")
         self.underlay.ip(f"link add bridge mtu {self.mtu} type bridge mcast_snooping 0", "link set bridge up")
+        if self._provisioned:
+            self.map = MapServer(self, "map", f"{UNDERLAY}.9")
+            self._stack.callback(self.map.namespace.delete)
         for number, name in enumerate(self._gateway_names, start=1):
             gateway = Gateway(self, name, f"{UNDERLAY}.{number}", self._vpns)
             self._stack.callback(gateway.namespace.delete)
@@ -163,8 +172,11 @@ class Lab:
         return self.gateways[0]
 
     def daemons(self) -> list[Daemon]:
-        """All daemons of ours, those of the hosts first."""
-        return [node.daemon for node in (*self.hosts.values(), *self.gateways)]
+        """All daemons of ours, those of the hosts first, the MAP server last."""
+        return [node.daemon for node in self._nodes()]
+
+    def _nodes(self) -> list[Node]:
+        return [*self.hosts.values(), *self.gateways, *([self.map] if self.map is not None else [])]
 
     def add_host(self, name: str) -> Host:
         """One more host, its daemon not yet started."""
@@ -197,7 +209,7 @@ class Lab:
 
     def launch(self) -> None:
         """Start every daemon, without waiting."""
-        everyone: list[Router | Gateway | Host] = [*self.reflectors, *self.pes, *self.gateways, *self.hosts.values()]
+        everyone: list[Router | Node] = [*self.reflectors, *self.pes, *reversed(self._nodes())]
         for each in everyone:
             each.launch()
 
