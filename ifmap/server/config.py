@@ -213,9 +213,8 @@ class MapConfig:
                 why = "logs in by a certificate, which needs tls.ca" if client.certificate else "has no password_hash"
                 raise ValueError(f"client {client.name!r} {why}")
             if common_name in certified:
-                raise ValueError(
-                    f"{certified[common_name]!r} and {client.name!r} have one certificate: {common_name!r}"
-                )
+                both = f"clients {certified[common_name]!r} and {client.name!r}"
+                raise ValueError(f"{both} have the same common name of a certificate: {common_name!r}")
             certified[common_name] = client.name
 
     def service(self, name: str, shared: bool) -> ServiceSettings:

@@ -1,0 +1,254 @@
+"""The listening side: accepts connections, bounds how many there are, keeps them, and gives them their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import ParamSpec, Protocol, TypeVar
+
+from ifmap.errors import IfmapError
+from ifmap.server.auth import Authenticator
+from ifmap.server.connection import Connection
+from ifmap.server.http import Response
+from ifmap.service import Output
+from ifmap.values import Request
+from runtime.errors import OperatorError
+from runtime.listen import Listen, listening_socket
+from runtime.log import fields
+from runtime.tcp import watch_peer
+
+log = logging.getLogger("vrfwire.map.listener")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ACCEPTS_A_TURN = 64
+SHUTDOWN_TIME = 3.0
+"""Seconds that clients have to take what they are told at the end."""
+TLS_SHUTDOWN_TIME = 2.0
+THREADS = 2
+"""Large bodies read or packed at a time."""
+_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """Sizes in bytes, times in seconds.
+
+    max_request: body, packed and unpacked. max_connections: at a time; max_logins: those of one address that haven't
+    proved who they are. login_time: for that, and for the head of any request; request_time: for a body.
+    """
+
+    max_request: int = 64 << 20
+    max_connections: int = 4_096
+    max_logins: int = 64
+    login_time: float = 10.0
+    request_time: float = 60.0
+
+
+class Backend(Protocol):
+    """What stands behind the connections."""
+
+    def read(self, body: bytes) -> Request | IfmapError:
+        """Read a body; may be called in any thread."""
+        ...
+
+    def request(self, channel: int, client: str, request: bytes | Request | IfmapError, peer: str) -> None:
+        """A request of a client; its answer comes by Listener.deliver."""
+        ...
+
+    def closed(self, channel: int) -> None:
+        """A connection is gone."""
+        ...
+
+    def health(self) -> Response:
+        """The answer to GET /health."""
+        ...
+
+
+class Listener:
+    """Connections around one backend. Use it within one event loop."""
+
+    def __init__(self, backend: Backend, authenticator: Authenticator, tls: ssl.SSLContext, limits: HttpLimits) -> None:
+        self.backend = backend
+        self.authenticator = authenticator
+        self.tls = tls
+        """For connections from now on."""
+        self.limits = limits
+        self.connections: dict[int, Connection] = {}
+        self.counters: Counter[str] = Counter()
+        self.bound: list[Listen] = []
+        """Where it listens, with the ports that were chosen for port 0."""
+        self._logins: Counter[str] = Counter()
+        self._number = 0
+        self._loop = asyncio.get_running_loop()
+        self._listeners: list[socket.socket] = []
+        self._greetings: set[asyncio.Task[None]] = set()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="map-http")
+        self._date = (0, "")
+        self._stopped = asyncio.Event()
+
+    # -- life
+
+    def listen(self, addresses: Sequence[Listen]) -> None:
+        """Start to listen. Raises OperatorError."""
+        for address in addresses:
+            try:
+                listener = listening_socket(address)
+            except OSError as error:
+                self.stop_listening()
+                hint = "another program listens there, or the address is not of this machine"
+                raise OperatorError(f"listen {address}", error.strerror or str(error), hint) from error
+            self._listeners.append(listener)
+            self._loop.add_reader(listener, self._accept, listener)
+            self.bound.append(Listen(address.address, listener.getsockname()[1]))
+
+    def stop_listening(self) -> None:
+        """Accept nothing more."""
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
+        self._listeners.clear()
+
+    async def stop(self) -> None:
+        """Close every connection, once it has what was answered or SHUTDOWN_TIME is over."""
+        self.stop_listening()
+        for task in self._greetings:
+            task.cancel()
+        for connection in tuple(self.connections.values()):
+            connection.close()
+        await self._emptied(SHUTDOWN_TIME)
+        for connection in tuple(self.connections.values()):
+            connection.abort()
+        if self._greetings:
+            await asyncio.wait(self._greetings)
+        # An aborted transport says so in the next turn of the loop.
+        await self._emptied(SHUTDOWN_TIME)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _emptied(self, longest: float) -> None:
+        self._stopped.clear()
+        if self.connections:
+            try:
+                async with asyncio.timeout(longest):
+                    await self._stopped.wait()
+            except TimeoutError:
+                log.debug("%d connections aren't closed yet", len(self.connections))
+
+    # -- accepting
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                accepted, address = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                if error.errno not in _OUT_OF_FILES:
+                    raise
+                log.error("cannot accept connections: %s; trying again in a second", error.strerror)
+                self._loop.remove_reader(listener)
+                self._loop.call_later(1.0, self._accept_again, listener)
+                return
+            accepted.setblocking(False)
+            peer = str(ipaddress.ip_address(address[0].partition("%")[0]))
+            if why := self._full(peer):
+                self.counters["refused"] += 1
+                log.warning("connection from %s refused: %s", peer, why, extra=fields(peer=peer))
+                accepted.close()
+                continue
+            self._logins[peer] += 1
+            task = self._loop.create_task(self._greet(accepted, peer))
+            self._greetings.add(task)
+            task.add_done_callback(self._greetings.discard)
+
+    def _full(self, peer: str) -> str:
+        if len(self.connections) + len(self._greetings) >= self.limits.max_connections:
+            return f"{self.limits.max_connections} connections are the most (map.max_connections)"
+        if self._logins[peer] >= self.limits.max_logins:
+            return f"{self.limits.max_logins} connections without login are the most of an address (map.max_logins)"
+        return ""
+
+    def _accept_again(self, listener: socket.socket) -> None:
+        if listener in self._listeners:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    async def _greet(self, accepted: socket.socket, peer: str) -> None:
+        """Give the socket to asyncio, and wait for the TLS handshake."""
+        self._number += 1
+        self.counters["connections"] += 1
+        connection = Connection(self, self._number, peer)
+        try:
+            watch_peer(accepted)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # From here on the socket is asyncio's to close.
+            await self._loop.connect_accepted_socket(
+                lambda: connection,
+                accepted,
+                ssl=self.tls,
+                ssl_handshake_timeout=self.limits.login_time,
+                ssl_shutdown_timeout=TLS_SHUTDOWN_TIME,
+            )
+        except OSError as error:
+            log.info("TLS with %s failed: %s", peer, error, extra=fields(peer=peer))
+            self.counters["tls_failures"] += 1
+            accepted.close()
+        except BaseException:
+            accepted.close()
+            raise
+        finally:
+            if connection.number not in self.connections:
+                self._logged_in(peer)
+
+    def _logged_in(self, peer: str) -> None:
+        self._logins[peer] -= 1
+        if not self._logins[peer]:
+            del self._logins[peer]
+
+    # -- for connections
+
+    def opened(self, connection: Connection) -> None:
+        """A connection has done its handshake."""
+        self.connections[connection.number] = connection
+
+    def admitted(self, connection: Connection) -> None:
+        """A connection has proved who it is, for the first time."""
+        self._logged_in(connection.peer)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        del self.connections[connection.number]
+        if connection.client is None:
+            self._logged_in(connection.peer)
+        else:
+            self.backend.closed(connection.number)
+        if not self.connections:
+            self._stopped.set()
+
+    def date(self) -> str:
+        """Now, as HTTP writes it."""
+        second = int(self._loop.time())
+        if second != self._date[0]:
+            self._date = (second, formatdate(usegmt=True))
+        return self._date[1]
+
+    async def in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Compute something that takes long."""
+        return await self._loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    # -- for the backend
+
+    def deliver(self, output: Output) -> None:
+        """An answer for a connection; one that is gone gets none."""
+        connection = self.connections.get(output.channel)
+        if connection is not None:
+            connection.answer(output.body, output.close)
