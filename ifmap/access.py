@@ -10,6 +10,7 @@ from ifmap.values import Filter, Metadata, MetadataName, SearchSpec
 
 ALIASES: Mapping[str, str] = {
     "vpn": "http://www.ietf.org/I.D-l3vpn-schema",
+    "vrfwire": "urn:vrfwire:map:1",
     "meta": "http://www.trustedcomputinggroup.org/2010/IFMAP-METADATA/2",
 }
 """Short names of namespaces in rules."""

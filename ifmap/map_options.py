@@ -1,0 +1,119 @@
+"""Options of the commands that ask a MAP server, and how these reach it. Imported by every command: few imports."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from runtime.command import Options, printing
+from runtime.errors import ExitCode, OperatorError
+
+if TYPE_CHECKING:
+    from ifmap.client import MapClient, MapListener
+    from ifmap.client_settings import ClientSettings
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+Connect = Callable[["ClientSettings", "MapListener | None"], AbstractAsyncContextManager["MapClient"]]
+
+
+def _connect(settings: ClientSettings, listener: MapListener | None) -> MapClient:
+    from ifmap.client import MapClient
+
+    return MapClient(settings, listener)
+
+
+@dataclass(slots=True)
+class MapOptions(Options):
+    """server: what options say of the server, by key of map-client.toml. connect: makes a client."""
+
+    server: dict[str, object] = field(default_factory=dict)
+    connect: Connect = _connect
+
+    def settings(self) -> ClientSettings:
+        """Raises OperatorError."""
+        from ifmap.client_config import client_settings
+
+        return client_settings(self.server)
+
+    def work(self, work: Callable[[MapClient], Awaitable[T]], listener: MapListener | None = None) -> T:
+        """Do something in a session with the server. Raises OperatorError."""
+        import asyncio
+
+        from ifmap.client_errors import ClientError, MapUnavailable
+        from ifmap.errors import ErrorCode, IfmapError
+
+        settings = self.settings()
+
+        async def go() -> T:
+            async with self.connect(settings, listener) as client:
+                return await work(client)
+
+        try:
+            return asyncio.run(go())
+        except MapUnavailable as error:
+            refused = "doesn't accept" in str(error)
+            raise OperatorError(
+                "map server",
+                str(error),
+                "check the user and its password, or the certificate"
+                if refused
+                else "check --url and --ca; on the server's machine, `vrfwire-map status`",
+                ExitCode.NOT_PERMITTED if refused else ExitCode.UNREACHABLE,
+            ) from None
+        except ClientError as error:
+            raise OperatorError(
+                "map server", str(error), "a user has one session: give each program a user of its own"
+            ) from None
+        except IfmapError as error:
+            denied = error.code is ErrorCode.ACCESS_DENIED
+            raise OperatorError(
+                "map server",
+                f"{error.code}: {error}" if str(error) else error.code,
+                "the server's map.toml says what a client may: read, write, purge_others" if denied else "",
+                ExitCode.NOT_PERMITTED if denied else ExitCode.FAILURE,
+            ) from None
+
+
+def _store(key: str) -> Callable[..., None]:
+    def callback(context: click.Context, parameter: click.Parameter, given: Any) -> None:
+        if given not in (None, ()):
+            context.find_root().obj.server[f"map.{key}"] = given
+
+    return callback
+
+
+def _option(name: str, key: str, **settings: Any) -> Callable[[F], F]:
+    return click.option(name, expose_value=False, callback=_store(key), **settings)
+
+
+_SERVER = (
+    _option(
+        "--url",
+        "url",
+        metavar="URL",
+        multiple=True,
+        help="MAP server; several are tried in order [VRFWIRE_MAP_URL].",
+    ),
+    _option("--user", "user", metavar="NAME", help="User to log in as [VRFWIRE_MAP_USER]."),
+    _option("--password-file", "password_file", metavar="FILE", help="Its password [VRFWIRE_MAP_PASSWORD_FILE]."),
+    _option("--cert", "certificate", metavar="FILE", help="Or a certificate to log in by [VRFWIRE_MAP_CERTIFICATE]."),
+    _option("--key", "key", metavar="FILE", help="Key of the certificate [VRFWIRE_MAP_KEY]."),
+    _option("--ca", "ca", metavar="FILE", help="Certificates that may sign the server's [VRFWIRE_MAP_CA]."),
+    _option("--timeout", "timeout", type=float, metavar="SECONDS", help="To wait for an answer  [default: 30]"),
+)
+
+
+def map_client(function: F) -> F:
+    """Decorates a command that asks a MAP server: --url, --user, ..., --json, --no-legend."""
+    for option in reversed(_SERVER):
+        function = option(function)
+    return printing(function)
+
+
+pass_map = click.make_pass_decorator(MapOptions)
