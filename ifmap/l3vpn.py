@@ -13,12 +13,12 @@ from __future__ import annotations
 import enum
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 from xml.sax.saxutils import escape, unescape
 
-from lxml import etree
-
+from ifmap.errors import IfmapError
+from ifmap.metadata import Content, content
 from ifmap.values import Identifier, IdentifierKind, MetadataName, NewMetadata
 from vpn.community import CommunityError, RouteTarget
 from vpn.prefix import Prefix, PrefixError, format_address, parse_address
@@ -368,27 +368,28 @@ def read_routes(xml: bytes) -> tuple[Prefix, ...]:
 
 def read_ce_protocol(xml: bytes) -> str:
     """A group-ce-protocol in words: "bgp 64512", "ospf 0"; raises SchemaError."""
-    for element in _parse(xml).iterchildren(tag=etree.Element):
-        protocol = etree.QName(element).localname
-        if protocol in ("bgp", "ospf"):
-            values = [(child.text or "").strip() for child in element.iterchildren(tag=etree.Element)]
-            return " ".join([protocol, *filter(None, values)])
+    for child in _parse(xml).children:
+        if child.name.local in ("bgp", "ospf"):
+            return " ".join([child.name.local, *(inner.text.strip() for inner in child.children)])
     raise SchemaError("neither bgp nor ospf")
 
 
-def _parse(xml: bytes) -> etree._Element:
-    if b"<!DOCTYPE" in xml:
-        raise SchemaError("metadata has a document type declaration")
-    parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+def _parse(xml: bytes) -> Content:
     try:
-        return etree.fromstring(xml, parser)
-    except etree.XMLSyntaxError as error:
-        raise SchemaError(f"unreadable metadata: {error.msg}") from None
+        return content(xml)
+    except IfmapError as error:
+        raise SchemaError(f"unreadable metadata: {error}") from None
 
 
 def _children(xml: bytes, local: str) -> list[str]:
     """Texts of the elements of that name, wherever they are in the metadatum, in whatever namespace."""
-    return [(element.text or "").strip() for element in _parse(xml).iter(f"{{*}}{local}")]
+    return [found.text.strip() for found in _descendants(_parse(xml)) if found.name.local == local]
+
+
+def _descendants(element: Content) -> Iterator[Content]:
+    for child in element.children:
+        yield child
+        yield from _descendants(child)
 
 
 def _child(xml: bytes, local: str) -> str:
