@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 from typing import Any
 from urllib.parse import quote
 
@@ -80,12 +77,6 @@ class Database:
                 "WHERE current_setting('synchronous_commit') IN ('off', 'local')"
             )
         connection.commit()
-
-
-def cut(descriptor: int) -> None:
-    """Shut a connection down from another thread than the one that waits on it, so that this wait ends."""
-    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as duplicate:
-        duplicate.shutdown(socket.SHUT_RDWR)
 
 
 def _secrets(url: sa.URL) -> list[str]:

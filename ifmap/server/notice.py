@@ -22,7 +22,7 @@ LONGEST_PAUSE = 5.0
 
 
 class Listener:
-    """Calls back when another server has committed, and after each time that one may have been missed."""
+    """Calls back when another server has committed, when that may have been missed, and when the connection is lost."""
 
     def __init__(self, database: Database, own: Callable[[], int], heard: Callable[[bool], None]) -> None:
         """own: the id of this server, whose own commits aren't news. heard: whether one has left."""
@@ -60,6 +60,8 @@ class Listener:
             except (psycopg.Error, OSError) as error:
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
                 log.debug("not listening: %s", self._database.without_secrets(reason))
-            self.connected = False
+            if self.connected:
+                self.connected = False
+                self._heard(False)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

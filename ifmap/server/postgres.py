@@ -15,7 +15,9 @@ on where it was.
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
+import socket
 import time
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -25,7 +27,7 @@ import sqlalchemy as sa
 from ifmap.delta import NOTHING
 from ifmap.journal import Record
 from ifmap.server import rows
-from ifmap.server.database import CHANNEL, LEFT, LOCK_CLASS, Database, cut
+from ifmap.server.database import CHANNEL, LEFT, LOCK_CLASS, Database
 from ifmap.server.replay import LogEntry, record_to_text
 from ifmap.server.schema import LOG, METADATA, SERVER, SESSION, VERSION, prepare
 from ifmap.server.store import LoadAgain, Loaded, StoreError, one_line
@@ -40,18 +42,21 @@ _NOW = sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
 _COMMIT_LOCK = sa.select(sa.func.pg_advisory_xact_lock(LOCK_CLASS, sa.func.hashtext(sa.func.current_schema())))
 _NAME_LOCK = sa.select(
     sa.func.pg_try_advisory_lock(
-        LOCK_CLASS, sa.func.hashtext(sa.func.concat(sa.func.current_schema(), "/", sa.bindparam("name")))
+        LOCK_CLASS, sa.func.hashtext(sa.func.concat(sa.func.current_schema(), "/", sa.bindparam("name", type_=sa.Text)))
     )
 )
-_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("payload")))
-_REGISTERED = sa.select(SERVER.c.id).where(SERVER.c.id == sa.bindparam("me")).scalar_subquery()
+_NOTIFY = sa.select(sa.func.pg_notify(CHANNEL, sa.bindparam("payload", type_=sa.Text)))
+_REGISTERED = sa.select(SERVER.c.id).where(SERVER.c.id == sa.bindparam("me", type_=sa.BigInteger)).scalar_subquery()
 _ENTRIES = (
     sa.select(LOG.c.sequence, LOG.c.token, LOG.c.last_key, LOG.c.record, _REGISTERED.label("registered"))
     .where(LOG.c.sequence >= sa.bindparam("seen"))
     .order_by(LOG.c.sequence)
 )
+_PRUNE = LOG.delete().where(LOG.c.sequence < sa.select(sa.func.min(SERVER.c.seen)).scalar_subquery())
 _ABANDONED = sa.select(SESSION.c.session_id).where(SESSION.c.server.not_in(sa.select(SERVER.c.id)))
 _ENDED = SESSION.delete().where(SESSION.c.session_id == sa.bindparam("ended"))
+
+_REMOVED = "the other servers have taken this one for dead, and end its sessions"
 
 
 class PostgresStore:
@@ -70,7 +75,7 @@ class PostgresStore:
         except sa.exc.ArgumentError as error:
             raise OperatorError("store.url", one_line(error)) from None
         self._connection: sa.Connection | None = None
-        self._descriptor = -1
+        self._socket: socket.socket | None = None
         self._transaction: sa.RootTransaction | None = None
         self._in_touch_since = 0.0
         self._seen = 0
@@ -117,7 +122,7 @@ class PostgresStore:
     def reconnect(self) -> None:
         """Connect again after the connection was lost. Raises StoreError."""
         self._disconnect()
-        with self._guard():
+        with self._errors():
             connection = self._connect()
             # If it isn't free, then PostgreSQL still has our former connection; or another has come in our place, and
             # removed our row.
@@ -137,8 +142,9 @@ class PostgresStore:
 
     def interrupt(self) -> None:
         """Break the connection that a method waits on in another thread: it raises StoreError."""
-        if self._descriptor >= 0:
-            cut(self._descriptor)
+        if (connection := self._socket) is not None:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     # -- changes
 
@@ -194,28 +200,32 @@ class PostgresStore:
 
         Raises LoadAgain: others have removed this server. StoreError.
         """
-        with self._guard() as connection, connection.begin():
-            mine = SERVER.update().where(SERVER.c.id == self.id)
-            if connection.execute(mine.values(lease_until=_NOW + self.lease, seen=self._seen)).rowcount != 1:
-                raise LoadAgain("the other servers have taken this one for dead, and ended its sessions")
-            # After PostgreSQL was away, all leases are over: everybody gets the time to come back.
-            if time.monotonic() - self._in_touch_since > self.lease:
-                self._remove_dead(connection)
-            connection.execute(
-                LOG.delete().where(LOG.c.sequence < sa.select(sa.func.min(SERVER.c.seen)).scalar_subquery())
-            )
-            return tuple(connection.execute(_ABANDONED).scalars())
+        with self._guard() as connection:
+            with connection.begin():
+                mine = SERVER.update().where(SERVER.c.id == self.id)
+                if connection.execute(mine.values(lease_until=_NOW + self.lease, seen=self._seen)).rowcount != 1:
+                    raise LoadAgain(_REMOVED)
+            with connection.begin():
+                # After PostgreSQL was away, all leases are over: everybody gets the time to come back.
+                if time.monotonic() - self._in_touch_since > self.lease:
+                    self._remove_dead(connection)
+                connection.execute(_PRUNE)
+                return tuple(connection.execute(_ABANDONED).scalars())
 
     # -- inside
 
     def _connect(self) -> sa.Connection:
         connection = self._connection = self.database.engine.connect()
-        self._descriptor = connection.connection.driver_connection.pgconn.socket  # type: ignore[union-attr]
+        # A descriptor of our own, which stays the same connection's whatever becomes of libpq's.
+        descriptor = connection.connection.driver_connection.pgconn.socket  # type: ignore[union-attr]
+        self._socket = socket.socket(fileno=os.dup(descriptor))
         self._in_touch_since = time.monotonic()
         return connection
 
     def _disconnect(self) -> None:
-        connection, self._connection, self._transaction, self._descriptor = self._connection, None, None, -1
+        if self._socket is not None:
+            self._socket.close()
+        connection, self._connection, self._transaction, self._socket = self._connection, None, None, None
         if connection is not None:
             # It may be broken in any way; all that is wanted is that it's gone.
             with contextlib.suppress(sa.exc.SQLAlchemyError):
@@ -225,14 +235,20 @@ class PostgresStore:
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[sa.Connection]:
-        """The connection; errors of the database become StoreError, and leave no transaction behind."""
+        """The connection, its errors made StoreError."""
         if self._connection is None:
-            raise StoreError(f"{self.what}: there is no connection")
-        try:
+            raise StoreError("there is no connection")
+        with self._errors():
             yield self._connection
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Errors of the database become StoreError; after one there is no transaction, and maybe no connection."""
+        try:
+            yield
         except sa.exc.SQLAlchemyError as error:
             self._abort()
-            raise StoreError(self.database.without_secrets(f"{self.what}: {one_line(error)}")) from None
+            raise StoreError(self.database.without_secrets(one_line(error))) from None
         except StoreError:
             self._abort()
             raise
@@ -298,7 +314,7 @@ class PostgresStore:
         query = _ENTRIES if limit is None else _ENTRIES.limit(limit + 1)
         found = connection.execute(query, {"me": self.id, "seen": self._seen}).all()
         if not found or found[0].registered is None:
-            raise LoadAgain("the other servers have taken this one for dead, and ended its sessions")
+            raise LoadAgain(_REMOVED)
         if found[0].sequence != self._seen or found[0].token != self._token:
             raise LoadAgain("the database's log isn't the one that this server has followed")
         self._seen, self._token, self._last_key = found[-1].sequence, found[-1].token, found[-1].last_key

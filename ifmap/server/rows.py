@@ -71,7 +71,7 @@ def read(connection: sa.Connection) -> list[tuple[Edge, Metadata]]:
 
     rows: list[tuple[Edge, Metadata]] = []
     singles = cardinality(connection)
-    result = connection.execution_options(yield_per=_CHUNK).execute(_SELECT)
+    result = connection.execute(_SELECT, execution_options={"yield_per": _CHUNK})
     for key, first, second, type_, publisher, session, xml in result:
         if not isinstance(xml, bytes):
             raise ValueError(f"the content of metadata {key} isn't bytes")

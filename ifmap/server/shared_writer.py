@@ -158,6 +158,8 @@ class SharedWriter(Writer):
             try:
                 record = record_from_text(entry.text, self._graph.contents)
             except Unreplayable as error:
+                # Set here, too: the store takes the entry for read, whatever else goes wrong now.
+                self._load_again = True
                 raise LoadAgain(f"record {entry.sequence} of the log can't be replayed: {error}") from error
             self._service.foreign(record, self._now())
             self.counters.foreign += 1

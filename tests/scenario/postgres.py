@@ -29,7 +29,6 @@ URL_PASSWORD = "p%40ss%2Fw%3Ard%201"
 _SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "40",
-    "max_worker_processes": "0",
     "autovacuum": "off",
     "log_min_messages": "warning",
 }
