@@ -36,6 +36,12 @@ def _positive(value: float) -> float:
     return value
 
 
+def _lease(value: float) -> float:
+    if not 1 <= value <= 3600:
+        raise ValueError("must be from 1 to 3600 seconds")
+    return value
+
+
 def _rules(values: tuple[str, ...]) -> tuple[str, ...]:
     parse_rules(values)
     return values
@@ -88,6 +94,11 @@ class StoreSection:
 
     url: str = option(DEFAULT_URL, help="database: sqlite:////FILE or postgresql://USER@HOST/NAME")
     url_file: Path | None = option(None, help="file with the URL, when it holds a password")
+    lease: float = option(
+        15.0,
+        check=_lease,
+        help="servers that share a database: how long one may be silent before others end its sessions",
+    )
 
     def __post_init__(self) -> None:
         if _PASSWORD_IN_URL.match(self.url):

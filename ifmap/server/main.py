@@ -42,7 +42,7 @@ async def _serve(loaded: Loaded[MapConfig], path: Path | None, overrides: Mappin
     config = loaded.value
     # The cheap checks first: loading a large map takes seconds.
     check(config)
-    stored = open_map(config.store.address(), name=server_name(config))
+    stored = open_map(config.store.address(), name=server_name(config), lease=config.store.lease)
     try:
         daemon = Daemon(loaded, path, overrides, stored)
     except BaseException:

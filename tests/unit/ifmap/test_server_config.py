@@ -101,3 +101,10 @@ def test_mistakes(tmp_path: Path, text: str, why: str) -> None:
         read(tmp_path, text)
     assert why in str(caught.value)
     assert "hunter2" not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("lease", ["0.5", "3601", "-1"])
+def test_a_lease_must_be_sensible(tmp_path: Path, lease: str) -> None:
+    with pytest.raises(OperatorError, match="from 1 to 3600 seconds"):
+        read(tmp_path, BASE + f"[store]\nlease = {lease}\n")
+    assert read(tmp_path, BASE + "[store]\nlease = 5\n").store.lease == 5.0
