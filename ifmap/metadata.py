@@ -74,10 +74,12 @@ def _tag(name: str, text: bytes) -> _Tag:
     begin = _TAG_NAME.match(text)
     assert begin is not None, "a start tag begins with a name"
     cardinality = ""
-    kept = []
+    declared, kept = [], []
     for attribute, value in _ATTRIBUTE.findall(text, begin.end()):
         if attribute == b"ifmap-cardinality":
             cardinality = value[1:-1].decode()
+        elif attribute.startswith(b"xmlns"):
+            declared += [b" ", attribute, b"=", value]
         elif not attribute.startswith(b"ifmap-"):
             kept += [b" ", attribute, b"=", value]
     single = _SINGLE.get(cardinality)
@@ -86,7 +88,7 @@ def _tag(name: str, text: bytes) -> _Tag:
     if STANDARD.get(key, single) != single:
         _invalid(f"{key.local} is {'multiValue' if single else 'singleValue'} by the standard")
     ending = b"/>" if text.endswith(b"/>") else b">"
-    rest = b"".join((f' {CARDINALITY}="{cardinality}"'.encode(), *kept, ending))
+    rest = b"".join((*declared, f' {CARDINALITY}="{cardinality}"'.encode(), *kept, ending))
     return _Tag(key, single, begin[0], rest)
 
 

@@ -111,8 +111,11 @@ class Raw(NamedTuple):
     declared: frozenset[str]
 
 
-Folds = Mapping[str, Callable[[Element], Any]]
-"""By element name: what a completed element becomes in its parent's children, so that its tree needn't be kept."""
+Folds = Mapping[str, Callable[[Element, Element], Any]]
+"""By element name: what a completed element becomes in its parent's children, so that its tree needn't be kept.
+
+The function gets the element and its parent, whose children so far are there.
+"""
 
 _LIMITS = Limits()
 _NO_FOLDS: Folds = {}
@@ -323,11 +326,12 @@ class _Builder:
         if not self._stack:
             self.root = element
             return
+        parent = self._stack[-1]
         fold = self._folds.get(element.name)
         if fold is None:
-            self._stack[-1].children.append(element)
+            parent.children.append(element)
         else:
-            self._stack[-1].children.append(fold(element))
+            parent.children.append(fold(element, parent))
             self._live = element.live
 
     def _text(self, text: str) -> None:

@@ -1,0 +1,403 @@
+"""XPath 1.0 over one metadatum, for filters: parsed to functions, evaluated within a budget. No I/O. (XPath 1.0)
+
+Why not a library's engine: those have no limit on time, so that one client's filter could stop a server, and they keep
+the names of everything they have seen. Left out is what can't be of use for a single element: variables, id(), lang(),
+functions of libraries, the axes following, preceding and namespace. One thing is added: a predicate without a step
+(`[@k="1"]`) means any element, as IF-MAP's own subset permits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, NoReturn
+
+from ifmap.values import MetadataName
+from ifmap.xpath_paths import ANY_BELOW, AXES, NODE_TYPES, Run, Step, filtered, instruction_test, name_test, walk
+from ifmap.xpath_tree import Budget, build
+from ifmap.xpath_values import FUNCTIONS, Context, Function, Value, arithmetic, boolean, compare, number
+
+MAX_NESTING = 30
+"""Depth of parentheses, predicates and function calls."""
+
+_XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
+_NCNAME = r"[^\W\d][\w.\-·]*"
+_TOKEN = re.compile(
+    rf"""[ \t\r\n]*(?:
+    (?P<literal>"[^"]*"|'[^']*')
+    |(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)
+    |(?P<name>{_NCNAME}(?::(?!:)(?:{_NCNAME}|\*))?)
+    |(?P<sign>::|//|\.\.|!=|<=|>=|[.@()\[\],/|+=<>*$-])
+    )""",
+    re.VERBOSE,
+)
+_OPERATORS = frozenset({"and", "or", "mod", "div", "*", "/", "//", "|", "+", "-", "=", "!=", "<", "<=", ">", ">="})
+_OPERATOR_NAMES = frozenset({"and", "or", "mod", "div"})
+_BEFORE_OPERAND = _OPERATORS | {"@", "::", "(", "[", ","}
+
+
+class SyntaxProblem(ValueError):
+    """An expression isn't XPath as it is taken here; the message says why, in one line."""
+
+
+class Expression(NamedTuple):
+    """A compiled expression.
+
+    first: the expression can only be true of metadata of these types; None: of any. exact: it is true of all metadata
+    of these types. constant: a literal or a number.
+    """
+
+    run: Run
+    first: frozenset[MetadataName] | None = None
+    exact: bool = False
+    constant: bool = False
+    node_set: bool = False
+
+
+def evaluate(expression: Expression, xml: bytes, steps: int) -> bool:
+    """Whether an expression is true of a metadatum; the context node is the root node of its document.
+
+    steps: what may be spent, about a third of a microsecond each. Raises TooCostlyError beyond.
+    """
+    budget = Budget(steps)
+    return boolean(expression.run(Context(build(xml, budget), 1, 1, budget)))
+
+
+def parse(text: str, namespaces: Mapping[str, str]) -> tuple[Expression, frozenset[str]]:
+    """An expression, and the prefixes that it uses. Raises SyntaxProblem."""
+    parser = _Parser(text, namespaces)
+    return parser.whole(), frozenset(parser.used)
+
+
+class _Token(NamedTuple):
+    kind: str
+    text: str
+
+
+_END = _Token("end", "")
+
+
+def _tokens(text: str) -> list[_Token]:
+    """The tokens; names and "*" in the place of an operator become signs (XPath 1.0, 3.7)."""
+    found: list[_Token] = []
+    at = 0
+    end = len(text.rstrip(" \t\r\n"))
+    while at < end:
+        match = _TOKEN.match(text, at)
+        if match is None:
+            raise SyntaxProblem(f"unexpected character at {text[at : at + 20].strip()!r}")
+        kind = match.lastgroup or ""
+        token = match[kind]
+        operand = bool(found) and not (found[-1].kind == "sign" and found[-1].text in _BEFORE_OPERAND)
+        if kind == "name" and operand:
+            # "or:x" is a name with a prefix, so it can't be an operator here.
+            if token not in _OPERATOR_NAMES:
+                raise SyntaxProblem(f"{token!r} where an operator is expected")
+            kind = "sign"
+        elif token == "*" and not operand:
+            kind = "name"
+        found.append(_Token(kind, token))
+        at = match.end()
+    return found
+
+
+class _Parser:
+    """Recursive descent over the grammar of XPath 1.0, section 3."""
+
+    def __init__(self, text: str, namespaces: Mapping[str, str]) -> None:
+        self._tokens = _tokens(text)
+        self._at = 0
+        self._namespaces = namespaces
+        self._nesting = 0
+        self.used: set[str] = set()
+
+    def whole(self) -> Expression:
+        expression = self._or()
+        if self._at < len(self._tokens):
+            self._unexpected()
+        return expression
+
+    # -- tokens
+
+    def _peek(self, ahead: int = 0) -> _Token:
+        at = self._at + ahead
+        return self._tokens[at] if at < len(self._tokens) else _END
+
+    def _take(self) -> _Token:
+        token = self._peek()
+        self._at += 1
+        return token
+
+    def _sign(self, *texts: str) -> str:
+        """Take one of these signs if it is next; else ""."""
+        token = self._peek()
+        if token.kind == "sign" and token.text in texts:
+            self._at += 1
+            return token.text
+        return ""
+
+    def _expect(self, text: str) -> None:
+        if not self._sign(text):
+            self._unexpected(f" where {text!r} is expected")
+
+    def _unexpected(self, where: str = "") -> NoReturn:
+        token = self._peek()
+        raise SyntaxProblem(f"unexpected {token.text!r}{where}" if token is not _END else f"unexpected end{where}")
+
+    # -- operators
+
+    def _or(self) -> Expression:
+        self._nesting += 1
+        if self._nesting > MAX_NESTING:
+            raise SyntaxProblem(f"nested deeper than {MAX_NESTING}")
+        terms = [self._and()]
+        while self._sign("or"):
+            terms.append(self._and())
+        self._nesting -= 1
+        if len(terms) == 1:
+            return terms[0]
+        runs = [term.run for term in terms]
+        first = _union([term.first for term in terms])
+        return Expression(lambda c: any(boolean(run(c)) for run in runs), first, all(term.exact for term in terms))
+
+    def _and(self) -> Expression:
+        terms = [self._equality()]
+        while self._sign("and"):
+            terms.append(self._equality())
+        if len(terms) == 1:
+            return terms[0]
+        runs = [term.run for term in terms]
+        known = [term.first for term in terms if term.first is not None]
+        first = frozenset.intersection(*known) if known else None
+        return Expression(lambda c: all(boolean(run(c)) for run in runs), first)
+
+    def _equality(self) -> Expression:
+        left = self._relational()
+        while op := self._sign("=", "!="):
+            left = _comparison(op, left, self._relational())
+        return left
+
+    def _relational(self) -> Expression:
+        left = self._additive()
+        while op := self._sign("<", "<=", ">", ">="):
+            left = _comparison(op, left, self._additive())
+        return left
+
+    def _additive(self) -> Expression:
+        left = self._multiplicative()
+        while op := self._sign("+", "-"):
+            left = _calculation(op, left, self._multiplicative())
+        return left
+
+    def _multiplicative(self) -> Expression:
+        left = self._unary()
+        while op := self._sign("*", "div", "mod"):
+            left = _calculation(op, left, self._unary())
+        return left
+
+    def _unary(self) -> Expression:
+        signs = 0
+        while self._sign("-"):
+            signs += 1
+        operand = self._union()
+        if not signs:
+            return operand
+        run, factor = operand.run, float(-1 if signs % 2 else 1)
+        return Expression(lambda c: factor * number(run(c), c.budget))
+
+    def _union(self) -> Expression:
+        terms = [self._path()]
+        while self._sign("|"):
+            terms.append(self._path())
+        if len(terms) == 1:
+            return terms[0]
+        if not all(term.node_set for term in terms):
+            raise SyntaxProblem("'|' joins node-sets")
+        runs = [term.run for term in terms]
+        first = _union([term.first for term in terms])
+
+        def run(context: Context) -> Value:
+            nodes = [node for run in runs for node in _nodes(run(context))]
+            return sorted(dict.fromkeys(nodes), key=lambda node: node.order)
+
+        return Expression(run, first, all(term.exact for term in terms), node_set=True)
+
+    # -- paths
+
+    def _path(self) -> Expression:
+        token, following = self._peek(), self._peek(1)
+        if token.kind == "sign" and token.text == "$":
+            raise SyntaxProblem("variables are not supported")
+        call = token.kind == "name" and following == _Token("sign", "(") and token.text not in NODE_TYPES
+        if token.kind in ("literal", "number") or token == _Token("sign", "(") or call:
+            return self._filter()
+        return self._location()
+
+    def _filter(self) -> Expression:
+        primary = self._primary()
+        predicates = self._predicates()
+        separator = self._sign("/", "//")
+        if not predicates and not separator:
+            return primary
+        if not primary.node_set:
+            raise SyntaxProblem("a predicate or path behind what is no node-set")
+        steps = self._steps([ANY_BELOW] if separator == "//" else []) if separator else []
+        run = primary.run
+
+        def walked(context: Context) -> Value:
+            return walk(filtered(_nodes(run(context)), predicates, context.budget), steps, context.budget)
+
+        return Expression(walked, primary.first, node_set=True)
+
+    def _primary(self) -> Expression:
+        kind, text = self._take()
+        if kind == "literal":
+            literal = text[1:-1]
+            return Expression(lambda _: literal, constant=True)
+        if kind == "number":
+            value = float(text)
+            return Expression(lambda _: value, constant=True)
+        if kind == "sign":
+            inner = self._or()
+            self._expect(")")
+            return inner
+        return self._call(text)
+
+    def _call(self, name: str) -> Expression:
+        function = FUNCTIONS.get(name)
+        if function is None:
+            raise SyntaxProblem(f"function {name}() is not supported")
+        self._expect("(")
+        arguments: list[Expression] = []
+        if not self._sign(")"):
+            arguments.append(self._or())
+            while self._sign(","):
+                arguments.append(self._or())
+            self._expect(")")
+        _check_call(name, function, arguments)
+        runs = [argument.run for argument in arguments]
+        call = function.call
+        return Expression(lambda c: call(c, [run(c) for run in runs]))
+
+    def _location(self) -> Expression:
+        separator = self._sign("/", "//")
+        if separator == "/" and not self._starts_step():
+            steps: list[Step] = []
+            first = exact = None
+        else:
+            begin = self._at
+            steps = self._steps([ANY_BELOW] if separator == "//" else [])
+            first, exact = self._first(begin) if separator != "//" else (None, None)
+        absolute = bool(separator)
+
+        def run(context: Context) -> Value:
+            node = context.node
+            while absolute and node.parent is not None:
+                node = node.parent
+            return walk([node], steps, context.budget)
+
+        # Within a predicate the context node is another, and what is known of the name says nothing.
+        if self._nesting > 1 or first is None:
+            return Expression(run, node_set=True)
+        return Expression(run, frozenset({first}), bool(exact), node_set=True)
+
+    def _first(self, begin: int) -> tuple[MetadataName | None, bool | None]:
+        """The name that a path from the root node begins with, and whether the path is nothing else."""
+        token = self._tokens[begin]
+        if token.kind != "name" or token.text.endswith("*"):
+            return None, None
+        if self._tokens[begin + 1 : begin + 2] in ([_Token("sign", "::")], [_Token("sign", "(")]):
+            return None, None
+        namespace, local = self._resolve(token.text)
+        return MetadataName(namespace or "", local), self._at == begin + 1
+
+    def _starts_step(self) -> bool:
+        token = self._peek()
+        return token.kind == "name" or (token.kind == "sign" and token.text in (".", "..", "@", "["))
+
+    def _steps(self, steps: list[Step]) -> list[Step]:
+        steps.append(self._step())
+        while separator := self._sign("/", "//"):
+            if separator == "//":
+                steps.append(ANY_BELOW)
+            steps.append(self._step())
+        return steps
+
+    def _step(self) -> Step:
+        if self._sign("."):
+            return Step("self", NODE_TYPES["node"])
+        if self._sign(".."):
+            return Step("parent", NODE_TYPES["node"])
+        axis = "child"
+        if self._sign("@"):
+            axis = "attribute"
+        elif self._peek(1) == _Token("sign", "::"):
+            axis = self._take().text
+            self._take()
+            if axis not in AXES:
+                raise SyntaxProblem(f"axis {axis!r} is not supported")
+        elif self._peek() == _Token("sign", "["):
+            return Step(axis, name_test(axis, None, "*"), self._predicates())
+        token = self._take()
+        if token.kind != "name":
+            self._at -= 1
+            self._unexpected(" where a step of a path is expected")
+        if token.text in NODE_TYPES and self._sign("("):
+            test = NODE_TYPES[token.text]
+            if token.text == "processing-instruction" and self._peek().kind == "literal":
+                test = instruction_test(self._take().text[1:-1])
+            self._expect(")")
+        else:
+            test = name_test(axis, *self._resolve(token.text))
+        return Step(axis, test, self._predicates())
+
+    def _resolve(self, name: str) -> tuple[str | None, str]:
+        prefix, _, local = name.rpartition(":")
+        if not prefix:
+            return None if local == "*" else "", local
+        if prefix == "xml":
+            return _XML_NAMESPACE, local
+        uri = self._namespaces.get(prefix)
+        if not uri:
+            raise SyntaxProblem(f"prefix {prefix!r} is not declared")
+        self.used.add(prefix)
+        return uri, local
+
+    def _predicates(self) -> tuple[Run, ...]:
+        predicates = []
+        while self._sign("["):
+            predicates.append(self._or().run)
+            self._expect("]")
+        return tuple(predicates)
+
+
+def _nodes(value: Value) -> list:  # type: ignore[type-arg]
+    assert isinstance(value, list), "the parser lets nothing else here"
+    return value
+
+
+def _union(names: list[frozenset[MetadataName] | None]) -> frozenset[MetadataName] | None:
+    known = [each for each in names if each is not None]
+    return frozenset().union(*known) if len(known) == len(names) else None
+
+
+def _comparison(op: str, left: Expression, right: Expression) -> Expression:
+    """With a constant on the other side, an empty node-set makes it false."""
+    one, other = left.run, right.run
+    first = None
+    if left.constant or right.constant:
+        first = (right if left.constant else left).first
+    return Expression(lambda c: compare(op, one(c), other(c), c.budget), first)
+
+
+def _calculation(op: str, left: Expression, right: Expression) -> Expression:
+    one, other = left.run, right.run
+    return Expression(lambda c: arithmetic(op, number(one(c), c.budget), number(other(c), c.budget)))
+
+
+def _check_call(name: str, function: Function, arguments: list[Expression]) -> None:
+    most = function.most
+    if len(arguments) < function.least or (most is not None and len(arguments) > most):
+        raise SyntaxProblem(f"{name}() with {len(arguments)} arguments")
+    if function.node_set and not all(argument.node_set for argument in arguments):
+        raise SyntaxProblem(f"{name}() of what is no node-set")
