@@ -11,7 +11,7 @@ from ifmap.journal import Began, Record
 from ifmap.planning import Planned, Planning
 from ifmap.proposals import BeginProposal, EndProposal, Proposal, PublishProposal, PurgeProposal
 from ifmap.results import ResultQueue
-from ifmap.service_state import State, is_forced
+from ifmap.service_state import SessionEvent, State, is_forced
 from ifmap.sessions import Session
 from ifmap.values import Poll
 
@@ -174,6 +174,7 @@ class Commits:
         del state.of_queue[session.queue]
         state.sessions.end(session, reason)
         state.counters.sessions_ended += 1
+        state.events.append(SessionEvent(session.client, session.peer, reason))
 
     def _answer(self, proposal: Proposal, record: Record | None, now: float) -> bytes | None:
         """The answer to what was done; None: nobody waits for one."""
@@ -198,5 +199,6 @@ class Commits:
         state.sessions.start(session, proposal.channel if proposal.channel in state.channels else None, now)
         state.of_queue[session.queue] = session
         state.counters.sessions_begun += 1
+        state.events.append(SessionEvent(session.client, session.peer))
         echo = None if proposal.poll_size is None else granted
         return responses.new_session_result(session.id, session.publisher_id, echo)

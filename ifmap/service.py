@@ -33,7 +33,7 @@ from ifmap.proposals import BeginProposal, EndProposal, ExpireProposal, PublishP
 from ifmap.requests import ReadSettings, read
 from ifmap.search import search
 from ifmap.service_settings import ServiceSettings
-from ifmap.service_state import State, from_peer
+from ifmap.service_state import SessionEvent, State, from_peer
 from ifmap.sessions import Session, Sessions
 from ifmap.subscriptions import Subscriptions
 from ifmap.values import (
@@ -49,7 +49,7 @@ from ifmap.values import (
     Subscription,
 )
 
-__all__ = ["Batch", "MapService", "Output", "ServiceSettings"]
+__all__ = ["Batch", "MapService", "Output", "ServiceSettings", "SessionEvent"]
 
 
 class MapService:
@@ -115,6 +115,11 @@ class MapService:
     def take_outputs(self) -> list[Output]:
         """What is to be sent, in order; each is given once."""
         return self._state.channels.take_outputs()
+
+    def take_events(self) -> list[SessionEvent]:
+        """Sessions that began or ended since the last call, for the log."""
+        events, self._state.events = self._state.events, []
+        return events
 
     def timer(self) -> float | None:
         """When to call handle_timer, on the clock of `now`; None: no need."""

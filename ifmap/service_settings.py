@@ -11,7 +11,7 @@ from ifmap.xml import Limits
 
 STRICT_NAME = 20
 """Longest name of a subscription, characters (IF-MAP 2.2, subscribe)."""
-LONGEST_NAME = 1_000
+LONGEST_NAME = 255
 """The same where identifiers are opaque: clients of that time made longer ones."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ifmap.access import Access
 from ifmap.channels import Channels
@@ -43,10 +44,19 @@ OPERATIONS: dict[type[object], str] = {
 """Names of operations in counters, by the type of the request or of its proposal."""
 
 
+class SessionEvent(NamedTuple):
+    """A session began or ended, for the log. ended: why it ended, "" if it began. peer: the client's address."""
+
+    client: str
+    peer: str
+    ended: str = ""
+
+
 @dataclass(slots=True)
 class State:
     """State of the service. access: rules by client. publishers: publisher ids by client. elsewhere: sessions on other
-    servers of the store, by client. next_key: the first free metadata key. of_queue: sessions by their results."""
+    servers of the store, by client. next_key: the first free metadata key. of_queue: sessions by their results.
+    events: what the log has not been told yet."""
 
     settings: ServiceSettings
     graph: Graph
@@ -60,6 +70,7 @@ class State:
     queue: ProposalQueue = field(default_factory=ProposalQueue)
     counters: Counters = field(default_factory=Counters)
     of_queue: dict[ResultQueue, Session] = field(default_factory=dict)
+    events: list[SessionEvent] = field(default_factory=list)
 
     def count(self, asked: object, result: str) -> None:
         """Counts an answer. asked: the request or its proposal; result: "ok", "ended" or an errorCode."""
