@@ -9,7 +9,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple, NoReturn
 
-from ifmap.errors import ErrorCode, IfmapError
+from ifmap.errors import ErrorCode, IfmapError, UnreadableAnswer
 from ifmap.identifiers import Identifiers
 from ifmap.namespaces import BASE, join, split
 from ifmap.soap import body_element, fault_text
@@ -39,7 +39,7 @@ class ReceivedItem(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ResultPart:
+class ReceivedPart:
     """A child of a pollResult. name: of the subscription. code, text: of an errorResult, else None and ""."""
 
     kind: ResultKind
@@ -69,7 +69,7 @@ class SearchResult:
 class PollResult:
     """Answer to poll, to be applied in order."""
 
-    parts: tuple[ResultPart, ...]
+    parts: tuple[ReceivedPart, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +90,15 @@ Answer = NewSessionResult | SearchResult | PollResult | EndSessionResult | Recei
 def read_answer(body: bytes, limits: Limits = ANSWER_LIMITS) -> Answer:
     """The answer in an HTTP body.
 
-    Raises IfmapError: with the server's code and text for an errorResult, Failure for a SOAP Fault and for anything
-    that can't be read.
+    Raises IfmapError: with the server's code and text for an errorResult, Failure for a SOAP Fault; UnreadableAnswer
+    for anything that can't be read: then nobody knows what became of the request.
     """
-    response = body_element(parse(body, limits, _METADATA, _FOLDS))
+    try:
+        response = body_element(parse(body, limits, _METADATA, _FOLDS))
+    except IfmapError as error:
+        raise UnreadableAnswer(str(error)) from None
     if (fault := fault_text(response)) is not None:
-        _fail(f"SOAP Fault: {fault}")
+        raise IfmapError(ErrorCode.FAILURE, f"SOAP Fault: {fault}")
     if response.name not in _RESPONSE or len(response.children) != 1 or not isinstance(response.children[0], Element):
         _fail("answer without one result in a response")
     result: Element = response.children[0]
@@ -134,15 +137,15 @@ def _new_session(result: Element) -> NewSessionResult:
     return NewSessionResult(session_id, publisher_id, int(size) if size.isascii() and size.isdigit() else None)
 
 
-def _part(element: Any) -> ResultPart:
+def _part(element: Any) -> ReceivedPart:
     kind = _KINDS.get(split(element.name)[1]) if isinstance(element, Element) else None
     if kind is None:
         _fail("unknown result within a pollResult")
     name = element.attributes.get("name", "")
     if kind is ResultKind.ERROR:
         code, text = _error(element)
-        return ResultPart(kind, name, (), code, text)
-    return ResultPart(kind, name, _items(element))
+        return ReceivedPart(kind, name, (), code, text)
+    return ReceivedPart(kind, name, _items(element))
 
 
 def _error(element: Element) -> tuple[ErrorCode, str]:
@@ -207,4 +210,4 @@ def _metadata_name(name: str) -> MetadataName:
 
 
 def _fail(text: str) -> NoReturn:
-    raise IfmapError(ErrorCode.FAILURE, text)
+    raise UnreadableAnswer(text)

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
-
-from lxml import etree
+from xml.etree.ElementTree import canonicalize
 
 from ifmap.answers import ReceivedItem, ReceivedMetadata, ReceivedPart
 from ifmap.values import Edge, Identifier, MetadataName, ResultKind
@@ -170,6 +169,6 @@ def _ends(edge: Edge) -> set[Identifier]:
     return set() if edge.second is None else {edge.first, edge.second}
 
 
-def _canonical(xml: bytes) -> bytes:
-    """Exclusive C14N: what is left of how prefixes are declared is what is used."""
-    return etree.tostring(etree.fromstring(xml), method="c14n", exclusive=True)
+def _canonical(xml: bytes) -> str:
+    """C14N 2.0: what is left of how prefixes are declared is what is used."""
+    return canonicalize(xml.decode(), rewrite_prefixes=True)
