@@ -7,6 +7,7 @@ again.
 from __future__ import annotations
 
 import functools
+import operator
 import re
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
@@ -21,20 +22,20 @@ DOMAIN = "administrative-domain"
 _LIMITS = Limits(bytes=64 * 1024, depth=32, elements=1000)
 _CACHED = 16_384
 _CACHED_LENGTH = 1024
-_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
+# The ampersand last: what it stands for must not be read again.
+_ENTITIES = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'", "&amp;": "&"}
 _ESCAPES = str.maketrans({character: entity for entity, character in _ENTITIES.items()})
-_ENTITY = re.compile("|".join(_ENTITIES))
 _NOT_ESCAPED = re.compile(r"""[<>"']|&(?!(?:amp|lt|gt|quot|apos);)""")
 # Of canonical XML: in attribute values only these are escaped, and white space.
 _ATTRIBUTE_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
 )
-# An empty element whose attributes need no escaping: nearly every identifier there is.
+# An empty element without anything that has to be escaped in it: nearly every identifier there is. In escaped form.
 _PLAIN = re.compile(
-    r"<([A-Za-z_][A-Za-z0-9_.\-]*) xmlns=\"([A-Za-z][^\"&<\x00-\x20\x7f-\uffff]*)\""
-    r"((?: [A-Za-z_][A-Za-z0-9_.\-]*=\"[^\"&<\x00-\x1f\x7f-\U0010ffff]*\")+)></\1>",
+    r"&lt;([A-Za-z_][A-Za-z0-9_.\-]*) xmlns=&quot;([A-Za-z][^\"'&<>\x00-\x20\x7f-\uffff]*)&quot;"
+    r"((?: [A-Za-z_][A-Za-z0-9_.\-]*=&quot;[^\"'&<>\x00-\x1f]*&quot;)+)&gt;&lt;/\1&gt;",
 )
-_PLAIN_ATTRIBUTE = re.compile(r" ([^=]+)=\"([^\"]*)\"")
+_PLAIN_ATTRIBUTE = re.compile(r" ([^=]+)=&quot;[^&]*&quot;")
 _OPENING = re.compile(r"<([^\s/>!?]+)")
 
 
@@ -87,6 +88,8 @@ def read_name(name: str) -> ExtendedContent | None:
 
 
 def _check_name(name: str) -> bool:
+    if _is_plain(name):
+        return True
     if wrong := _NOT_ESCAPED.search(name):
         _invalid(f"extended identifier that isn't escaped once within its attribute ({wrong[0]!r})")
     _check(_unescape(name))
@@ -96,12 +99,17 @@ def _check_name(name: str) -> bool:
 _check_cached = functools.lru_cache(_CACHED)(_check_name)
 
 
+def _is_plain(name: str) -> bool:
+    """Whether a name needs no closer look: attributes in order, administrative-domain among them."""
+    match = _PLAIN.fullmatch(name)
+    if match is None or not is_uri(match[2]):
+        return False
+    names = _PLAIN_ATTRIBUTE.findall(match[3])
+    return DOMAIN in names and "xmlns" not in names and all(map(operator.lt, names, names[1:]))
+
+
 def _check(text: str) -> None:
     """Whether a text is the canonical XML of an element that may be an extended identifier."""
-    if (plain := _plain(text)) is not None:
-        if DOMAIN not in plain:
-            _invalid("extended identifier without administrative-domain")
-        return
     if _canonical(text.encode()) != text:
         _invalid("extended identifier that isn't canonical XML")
     root = parse(text.encode(), _LIMITS)
@@ -114,18 +122,6 @@ def _check(text: str) -> None:
         _invalid("extended identifier with a prefix for the namespace of its element")
     if DOMAIN not in root.attributes:
         _invalid("extended identifier without administrative-domain")
-
-
-def _plain(text: str) -> dict[str, str] | None:
-    """Attributes of an empty element in canonical form without anything special; None: it may still be canonical."""
-    match = _PLAIN.fullmatch(text)
-    if match is None or not is_uri(match[2]):
-        return None
-    found = _PLAIN_ATTRIBUTE.findall(match[3])
-    names = [name for name, _ in found]
-    if len(set(names)) < len(names) or names != sorted(names) or "xmlns" in names:
-        return None
-    return dict(found)
 
 
 def _canonical(xml: bytes) -> str:
@@ -157,7 +153,9 @@ _read_cached = functools.lru_cache(_CACHED)(_read_name)
 
 
 def _unescape(name: str) -> str:
-    return _ENTITY.sub(lambda match: _ENTITIES[match[0]], name) if "&" in name else name
+    for entity, character in _ENTITIES.items():
+        name = name.replace(entity, character)
+    return name
 
 
 def _attribute(text: str) -> str:

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.namespaces import STANDARD_METADATA, split
 from ifmap.values import Metadata, MetadataName, NewMetadata
-from ifmap.xml import MIB, Element, Limits, Raw, cut, declaration, escape, is_name, is_uri
+from ifmap.xml import MIB, Element, Limits, Raw, Scope, cut, declaration, escape, is_name, is_uri
 from ifmap.xml import parse as parse_xml
 
 CARDINALITY = "ifmap-cardinality"
@@ -53,11 +53,20 @@ _ATTRIBUTE = re.compile(rb"""\s+([^\s=]+)\s*=\s*("[^"]*"|'[^']*')""")
 def from_raw(raw: Raw, max_bytes: int = MAX_BYTES) -> NewMetadata:
     """A metadatum from a publish. Raises IfmapError (InvalidMetadata, MetadataTooLong)."""
     name, _, xml, end, scope, declared = raw
-    if len(xml) > max_bytes:
-        raise IfmapError(ErrorCode.METADATA_TOO_LONG, f"metadata of {len(xml)} bytes; {max_bytes} are allowed")
+    size = len(xml)
+    if size > max_bytes:
+        raise IfmapError(ErrorCode.METADATA_TOO_LONG, f"metadata of {size} bytes; {max_bytes} are allowed")
+    # Metadata of links is often the same many times over.
+    return (_cached_cut if size <= _CACHED_LENGTH else _cut)(name, xml, end, scope, declared)
+
+
+def _cut(name: str, xml: bytes, end: int, scope: Scope, declared: frozenset[str]) -> NewMetadata:
     tag = (_cached_tag if end <= _CACHED_LENGTH else _tag)(name, xml[:end])
     outer = scope.declarations(xml, declared) if scope.prefixes else b""
     return NewMetadata(tag.name, tag.single, tag.head, b"".join((outer, tag.rest, xml[end:])))
+
+
+_cached_cut = functools.lru_cache(_CACHED)(_cut)
 
 
 class _Tag(NamedTuple):

@@ -81,6 +81,9 @@ class Element:
 
     __slots__ = ("attributes", "children", "length", "live", "name", "parts", "scope")
 
+    length: int
+    """Characters of the text; set once there are some."""
+
     def __init__(self, name: str, attributes: dict[str, str], scope: Scope, live: int = 0) -> None:
         """live: elements that the document holds when this one begins, itself among them."""
         self.name = name
@@ -88,7 +91,6 @@ class Element:
         self.children: list[Any] = []
         self.scope = scope
         self.parts: list[str] | None = None
-        self.length = 0
         self.live = live
 
     @property
@@ -120,6 +122,14 @@ The function gets the element and its parent, whose children so far are there.
 _LIMITS = Limits()
 _NO_FOLDS: Folds = {}
 _EMPTY_SCOPE = Scope({})
+
+
+@functools.lru_cache(64)
+def _scope(prefixes: tuple[tuple[str, str], ...]) -> Scope:
+    """The same object for the same declarations: a client's requests resemble each other."""
+    return Scope(dict(prefixes))
+
+
 _NOTHING_DECLARED: frozenset[str] = frozenset()
 _XML_DECLARATION = re.compile(
     r"""<\?xml\s+version\s*=\s*(?:"1\.[0-9]{1,4}"|'1\.[0-9]{1,4}')"""
@@ -235,6 +245,8 @@ class _Builder:
         self._limits = limits
         self._raw = raw
         self._folds = folds
+        self._name_limit, self._attribute_limit = limits.name, limits.attributes
+        self._depth_limit, self._element_limit = limits.depth, limits.elements
         self._stack: list[Element] = []
         self._live = 0
         self._declared: dict[str, str] = {}
@@ -284,18 +296,17 @@ class _Builder:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         stack = self._stack
-        limits = self._limits
-        scope = stack[-1].scope if stack else _EMPTY_SCOPE
-        if len(name) > limits.name or len(attributes) > limits.attributes or len(stack) >= limits.depth:
+        if len(name) > self._name_limit or len(attributes) > self._attribute_limit or len(stack) >= self._depth_limit:
             self._refuse_element(name, attributes)
         if self._in_container:
             self._begin_cut(name, attributes)
             return
+        scope = stack[-1].scope if stack else _EMPTY_SCOPE
         if self._declared:
             scope = self._inner_scope(scope)
         self._live += 1
-        if self._live > limits.elements:
-            _refuse(f"XML of more than {limits.elements} elements")
+        if self._live > self._element_limit:
+            _refuse(f"XML of more than {self._element_limit} elements")
         stack.append(Element(name, attributes, scope, self._live))
         if name in self._raw:
             self._in_container = True
@@ -316,7 +327,7 @@ class _Builder:
             del prefixes[""]
         if len(prefixes) > self._limits.prefixes:
             _refuse(f"more than {self._limits.prefixes} namespace declarations in scope")
-        return Scope(prefixes)
+        return _scope(tuple(prefixes.items()))
 
     def _end(self, _name: str) -> None:
         element = self._stack.pop()
@@ -338,9 +349,10 @@ class _Builder:
         element = self._stack[-1]
         if element.parts is None:
             element.parts = [text]
+            element.length = len(text)
         else:
             element.parts.append(text)
-        element.length += len(text)
+            element.length += len(text)
         if element.length > self._limits.text:
             _refuse(f"text of more than {self._limits.text} characters")
 
@@ -358,7 +370,7 @@ class _Builder:
 
     def _cut_start(self, name: str, _attributes: dict[str, str]) -> None:
         self._depth += 1
-        if self._depth > self._limits.depth:
+        if self._depth > self._depth_limit:
             _refuse(f"XML nested deeper than {self._limits.depth} elements")
 
     def _cut_end(self, _name: str) -> None:
