@@ -35,6 +35,8 @@ _NAME = r"[A-Za-z_][\w.-]*(?::[A-Za-z_][\w.-]*)?"
 _VALUE = r"""(?:"[^"<>]*"|'[^'<>]*')"""
 _ATTRIBUTES = rf"(?:\s+{_NAME}\s*=\s*{_VALUE})*"
 _LOST_OPENING = re.compile(rf"(?m)^([ \t]*)((?:/?{_NAME}){_ATTRIBUTES}\s*/?>)")
+_GLUED = re.compile(r"<([A-Za-z_][\w.:-]{0,63}?)([^<>\s/][^<>]{0,200})(?=</\1\s*>)")
+"""A start tag without its >, right before text; the end tag says where the name ends."""
 _LOST_CLOSING = re.compile(rf"(</?{_NAME}{_ATTRIBUTES}\s*?/?)(?=\s*<)")
 _LOST_QUOTES = re.compile(rf"""(<{_NAME}(?:\s+{_NAME}={_VALUE})*\s+{_NAME}=)([^\s"'<>/=]+)(?=[\s/>])""")
 _LOST_END = re.compile(
@@ -71,8 +73,9 @@ def mend(text: str) -> Mended:
         text = mended
         count += 1
     note(count, "lost quotes put back")
+    text, glued = _GLUED.subn(r"<\1>\2", text)
     text, count = _LOST_CLOSING.subn(r"\1>", text)
-    note(count, "lost > put back")
+    note(glued + count, "lost > put back")
     text, count = _LOST_END.subn(r"\1/>", text)
     note(count, "identifiers closed")
     return Mended(text, tuple(done))

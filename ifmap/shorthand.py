@@ -116,7 +116,7 @@ def _operation(element: Element, default: Lifetime) -> Iterator[PublishOperation
         raise ShorthandError(f"{kind} is no operation of publish")
     identifiers: list[Identifier] = []
     metadata: list[Element] = []
-    for child in _elements(element):
+    for child in _unwrapped(element):
         if _name(child) == "metadata":
             metadata += _elements(child)
         elif _name(child) in _NAMING:
@@ -140,6 +140,15 @@ def _operation(element: Element, default: Lifetime) -> Iterator[PublishOperation
                 yield Notify(edge, (new,))
             else:
                 yield Delete(edge, filters.compile(f"vpn:{new.name.local}", NAMESPACES))
+
+
+def _unwrapped(element: Element) -> Iterator[Element]:
+    """Children, also those in a link or identifier, which IF-MAP 1 put around them."""
+    for child in _elements(element):
+        if _name(child) in ("link", "identifier"):
+            yield from _unwrapped(child)
+        else:
+            yield child
 
 
 def _lifetime(element: Element, default: Lifetime) -> Lifetime:
