@@ -15,7 +15,16 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import NamedTuple
 
-from ifmap.answers import Answer, EndSessionResult, NewSessionResult, PollResult, ReceivedPart, read_answer
+from ifmap.answers import (
+    Answer,
+    EndSessionResult,
+    NewSessionResult,
+    PollResult,
+    Received,
+    ReceivedPart,
+    SearchResult,
+    read_answer,
+)
 from ifmap.client_channel import Channel, open_channel
 from ifmap.client_errors import ClientError, HttpError, SessionLost
 from ifmap.client_http import HttpAnswer, basic, request_head
@@ -24,7 +33,18 @@ from ifmap.client_wanted import Trouble, WantedSubscriptions
 from ifmap.endpoint import Endpoint
 from ifmap.errors import ErrorCode, IfmapError, UnreadableAnswer
 from ifmap.requests_writer import write_request
-from ifmap.values import EndSession, NewSession, Poll, RenewSession, Request, ResultKind, Subscribe
+from ifmap.values import (
+    EndSession,
+    NewSession,
+    Poll,
+    Publish,
+    PurgePublisher,
+    RenewSession,
+    Request,
+    ResultKind,
+    Search,
+    Subscribe,
+)
 
 _LARGE = 256 << 10
 """Bytes of an answer that is read in a thread, so that the loop goes on meanwhile."""
@@ -34,9 +54,19 @@ _UNKNOWN = (
     "the server doesn't know the session any more: it has restarted, or another program logged in as the same user"
 )
 
+_STRANGE = "the server's answer is one to something else"
+
+_EXPECTED: dict[type, type] = {
+    Search: SearchResult,
+    EndSession: EndSessionResult,
+    **dict.fromkeys((Publish, PurgePublisher, RenewSession, Subscribe), Received),
+}
+"""What says that a request was granted."""
+
 
 class _Asked(NamedTuple):
     body: bytes
+    expected: type
     answer: asyncio.Future[Answer]
 
 
@@ -113,7 +143,7 @@ class Session:
         if self._over is not None:
             future.set_exception(self._over)
         else:
-            self._asked.append(_Asked(write_request(request), future))
+            self._asked.append(_Asked(write_request(request), _EXPECTED[type(request)], future))
             self._wake.set()
         return future
 
@@ -151,7 +181,7 @@ class Session:
             now = self._loop.time()
             if operations := self._wanted.next(now) if self._arc is not None else ():
                 try:
-                    await self._exchange(write_request(Subscribe(self.session_id, operations)))
+                    await self._exchange(write_request(Subscribe(self.session_id, operations)), Received)
                 except IfmapError as error:
                     self._troubled(self._wanted.refused(operations, error, self._loop.time()))
                 else:
@@ -160,7 +190,7 @@ class Session:
                 await self._answer(self._asked[0])
                 self._asked.popleft()
             elif now >= renewal:
-                await self._exchange(write_request(RenewSession(self.session_id)))
+                await self._exchange(write_request(RenewSession(self.session_id)), Received)
             else:
                 timer = self._wanted.timer()
                 await self._wait(renewal if timer is None else min(renewal, timer))
@@ -183,7 +213,7 @@ class Session:
         if asked.answer.done():
             return  # it was cancelled before its turn
         try:
-            answer = await self._exchange(asked.body)
+            answer = await self._exchange(asked.body, asked.expected)
         except IfmapError as error:
             self._give(asked, error)
         else:
@@ -197,13 +227,16 @@ class Session:
         if not asked.answer.done():
             asked.answer.set_exception(error)
 
-    async def _exchange(self, body: bytes) -> Answer:
+    async def _exchange(self, body: bytes, expected: type) -> Answer:
         """One request and its answer. Raises IfmapError when it is refused, ClientError when the session is over."""
         if self._ssrc.closing:
             await self._ssrc.close()
             self._ssrc = await self._dialler.dial()
             self._ssrc.on_lost = self._break
-        return await self._read(await self._ssrc.call(body, self._settings.answer_timeout))
+        answer = await self._read(await self._ssrc.call(body, self._settings.answer_timeout))
+        if isinstance(answer, expected):
+            return answer
+        raise SessionLost(_ENDED if isinstance(answer, EndSessionResult) else _STRANGE)
 
     # -- ARC
 
@@ -229,7 +262,7 @@ class Session:
             if isinstance(result, EndSessionResult):
                 raise SessionLost(_ENDED)
             if not isinstance(result, PollResult):
-                raise SessionLost("the server answers a poll with something else")
+                raise SessionLost(_STRANGE)
             for part in result.parts:
                 self._take(part)
 
@@ -283,7 +316,7 @@ async def open_session(
         request = NewSession(settings.max_poll_result if polls else None)
         answer = await read(dialler.check(await channels[0].call(write_request(request), settings.answer_timeout)))
         if not isinstance(answer, NewSessionResult):
-            raise ClientError("the server answers newSession with something else")
+            raise ClientError(_STRANGE)
         if polls:
             channels.append(await dialler.dial())
     except BaseException:

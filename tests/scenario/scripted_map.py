@@ -10,6 +10,7 @@ import asyncio
 import base64
 import re
 import ssl
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,7 +84,7 @@ class ScriptedMap:
 
     calls: list[Call] = field(default_factory=list)
     answer: dict[str, Answer] = field(default_factory=dict)
-    results: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
+    results: deque[str] = field(default_factory=deque)
     """What polls get, one after the other."""
     port: int = 0
     sessions: int = 0
@@ -153,7 +154,7 @@ class ScriptedMap:
                 names = f'session-id="s{self.sessions}" ifmap-publisher-id="p1"{size}'
                 return http(envelope(f"<newSessionResult {names}/>"))
             case "poll":
-                return http(envelope(await self.results.get()))
+                return await self._next_result(call)
             case "search":
                 return http(envelope(f"<searchResult>{item('root')}</searchResult>"))
             case "renewSession" | "endSession":
@@ -161,9 +162,14 @@ class ScriptedMap:
             case _:
                 return http(envelope(f"<{call.operation}Received/>"))
 
+    async def _next_result(self, call: Call) -> bytes | None:
+        await until(lambda: self.results or call.writer.is_closing(), "a result", 10 * DEADLINE)
+        # Results that nobody reads any more are for the next session.
+        return None if call.writer.is_closing() else http(envelope(self.results.popleft()))
+
     def tell(self, *parts: str) -> None:
         """Answer a poll with these."""
-        self.results.put_nowait(f"<pollResult>{''.join(parts)}</pollResult>")
+        self.results.append(f"<pollResult>{''.join(parts)}</pollResult>")
 
 
 def always(data: bytes | None) -> Answer:
@@ -175,10 +181,10 @@ def always(data: bytes | None) -> Answer:
     return answer
 
 
-async def until(condition: Callable[[], object], what: str) -> None:
+async def until(condition: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
     """Wait for a condition; fails at the deadline."""
     loop = asyncio.get_running_loop()
-    end = loop.time() + DEADLINE
+    end = loop.time() + deadline
     while not condition():
         assert loop.time() < end, f"timed out waiting for {what}"
         await asyncio.sleep(0.002)
