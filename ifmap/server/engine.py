@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -13,6 +14,9 @@ from ifmap.server.listener import Listener
 from ifmap.server.writer import Writer
 from ifmap.service import MapService, Output
 from ifmap.values import Request
+from runtime.log import fields
+
+log = logging.getLogger("vrfwire.map")
 
 
 class Engine:
@@ -52,8 +56,11 @@ class Engine:
     # -- after everything that the service was told
 
     def turn(self) -> None:
-        """Send what the service has to say, have written what waits, and set its timer."""
+        """Send what the service has to say, have written what waits, log what became of sessions, set the timer."""
         self.deliver()
+        for client, peer, ended in self.service.take_events():
+            told = f"ended: {ended}" if ended else "began"
+            log.info("session of %s at %s %s", client, peer, told, extra=fields(peer=peer))
         if self.service.waiting:
             self.writer.wake()
         self._arm()
