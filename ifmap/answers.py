@@ -16,7 +16,7 @@ from ifmap.soap import body_element, fault_text
 from ifmap.values import Edge, MetadataName, ResultKind, link, node
 from ifmap.xml import MIB, Element, Limits, Raw, parse
 
-ANSWER_LIMITS = Limits(bytes=1024 * MIB, elements=1_000_000)
+ANSWER_LIMITS = Limits(bytes=1024 * MIB, elements=1_000_000, marks=200_000_000)
 """Of a poll's or search's answer: a client trusts its server with more than a server its clients."""
 
 

@@ -28,6 +28,7 @@ class Limits:
     bytes: size as received. depth: nesting of elements. elements: elements held at the same time outside of what is
     cut out raw or folded. attributes: of one element outside of raw ones. prefixes: namespace declarations in scope of
     an element. name: characters of an element's name with its namespace. text: characters of an element's text.
+    marks: "<" and "=" together, which bounds tags and attributes wherever they are.
     """
 
     bytes: int = 64 * MIB
@@ -37,6 +38,7 @@ class Limits:
     prefixes: int = 64
     name: int = 1024
     text: int = 256 * 1024
+    marks: int = 6_000_000
 
 
 class Scope:
@@ -119,6 +121,8 @@ Folds = Mapping[str, Callable[[Element, Element], Any]]
 The function gets the element and its parent, whose children so far are there.
 """
 
+_PIECE = MIB
+_TOKEN = 4 * MIB
 _LIMITS = Limits()
 _NO_FOLDS: Folds = {}
 _EMPTY_SCOPE = Scope({})
@@ -233,6 +237,9 @@ def _checked(body: bytes, limits: Limits) -> bytes:
     body = _utf_8(body)
     if _has_document_type(body):
         _refuse("XML with a document type declaration")
+    # No shorter document can be over it, and counting costs less than anything else here.
+    if len(body) > limits.marks and body.count(b"<") + body.count(b"=") > limits.marks:
+        _refuse(f"XML with more than {limits.marks} tags and attributes")
     return body
 
 
@@ -273,7 +280,13 @@ class _Builder:
         """Parse the whole body, once."""
         parser = self._parser
         try:
-            parser.Parse(self._body, True)
+            # In pieces: after an exception of ours expat reads on to the end of what it was given, and keeps all of it.
+            view = memoryview(self._body)
+            for at in range(0, len(view) or 1, _PIECE):
+                parser.Parse(view[at : at + _PIECE], at + _PIECE >= len(view))
+                # A tag that isn't finished is read again with each piece.
+                if at + _PIECE - parser.CurrentByteIndex > _TOKEN and at + _PIECE < len(view):
+                    _refuse(f"XML with a tag or comment of more than {_TOKEN} bytes")
         except expat.ExpatError as error:
             _refuse(f"malformed XML: {error}")
         finally:
@@ -343,7 +356,7 @@ class _Builder:
             parent.children.append(element)
         else:
             parent.children.append(fold(element, parent))
-            self._live = element.live
+            self._live = element.live - 1
 
     def _text(self, text: str) -> None:
         element = self._stack[-1]
