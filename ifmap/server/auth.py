@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ifmap.server.config import ClientSection
 from ifmap.server.failures import Failures
 from ifmap.server.http import Credentials, read_credentials
-from ifmap.server.passwords import PasswordHash, hash_password
+from ifmap.server.passwords import BLOCK, LOG_N, PARALLEL, PasswordHash
 from runtime.log import fields
 
 log = logging.getLogger("vrfwire.map.auth")
@@ -70,8 +70,6 @@ class Authenticator:
         self._failures = Failures()
         self._turn = asyncio.Semaphore(THREADS)
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="password")
-        self._nobody = hash_password(secrets.token_hex())
-        """What the password of an unknown user is compared with."""
         self.refused = 0
         """Wrong credentials so far."""
 
@@ -132,7 +130,8 @@ class Authenticator:
             if self._failures.blocked(address, loop.time()):
                 return Verdict(None, 401, "too many wrong passwords came from this address; wait a minute")
             stored = self._clients.passwords.get(credentials.user)
-            right = await loop.run_in_executor(self._threads, (stored or self._nobody).verify, credentials.password)
+            compared = stored if stored is not None else self._nobody()
+            right = await loop.run_in_executor(self._threads, compared.verify, credentials.password)
         if right and stored is not None and self._clients.passwords.get(credentials.user) == stored:
             return Verdict(credentials.user)
         self.refused += 1
@@ -141,6 +140,12 @@ class Authenticator:
         if self._failures.blocked(address, loop.time()):
             log.warning("passwords from %s are not looked at for a while", address, extra=fields(peer=address))
         return Verdict(None, 401, "wrong user or password", delay)
+
+    def _nobody(self) -> PasswordHash:
+        """What the password of an unknown user is compared with: a hash of nothing, as dear as others here."""
+        pattern = next(iter(self._clients.passwords.values()), None)
+        costs = (LOG_N, BLOCK, PARALLEL) if pattern is None else (pattern.log_n, pattern.block, pattern.parallel)
+        return PasswordHash(*costs, salt=secrets.token_bytes(16), hash=secrets.token_bytes(32))
 
     def _digest(self, authorization: bytes) -> bytes:
         return hashlib.blake2b(authorization, key=self._key, digest_size=16).digest()

@@ -149,13 +149,9 @@ class Connection(asyncio.Protocol):
     @property
     def _held(self) -> bool:
         """Whether the next event has to wait."""
-        return (
-            self._task is not None
-            or self._out.paused
-            or self._out.ending
-            or len(self._queue) >= MAX_AHEAD
-            or self._asked_size > self.listener.limits.max_request
-        )
+        full = len(self._queue) >= MAX_AHEAD and self._arriving is None
+        large = self._asked_size > self.listener.limits.max_request
+        return self._task is not None or self._out.paused or self._out.ending or full or large
 
     def _run(self) -> None:
         """Handle what has come, as far as that is possible now."""
@@ -170,6 +166,8 @@ class Connection(asyncio.Protocol):
                     piece = bytes(self._unfed[:PIECE])
                     del self._unfed[:PIECE]
                     self._events.extend(self._reader.feed(piece))
+        except Exception:
+            self._mistake()
         finally:
             self._running = False
         self._throttle()
@@ -258,9 +256,10 @@ class Connection(asyncio.Protocol):
     def _take(self, exchange: Exchange, data: bytes) -> None:
         exchange.size += len(data)
         if exchange.response is not None:
-            if exchange.size > MAX_DISCARD and not exchange.close:
+            if exchange.size > MAX_DISCARD:
                 exchange.close = True
-                self._flush()
+                if exchange not in self._queue:
+                    self.close()
         elif exchange.size > self.listener.limits.max_request:
             self._refuse(exchange, oversized(self.listener.limits.max_request), close=True)
         else:
@@ -290,6 +289,13 @@ class Connection(asyncio.Protocol):
         request = body if len(body) <= INLINE else await self.listener.in_thread(self.listener.backend.read, body)
         self._ask(exchange, request)
 
+    def _mistake(self) -> None:
+        """An exception that nobody expected: it costs this connection, and nobody else anything."""
+        log.exception("%s: error of this server; the connection is closed", self.peer, extra=fields(peer=self.peer))
+        self._events.clear()
+        self._unfed.clear()
+        self.abort()
+
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         assert self._task is None
         self._task = self._loop.create_task(self._work(work))
@@ -298,8 +304,7 @@ class Connection(asyncio.Protocol):
         try:
             await work
         except Exception:
-            log.exception("%s: error of this server; the connection is closed", self.peer, extra=fields(peer=self.peer))
-            self.abort()
+            self._mistake()
         self._task = None
         self._run()
 
@@ -382,9 +387,14 @@ class Connection(asyncio.Protocol):
         if (phase := (name, self._count)) != self._phase:
             self._phase = phase
             self._since = self._loop.time()
-        # A timer that is early is left: it only looks.
-        if name and self._timer is None:
-            self._timer = self._loop.call_at(self._since + self._patience(), self._tick)
+        if not name:
+            return
+        due = self._since + self._patience()
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return  # one that is early only looks
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._tick)
 
     def _patience(self) -> float:
         """Seconds that what is waited for may take."""
@@ -395,9 +405,8 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if not self._phase[0] or self._transport is None:
             return
-        due = self._since + self._patience()
-        if self._loop.time() < due:
-            self._timer = self._loop.call_at(due, self._tick)
+        if self._loop.time() < self._since + self._patience():
+            self._watch()
             return
         log.info("%s is too slow (%s); closed", self.peer, self._phase[0], extra=fields(peer=self.peer))
         self.listener.counters["slow"] += 1

@@ -13,7 +13,7 @@ _LEVEL = 1
 _GZIP = 31  # window bits of zlib for the gzip format
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Exchange:
     """client: whose it is, None while that isn't known. size: bytes of the body that have come. complete: all have.
     response: None while there is none. close: the connection ends behind it."""
