@@ -257,6 +257,11 @@ class Admission:
         """The attachment that an item is put down to: the named one, or the one that has the address; "" for none."""
         return self._judge(vpn, prefix, attachment).attachment
 
+    @property
+    def has_touched(self) -> bool:
+        """Whether take_touched() has something."""
+        return bool(self._touched or self._rib.moves)
+
     def take_touched(self) -> list[ItemRef]:
         """Items that came, went, became stale, withheld or another's since the last call."""
         self._follow()

@@ -15,6 +15,7 @@ from runtime.command import (
     Group,
     Options,
     common,
+    items,
     names,
     pass_options,
     run,
@@ -207,6 +208,59 @@ def peer_reset(options: Options, name: str, hard: bool, text: str | None) -> Non
     params = {"name": name, **({"hard": True} if hard else {}), **({"text": text} if text else {})}
     reply = options.ask("peer.reset", params)
     options.show(reply, lambda colour: f"peer {name}: reset, was {cell(reply.get('before'))}\n")
+
+
+@cli.group(cls=Group)
+@common
+def attachment() -> None:
+    """Attachments (VM interfaces), as the map knows them."""
+
+
+@attachment.command("list")
+@click.option("--withheld", is_flag=True, help="Routes of hosts that the map does not permit, and why.")
+@watchable
+@pass_options
+def attachment_list(options: Options, withheld: bool) -> None:
+    """List the attachments whose state this gateway publishes in the map.
+
+    \b
+    Examples:
+      vrfwire-gateway-ctl attachment list
+      vrfwire-gateway-ctl attachment list --withheld
+    """
+
+    def look() -> None:
+        reply = options.ask("attachment.list", {"withheld": withheld})
+        if not reply.get("configured", True):
+            warn(_NO_MAP, PROGRAM)
+        columns = views.WITHHELD_LIST if withheld else views.ATTACHMENT_LIST
+        options.show(reply, lambda colour: options.table(items(reply), columns, colour))
+
+    options.repeat(look)
+
+
+@cli.group("map", cls=Group)
+@common
+def map_server() -> None:
+    """The MAP server that provisions VPNs and attachments."""
+
+
+@map_server.command("show")
+@watchable
+@pass_options
+def map_show(options: Options) -> None:
+    """Show the session with the MAP server, and what it provisions."""
+
+    def look() -> None:
+        reply = options.ask("map.show")
+        if not reply.get("configured", True):
+            warn(_NO_MAP, PROGRAM)
+        options.show(reply, lambda colour: views.map_shown(reply, options, colour))
+
+    options.repeat(look)
+
+
+_NO_MAP = "no map server is configured: gateway.toml has no [map]"
 
 
 def _schema() -> type:

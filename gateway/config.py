@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gateway.hosts import Host, Hosts
+from gateway.map_config import MapSection
 from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
+from gateway.provisioning import VPN_NAME
 from runtime.config import between, one_of, option
 from runtime.listen import Listen
 from runtime.log import LEVELS
@@ -18,8 +19,6 @@ from xmpp.jid import JidError, prepare_domain, prepare_localpart
 from xmpp.pubsub import NODE_MAX
 
 DEFAULT_SOCKET = Path("/run/vrfwire/gateway.sock")
-
-_VPN_NAME = re.compile(rf"[!-~]{{1,{NODE_MAX}}}", re.ASCII)
 
 
 def _domain(value: str) -> str:
@@ -37,7 +36,7 @@ def _host_name(value: str) -> str:
 
 
 def _vpn_name(value: str) -> str:
-    if not _VPN_NAME.fullmatch(value):
+    if not VPN_NAME.fullmatch(value):
         raise ValueError(f"must be 1 to {NODE_MAX} printable ASCII characters without spaces")
     return value
 
@@ -122,7 +121,7 @@ class ControlSection:
 class StateSection:
     """[state]"""
 
-    directory: Path = option(Path("/var/lib/vrfwire"), help="which hosts there are, for the next start with BGP")
+    directory: Path = option(Path("/var/lib/vrfwire"), help="what is known of hosts and of the map, for the next start")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +153,7 @@ class GatewayConfig:
     metrics: MetricsSection = MetricsSection()
     log: LogSection = LogSection()
     bgp: BgpSection = field(default_factory=BgpSection)
+    map: MapSection | None = None
 
     def __post_init__(self) -> None:
         _unique("[[vpn]]", [vpn.name for vpn in self.vpn])
@@ -161,15 +161,26 @@ class GatewayConfig:
         known = {vpn.name for vpn in self.vpn}
         for host in self.host:
             for name in host.vpns or ():
-                if name not in known:
+                # With a map server VPNs come and go.
+                if name not in known and self.map is None:
                     raise ValueError(f"host {host.name!r} names the VPN {name!r}, which has no [[vpn]]")
         if not self.gateway.listen:
             raise ValueError("gateway.listen is empty")
         check_peers(self.bgp, self.gateway.router_id, self.gateway.autonomous_system)
 
+    def vpns(self) -> tuple[Vpn, ...]:
+        """The static VPNs and their route targets."""
+        return tuple(Vpn(vpn.name, frozenset(vpn.imports), frozenset(vpn.exports)) for vpn in self.vpn)
+
     def policy(self) -> Policy:
-        """The VPNs and their route targets."""
-        return Policy(Vpn(vpn.name, frozenset(vpn.imports), frozenset(vpn.exports)) for vpn in self.vpn)
+        """The static VPNs alone."""
+        return Policy(self.vpns())
+
+    @property
+    def map_name(self) -> str:
+        """What this gateway calls itself in the map."""
+        own = self.map.name if self.map is not None else None
+        return own or (str(self.gateway.router_id) if self.gateway.router_id else self.gateway.domain)
 
     def hosts(self) -> Hosts:
         """What the configured hosts may do."""

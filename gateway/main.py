@@ -42,6 +42,8 @@ from xmpp.events import StreamConfig
 from xmpp.scram import SALT_OCTETS, ScramKeys
 
 if TYPE_CHECKING:
+    from gateway.map_link import MapLink, Plan
+    from gateway.map_status import MapView
     from runtime.metrics import LoopLag, MetricsEndpoint
 
 log = logging.getLogger("vrfwire.gateway")
@@ -60,7 +62,10 @@ class Daemon:
         self._bound: list[Listen] = []
         self._metrics: MetricsEndpoint | None = None
         self._lag: LoopLag | None = None
+        self._map: MapLink | None = None
+        self._former_maps: set[asyncio.Task[None]] = set()
         config = loaded.value
+        self._map_plan = _map_plan(config)
         self._keys = _scram_keys(config)
         self._scram_secret = secrets.token_bytes(32)
         self.service = Service(
@@ -82,7 +87,7 @@ class Daemon:
             linger=config.gateway.stale_time,
             hosts=RosterFile(config.state.directory),
         )
-        self.server.on_change = self.speaker.changed
+        self.server.on_change = self._hosts_changed
         self._peers = PeerStatus(self.speaker, self.service, asyncio.get_running_loop().time, time.time)
         self._status = Status(self.service, self.server.records)
         self._control = ControlServer(
@@ -98,6 +103,8 @@ class Daemon:
                 "peer.refresh": self._peer_refresh,
                 "peer.reset": self._peer_reset,
                 "bgp.routes": self._bgp_routes,
+                "map.show": self._map_show,
+                "attachment.list": self._attachment_list,
                 "status": self._show_status,
                 "config.show": self._config_show,
                 "version": self._version,
@@ -113,13 +120,15 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         notifier = Notifier()
         try:
+            if self._map_plan is not None:
+                self._start_map(self._map_plan, config)
             self._bound = self.server.listen(config.gateway.listen)
             await self.speaker.start()
             await self._control.start()
             self._start_metrics()
             log.info(
                 "vrfwire-gateway %s serves %s with %d VPNs at %s",
-                *(VERSION, config.gateway.domain, len(config.vpn), ", ".join(map(str, self._bound))),
+                *(VERSION, config.gateway.domain, len(self.service.rib.tables), ", ".join(map(str, self._bound))),
             )
             notifier.ready()
             await self._watch(stop, notifier)
@@ -127,11 +136,43 @@ class Daemon:
         finally:
             await self.speaker.stop()
             await self.server.stop()
+            if self._map is not None:
+                await self._map.stop()
+            if self._former_maps:
+                await asyncio.wait(self._former_maps)
             loop.remove_signal_handler(signal.SIGHUP)
             await self._control.stop()
             await self._stop_metrics()
             notifier.close()
         log.info("stopped")
+
+    def _start_map(self, plan: Plan, config: GatewayConfig) -> None:
+        # Imported here: a gateway without a map starts without.
+        from gateway.map_link import MapLink
+
+        self._map = MapLink(self.service, self.server.changed, config.state.directory)
+        self._map.start(plan, config.vpns())
+
+    def _reload_vpns(self, plan: Plan | None, config: GatewayConfig) -> None:
+        """Take the VPNs of a new configuration, and its [map], in place."""
+        former, self._map_plan = self._map, plan
+        if plan is not None and former is not None:
+            former.reload(plan, config.vpns())
+            return
+        if former is not None:
+            self._map = None
+            task = asyncio.get_running_loop().create_task(former.stop())
+            self._former_maps.add(task)
+            task.add_done_callback(self._former_maps.discard)
+        if plan is not None:
+            self._start_map(plan, config)
+        else:
+            self.service.reload(config.policy())
+
+    def _hosts_changed(self) -> None:
+        self.speaker.changed()
+        if self._map is not None:
+            self._map.items_changed()
 
     def _start_metrics(self) -> None:
         listen = self._loaded.value.metrics.listen
@@ -142,7 +183,7 @@ class Daemon:
         from runtime.metrics import LoopLag, MetricsEndpoint
 
         self._lag = LoopLag()
-        metrics = GatewayMetrics(self.speaker, self.service, self._lag)
+        metrics = GatewayMetrics(self.speaker, self.service, self._lag, self._map_view)
         self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
         self._metrics.start()
         self._lag.start()
@@ -178,6 +219,7 @@ class Daemon:
             keys = _scram_keys(loaded.value)
             bgp = _bgp_settings(loaded.value, self.speaker.rib.identity if self.speaker.peers else None)
             tls = server_context(loaded.value.tls.certificate, loaded.value.tls.key, loaded.value.tls.ca)
+            plan = _map_plan(loaded.value)
             self.speaker.reload(bgp)
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
@@ -193,7 +235,7 @@ class Daemon:
         self.server.stream_config = self._stream_config()
         self.server.tls = tls
         self.server.hosts = new.hosts()
-        self.service.reload(new.policy())
+        self._reload_vpns(plan, new)
         self.server.changed()
         log.info("configuration reloaded: %d VPNs, %d hosts, %d BGP peers", len(new.vpn), len(new.host), len(bgp.peers))
 
@@ -232,7 +274,24 @@ class Daemon:
         problems = [] if self._reload_problem is None else [self._reload_problem]
         problems += self.speaker.problems()
         listen = [str(address) for address in self._bound]
-        return {**self._status.summary(problems), "listen": listen, "bgp": self.speaker.summary()}
+        shown: Document = {"listen": listen, "bgp": self.speaker.summary(), "map": {"configured": False}}
+        view = self._map_view()
+        if view is not None:
+            shown["map"] = view.summary()
+            problems += view.problems()
+        return {**self._status.summary(problems), **shown}
+
+    def _map_view(self) -> MapView | None:
+        return self._map.view() if self._map is not None else None
+
+    async def _map_show(self, params: Document, call: Call) -> Document:
+        view = self._map_view()
+        return view.document() if view is not None else {"configured": False}
+
+    async def _attachment_list(self, params: Document, call: Call) -> Document:
+        if self._map is None:
+            return {"configured": False, "items": []}
+        return self._map.withheld() if params.get("withheld") else self._map.attachments()
 
     async def _route_explain(self, params: Document, call: Call) -> Document:
         work = self._peers.explaining(params)
@@ -279,6 +338,15 @@ def _scram_keys(config: GatewayConfig) -> dict[str, ScramKeys]:
     return keys
 
 
+def _map_plan(config: GatewayConfig) -> Plan | None:
+    """What [map] asks for, None without one. Raises OperatorError."""
+    if config.map is None:
+        return None
+    from gateway.map_link import Plan
+
+    return Plan(config.map, config.map_name)
+
+
 def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> BgpSettings:
     """Settings of the speaker. running: what one that has peers keeps until the next start, since all routes have been
     told with it. Raises OperatorError."""
@@ -304,6 +372,7 @@ def check(config: GatewayConfig) -> None:
     server_context(config.tls.certificate, config.tls.key, config.tls.ca)
     _scram_keys(config)
     _bgp_settings(config)
+    _map_plan(config)
     if config.control.group is not None:
         group_id(config.control.group)
 

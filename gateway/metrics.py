@@ -6,18 +6,23 @@ away. No metric has a label for a prefix, a route distinguisher or a host.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from bgp.connection import State
 from bgp.family import RTC
 from bgp.rib.peer import Peer
 from bgp.rib.rib import Rib
 from bgp.rib.views import peer_status
+from gateway.map_metrics import MAP_METRICS, measure_map
 from gateway.obstacles import Obstacle
 from gateway.peer_status import PEER_KINDS, PeerView, SpeakerView, state_name
 from gateway.service import Service
 from runtime.metrics import Description, LoopLag, Metric, Sample
 from vpn.prefix import format_address
+
+if TYPE_CHECKING:
+    from gateway.map_status import MapView
 
 _PEER = ("peer",)
 _FAMILY = ("peer", "family")
@@ -130,6 +135,7 @@ GATEWAY_METRICS = (
     *(PEER_MEMBERSHIPS, TABLE_DESTINATIONS, TABLE_PATHS, TABLE_IMPORTED, TABLE_TARGETS, UPDATE_GROUPS, UNSENT),
     *(REFUSED, ERRORS, UNANNOUNCED),
     *(VPN_ROUTES, VPN_HOSTS, XMPP_SESSIONS, XMPP_HOSTS, XMPP_ITEMS, XMPP_STALE, XMPP_REQUESTS, XMPP_REFUSALS),
+    *MAP_METRICS,
 )
 """All of them, in the order of docs/metrics.md."""
 
@@ -137,12 +143,19 @@ _STATES = tuple(state.name.lower().replace("_", "") for state in State)
 
 
 class GatewayMetrics:
-    """Takes snapshots of a gateway. speaker: None when BGP isn't configured."""
+    """Takes snapshots of a gateway. speaker: None when BGP isn't configured; view: of the map, None without one."""
 
-    def __init__(self, speaker: SpeakerView | None, service: Service, lag: LoopLag) -> None:
+    def __init__(
+        self,
+        speaker: SpeakerView | None,
+        service: Service,
+        lag: LoopLag,
+        view: Callable[[], MapView | None] = lambda: None,
+    ) -> None:
         self.speaker = speaker
         self._service = service
         self._lag = lag
+        self._view = view
 
     def snapshot(self) -> list[Metric]:
         """Everything, now."""
@@ -156,6 +169,10 @@ class GatewayMetrics:
                 samples[description].append((labels, value))
         for description, labels, value in self._hosts():
             samples[description].append((labels, value))
+        shown = self._view()
+        if shown is not None:
+            for description, labels, value in measure_map(shown, self._service.admission):
+                samples[description].append((labels, value))
         found = [Metric(description, values) for description, values in samples.items() if values]
         return found + self._lag.metrics()
 

@@ -85,6 +85,7 @@ class Status:
             raise OperatorError(f"vpn {name}", "no such VPN here", "`vrfwire-gateway-ctl vpn list`", ExitCode.NOT_FOUND)
         return {
             "name": name,
+            "source": str(vpn.source),
             "import": _targets(vpn.imports),
             "export": _targets(vpn.exports),
             "hosts": sorted({*self._service.subscribers(name), *self._rib.publishing(name)}),

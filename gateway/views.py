@@ -19,6 +19,7 @@ HOST_LIST = (
 )
 VPN_LIST = (
     Column("NAME", "name"),
+    Column("SOURCE", "source"),
     Column("IMPORT", "import"),
     Column("EXPORT", "export"),
     Column("HOSTS", lambda row: count(row.get("hosts")), right=True),
@@ -26,6 +27,7 @@ VPN_LIST = (
 )
 VPN = (
     Column("name", "name"),
+    Column("source", "source"),
     Column("import", "import"),
     Column("export", "export"),
     Column("hosts", "hosts"),
@@ -148,6 +150,38 @@ OTHERS = (
     Column("IMPORTED BY", "imported_by"),
 )
 
+ATTACHMENT_LIST = (
+    Column("ATTACHMENT", "attachment"),
+    Column("STATE", "state"),
+    Column("HOST", "host"),
+    Column("ADDRESS", "address"),
+    Column("ROUTES", "routes"),
+)
+WITHHELD_LIST = (
+    Column("ATTACHMENT", "attachment"),
+    Column("VPN", "vpn"),
+    Column("HOST", "host"),
+    Column("PREFIX", "prefix"),
+    Column("REASON", "reason"),
+)
+MAP = (
+    Column("url", "url"),
+    Column("state", "state"),
+    Column("since", "since"),
+    Column("synchronised", "synchronised"),
+    Column("known from", "source"),
+    Column("authorization", "authorization"),
+    Column("VPNs", "vpns"),
+    Column("attachments", "attachments"),
+    Column("bindings", "bindings"),
+    Column("withheld", lambda row: f"{cell(row.get('withheld_items'))} items"),
+    Column("published", lambda row: _published(row)),
+    Column("as gateway", "gateway"),
+    Column("publisher id", "publisher_id"),
+    Column("last error", "last_error"),
+)
+MAP_PROBLEMS = (Column("WHAT", "what"), Column("WHY", "why"))
+
 
 def _of(value: object, key: str) -> object:
     return value.get(key) if isinstance(value, dict) else None
@@ -252,6 +286,22 @@ def peer(reply: Reply, options: Options, colour: bool) -> str:
         + _table("routes", items(reply, "per_family"), FAMILIES, options, colour)
         + _table("capabilities", items(reply, "capabilities"), CAPABILITIES, options, colour)
     )
+
+
+def map_shown(reply: Reply, options: Options, colour: bool) -> str:
+    """The session with the MAP server, and what is wrong."""
+    if not reply.get("configured", True):
+        return ""
+    lines = [column for column in MAP if column.title != "last error" or column.text(reply) != "-"]
+    problems = _table("problems", items(reply, "problems"), MAP_PROBLEMS, options, colour)
+    return details(reply, lines, colour=colour) + problems
+
+
+def _published(row: Row) -> str:
+    found = row.get("published")
+    states = [f"{number} {state}" for state, number in found.items() if number] if isinstance(found, dict) else []
+    waiting = f", {cell(row['unpublished'])} metadata to go" if row.get("unpublished") else ""
+    return (", ".join(states) or "nothing") + waiting
 
 
 def explained(reply: Reply, options: Options, colour: bool) -> str:

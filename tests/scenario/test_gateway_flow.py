@@ -190,7 +190,8 @@ def test_what_the_operator_sees(make_gateway: MakeGateway, connect: Connect) -> 
         "routes": 2,
         "stale_routes": 0,
     }
-    blue = {"name": "blue", "import": ["64512:1"], "export": ["64512:1"], "hosts": ["hv1"], "routes": 1}
+    blue = {"name": "blue", "source": "static", "import": ["64512:1"], "export": ["64512:1"]}
+    blue |= {"hosts": ["hv1"], "routes": 1}
     assert gateway.ask("vpn.show", {"name": "blue"}) == gateway.ask("vpn.list")["items"][0] == blue
     assert [route["prefix"] for route in gateway.ask("route.list")["items"]] == ["10.1.1.1/32", "2001:db8::1/128"]
     assert gateway.ask("route.list", {"vpn": "blue"})["items"] == [

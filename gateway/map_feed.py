@@ -1,0 +1,87 @@
+"""From the results of a MAP client's subscriptions to the gateway's provisioning; no I/O.
+
+    results --> Replica (one a subscription) --edges that changed--> Vpns --names that changed--> Provisioning
+
+All VPNs are found from the catalogue (docs/design/map-schema.md); groups that nobody lists there may be named, each
+with a subscription of its own. What was known before stays until every subscription has told its first result: then,
+and after each new session, only the difference counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from gateway.provisioning import Difference, Provisioning
+from ifmap import filters
+from ifmap.answers import ReceivedMetadata, ReceivedPart
+from ifmap.l3vpn import CATALOGUE, CATALOGUE_DEPTH, PROVISIONING, connectivity_group
+from ifmap.replica import Replica
+from ifmap.values import Edge, Identifier, SearchSpec
+from ifmap.vpns import Vpns
+
+CATALOGUE_NAME = "vpns"
+"""Subscription to everything that the catalogue lists."""
+MAX_SIZE = 256 << 20
+"""Bytes of a subscription's content that the server is asked to allow; it has a limit of its own."""
+
+
+def subscriptions(groups: Iterable[str]) -> dict[str, SearchSpec]:
+    """What a gateway subscribes to, by name. groups: connectivity groups beside those of the catalogue. Raises
+    SchemaError for a name that XML can't carry."""
+    found = {CATALOGUE_NAME: _spec(CATALOGUE, CATALOGUE_DEPTH)}
+    for number, name in enumerate(groups, 1):
+        found[f"group-{number}"] = _spec(connectivity_group(name), CATALOGUE_DEPTH - 1)
+    return found
+
+
+def _spec(start: Identifier, depth: int) -> SearchSpec:
+    provisioning = filters.of_names(*PROVISIONING)
+    return SearchSpec(start, depth, match_links=provisioning, result_filter=provisioning, max_size=MAX_SIZE)
+
+
+class MapFeed:
+    """The content of a set of subscriptions, and what of it the provisioning doesn't have yet."""
+
+    def __init__(self, provisioning: Provisioning, wanted: Mapping[str, SearchSpec]) -> None:
+        self._provisioning = provisioning
+        self._replicas = {name: Replica() for name in wanted}
+        self._vpns = Vpns()
+        self._whole = False
+        """All of it has been there once, so what it lacks is no more."""
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether everything of the present session is here."""
+        return all(replica.complete for replica in self._replicas.values())
+
+    def result(self, part: ReceivedPart) -> None:
+        """Take a result of a subscription."""
+        replica = self._replicas.get(part.name)
+        if replica is None:
+            return
+        for edge in replica.apply(part).edges:
+            self._vpns.put(edge, replica.contents(edge) or self._elsewhere(edge))
+
+    def _elsewhere(self, edge: Edge) -> tuple[ReceivedMetadata, ...]:
+        """What another subscription still has of it."""
+        return next((found for one in self._replicas.values() if (found := one.contents(edge))), ())
+
+    def session_lost(self) -> None:
+        """What is known stays, until the next session's results."""
+        for replica in self._replicas.values():
+            replica.session_lost()
+
+    def difference(self) -> Difference:
+        """Bring the provisioning up to date; returns where it differed."""
+        if self._whole:
+            changed = self._vpns.take_changes()
+            return self._provisioning.take(self._vpns, changed.groups, changed.attachments)
+        if not self.synchronised:
+            return Difference()
+        self._whole = True
+        self._vpns.take_changes()
+        return self._provisioning.take_all(self._vpns)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """What the server has that can't be read: the thing, and why."""
+        return [(problem.what, problem.why) for problem in self._vpns.problems()]

@@ -1,0 +1,239 @@
+"""Joins the gateway to a MAP server: provisioning in, state of attachments out. The asyncio shell of the modules map_*.
+
+    MapConnection --results--> MapFeed --> Provisioning --> Policy --> Service.reload()       (as SIGHUP does)
+          ^                                     |  +------> Admission.regrant(), step()
+          |                                     +---------> MapKeeper (file)
+          +---- say() <-- AttachmentStates <-- items that were touched
+
+Results are taken together for COALESCE seconds, judgements made in turns of TURN items, states said at most every
+STATE_INTERVAL seconds. Losing the server changes nothing of what is known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from gateway.attachment_state import AttachmentStates
+from gateway.authorization import Authorization, Mode
+from gateway.map_config import MapSection
+from gateway.map_connection import MapConnection
+from gateway.map_feed import MapFeed, subscriptions
+from gateway.map_file import MapFile
+from gateway.map_keeper import MapKeeper
+from gateway.map_log import DecisionLog
+from gateway.map_status import MapView, describe_attachments, describe_withheld
+from gateway.policy import Policy, Vpn
+from gateway.provisioning import NO_GRANTS, Provisioning
+from gateway.service import Service
+from gateway.status import Document
+from ifmap.client_settings import ClientSettings
+from ifmap.l3vpn import SchemaError
+from ifmap.values import SearchSpec
+from runtime.errors import OperatorError
+
+log = logging.getLogger("vrfwire.gateway.map")
+
+COALESCE = 0.02
+"""Seconds from a result to what it does, in which more may come."""
+TURN = 500
+"""Items judged, or looked at for their state, before the loop looks at its sockets again."""
+STATE_INTERVAL = 0.5
+"""Seconds from a change of an item to what is said of its attachment, in which more may come."""
+
+
+class Plan:
+    """What [map] asks for, checked. Raises OperatorError."""
+
+    def __init__(self, section: MapSection, name: str) -> None:
+        self.section = section
+        self.name = name
+        self.settings: ClientSettings = section.client_settings()
+        try:
+            self.wanted: dict[str, SearchSpec] = subscriptions(section.groups)
+        except SchemaError as error:
+            raise OperatorError("map.groups", str(error)) from None
+
+    def same_session(self, other: Plan) -> bool:
+        """Whether a session by the other is one by this."""
+        mine, its = (replace(plan.section, authorization=Mode.OFF) for plan in (self, other))
+        return (mine, self.name) == (its, other.name)
+
+
+class MapLink:
+    """Use it within one event loop. changed: called after tables or sessions may have something new to send."""
+
+    def __init__(self, service: Service, changed: Callable[[], None], directory: Path) -> None:
+        self.provisioning = Provisioning()
+        self._service = service
+        self._changed = changed
+        self._states = AttachmentStates(service.rib, service.admission)
+        self._keeper = MapKeeper(self.provisioning, MapFile(directory))
+        self._log = DecisionLog()
+        self._loop = asyncio.get_running_loop()
+        self._plan: Plan | None = None
+        self._static: tuple[Vpn, ...] = ()
+        self._connection: MapConnection | None = None
+        self._switching: asyncio.Task[None] | None = None
+        self._work_handle: asyncio.Handle | None = None
+        self._judge_handle: asyncio.Handle | None = None
+        self._state_handle: asyncio.Handle | None = None
+        self._restored = False
+
+    # -- life
+
+    def start(self, plan: Plan, static: Iterable[Vpn]) -> None:
+        """Begin, with what was known at the end of the last run. Call it before hosts connect."""
+        self._restored = self._keeper.restore()
+        if self._restored:
+            vpns, attachments = len(self.provisioning.vpns), len(self.provisioning.attachments)
+            log.info("of the last run: %d VPNs and %d attachments of the map", vpns, attachments)
+        self.reload(plan, static)
+
+    def reload(self, plan: Plan, static: Iterable[Vpn]) -> None:
+        """Take another [map] or other static VPNs in place."""
+        before, self._plan, self._static = self._plan, plan, tuple(static)
+        if before is None or before.section.authorization is not plan.section.authorization:
+            authorization = Authorization(plan.section.authorization, known=self.provisioning.known)
+            for name, grants in self.provisioning.attachments.items():
+                authorization.grant(name, grants)
+            self._service.admission.use(authorization)
+        self._service.reload(self.policy())
+        if before is None or not plan.same_session(before):
+            self._connect(plan)
+        self._judge()
+        self.items_changed()
+
+    async def stop(self) -> None:
+        """End the session, keep what is known for the next start, and permit everything."""
+        for handle in (self._work_handle, self._judge_handle, self._state_handle):
+            if handle is not None:
+                handle.cancel()
+        self._work_handle = self._judge_handle = self._state_handle = None
+        admission = self._service.admission
+        admission.use(None)
+        while admission.step(TURN):
+            pass
+        connection, self._connection = self._connection, None
+        if self._switching is not None:
+            await self._switching
+        if connection is not None:
+            await connection.stop()
+        await self._keeper.stop()
+
+    def policy(self) -> Policy:
+        """The VPNs of the map and of the configuration."""
+        return self.provisioning.policy(self._static)
+
+    def _connect(self, plan: Plan) -> None:
+        old, before = self._connection, self._switching
+        feed = MapFeed(self.provisioning, plan.wanted)
+        new = self._connection = MapConnection(plan.settings, plan.wanted, feed, plan.name, self._news)
+        for presence, statement in self._states.presences().items():
+            new.say(presence, statement)
+        self._switching = self._loop.create_task(self._switch(before, old, new))
+
+    async def _switch(self, before: asyncio.Task[None] | None, old: MapConnection | None, new: MapConnection) -> None:
+        """One session after the other: a server ends that of the same user when there is a new one."""
+        if before is not None:
+            await before
+        if old is not None:
+            await old.stop()
+        await new.start()
+
+    # -- in
+
+    def _news(self) -> None:
+        if self._work_handle is None:
+            self._work_handle = self._loop.call_later(COALESCE, self._work)
+
+    def _work(self) -> None:
+        """Take what has come to differ."""
+        self._work_handle = None
+        if self._connection is None:
+            return
+        known = self.provisioning.known
+        difference = self._connection.feed.difference()
+        if not difference and known == self.provisioning.known:
+            return
+        log.info(
+            "the map has changed %d VPNs and %d attachments; it has %d and %d now",
+            *(len(difference.vpns), len(difference.attachments)),
+            *(len(self.provisioning.vpns), len(self.provisioning.attachments)),
+        )
+        if difference.vpns:
+            self._service.reload(self.policy())
+        admission, attachments = self._service.admission, self.provisioning.attachments
+        admission.regrant((name, attachments.get(name, NO_GRANTS)) for name in difference.attachments)
+        if self.provisioning.known:
+            admission.learnt()
+        self._keeper.changed()
+        self._judge()
+
+    def _judge(self) -> None:
+        self._judge_handle = None
+        admission = self._service.admission
+        if admission.step(TURN):
+            self._log.write(admission.take_decisions(), self._loop.time())
+        if admission.due:
+            self._judge_handle = self._loop.call_soon(self._judge)
+        self._changed()
+
+    # -- out
+
+    def items_changed(self) -> None:
+        """Hosts may have changed items, or begun or ended sessions."""
+        if self._state_handle is None and self._states.pending:
+            self._state_handle = self._loop.call_later(STATE_INTERVAL, self._say)
+
+    def _say(self) -> None:
+        self._state_handle = None
+        changes = self._states.update(TURN)
+        if self._connection is not None:
+            for presence, statement in changes:
+                self._connection.say(presence, statement)
+        if self._states.pending:
+            self._state_handle = self._loop.call_soon(self._say)
+
+    # -- for people
+
+    def view(self) -> MapView:
+        """How it is."""
+        assert self._plan is not None and self._connection is not None
+        client = self._connection.status()
+        waiting, refused = self._connection.unpublished()
+        return MapView(
+            plan_servers=tuple(map(str, self._plan.settings.endpoints)),
+            gateway=self._plan.name,
+            authorization=self._plan.section.authorization,
+            client=client,
+            since=time.time() - (self._loop.time() - client.since),
+            synchronised=self._connection.feed.synchronised,
+            known=self.provisioning.known,
+            restored=self._restored,
+            vpns=len(self.provisioning.vpns),
+            attachments=len(self.provisioning.attachments),
+            bindings=self.provisioning.bindings,
+            withheld=len(self._service.admission.withheld),
+            presences=self._states.counts(),
+            unpublished=waiting,
+            unpublishable=tuple(refused),
+            refused_subscriptions=dict(self._connection.refused),
+            kept=tuple(self._keeper.problems()),
+            troubles=tuple(self._connection.feed.problems() + self.provisioning.problems(self._is_static)),
+        )
+
+    def attachments(self) -> Document:
+        """attachment.list: what is said of attachments in the map."""
+        return describe_attachments(self._states)
+
+    def withheld(self) -> Document:
+        """attachment.list of withheld items."""
+        return describe_withheld(self._service.admission.withheld)
+
+    def _is_static(self, name: str) -> bool:
+        return any(vpn.name == name for vpn in self._static)
