@@ -32,7 +32,7 @@ types:
 unit:
 	@$(BIN)/pytest -q tests/unit
 
-# make bench [BENCH=datapath|agent|bgp]
+# make bench [BENCH=datapath|agent|bgp|ifmap]
 bench: setup
 	@$(BIN)/python -m benchmarks $(BENCH)
 

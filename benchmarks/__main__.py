@@ -18,6 +18,7 @@ BENCHMARKS = {
     "datapath": "benchmarks.datapath",
     "agent": "benchmarks.agent",
     "bgp": "benchmarks.bgp",
+    "ifmap": "benchmarks.ifmap",
 }
 """Module by name, in the order in which all are run."""
 
