@@ -37,11 +37,12 @@ _ATTRIBUTES = rf"(?:\s+{_NAME}\s*=\s*{_VALUE})*"
 _LOST_OPENING = re.compile(rf"(?m)^([ \t]*)((?:/?{_NAME}){_ATTRIBUTES}\s*/?>)")
 _GLUED = re.compile(r"<([A-Za-z_][\w.:-]{0,63}?)([^<>\s/][^<>]{0,200})(?=</\1\s*>)")
 """A start tag without its >, right before text; the end tag says where the name ends."""
-_LOST_CLOSING = re.compile(rf"(</?{_NAME}{_ATTRIBUTES}\s*?/?)(?=\s*<)")
-_LOST_QUOTES = re.compile(rf"""(<{_NAME}(?:\s+{_NAME}={_VALUE})*\s+{_NAME}=)([^\s"'<>/=]+)(?=[\s/>])""")
-_LOST_END = re.compile(
-    r"(<(connectivity-group|route-target|customer-attache?ment|provider-attachment|ip-address)\b[^<>]*[^<>/\s])\s*>"
-    r"(?!\s*</\2\s*>)(?=\s*<)"
+_LOST_CLOSING = re.compile(rf"(</?{_NAME}{_ATTRIBUTES})(\s*+)(/?)(?=\s*+<)")
+_TAG = re.compile(r"<[A-Za-z_][^<>]*+")
+_QUOTED_OR_BARE = re.compile(rf"""{_VALUE}|(\s{_NAME}=)([^\s"'<>/=]++)(?=[\s/]|\Z)""")
+_IDENTIFIER = re.compile(
+    r"<(connectivity-group|route-target|customer-attache?ment|provider-attachment|ip-address)\b([^<>]*+)>"
+    r"(?!\s*+</\1\s*+>)(?=\s*+<)"
 )
 _AMPERSAND = re.compile(r"&(?!#\d+;|#x[0-9A-Fa-f]+;|(?:amp|lt|gt|quot|apos);)")
 
@@ -59,7 +60,7 @@ def mend(text: str) -> Mended:
 
     def note(count: int, what: str) -> None:
         if count:
-            done.append(f"{what} ({count})")
+            done.append(what)
 
     text, count = _TYPOGRAPHY.subn(lambda found: _REPLACED[found[0]], text)
     note(count, "typographic characters replaced")
@@ -67,15 +68,20 @@ def mend(text: str) -> Mended:
     note(count, "& escaped")
     text, count = _LOST_OPENING.subn(r"\1<\2", text)
     note(count, "lost < put back")
-    # One attribute a turn.
-    count = 0
-    while (mended := _LOST_QUOTES.sub(r'\1"\2"', text)) != text:
-        text = mended
-        count += 1
-    note(count, "lost quotes put back")
+    mended = _TAG.sub(lambda tag: _QUOTED_OR_BARE.sub(_quoted, tag[0]), text)
+    note(text != mended, "lost quotes put back")
+    text = mended
     text, glued = _GLUED.subn(r"<\1>\2", text)
-    text, count = _LOST_CLOSING.subn(r"\1>", text)
+    text, count = _LOST_CLOSING.subn(r"\1\3>\2", text)
     note(glued + count, "lost > put back")
-    text, count = _LOST_END.subn(r"\1/>", text)
-    note(count, "identifiers closed")
-    return Mended(text, tuple(done))
+    mended = _IDENTIFIER.sub(_closed, text)
+    note(text != mended, "identifiers closed")
+    return Mended(mended, tuple(done))
+
+
+def _quoted(found: re.Match[str]) -> str:
+    return f'{found[1]}"{found[2]}"' if found[1] else found[0]
+
+
+def _closed(tag: re.Match[str]) -> str:
+    return tag[0] if tag[2].rstrip().endswith("/") else f"<{tag[1]}{tag[2]}/>"
