@@ -49,6 +49,8 @@ CORES = {
         *("client_errors", "client_http", "client_wanted", "endpoint", "published", "replica"),
         *("access", "channels", "commits", "counters", "journal", "planning", "proposals", "service"),
         *("service_settings", "service_state", "sessions"),
+        *("delta", "graph", "marks", "places", "plan", "region", "results", "search", "selection", "subscriptions"),
+        *("telling",),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }

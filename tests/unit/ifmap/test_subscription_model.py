@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ifmap.delta import Delta
 from ifmap.items import item_xml
+from ifmap.region import Scope
 from ifmap.results import ResultQueue
 from ifmap.search import find
 from ifmap.telling import WRAPPER
@@ -19,7 +20,6 @@ from ifmap.values import (
     Delete,
     Edge,
     Filter,
-    Identifier,
     Lifetime,
     Metadata,
     Notify,
@@ -44,31 +44,41 @@ from tests.unit.ifmap.graph_world import (
     searched,
 )
 
-IDENTIFIERS = [identifier(text) for text in ("a", "b", "c", "d", "e", "dns:f", "dns:g")]
+IDENTIFIERS = [identifier(text) for text in ("a", "b", "c", "d", "e", "dns:f")]
 CLIENTS = ("c1", "c2")
 PUBLISHERS = ("p1", "p2")
 
 identifiers = st.sampled_from(IDENTIFIERS)
-edges = st.one_of(st.builds(link, identifiers, identifiers), st.builds(node, identifiers))
+links = st.builds(link, identifiers, identifiers)
+edges = st.one_of(links, links, st.builds(node, identifiers))
+lifetimes = st.sampled_from(list(Lifetime))
 metadata = st.builds(
-    lambda local, value: new(local, value, single=local in "xy"), st.sampled_from("xym"), st.sampled_from("12")
+    lambda local, value: new(local, value, single=local in "xy"), st.sampled_from("xxym"), st.sampled_from("12")
 )
 filters: st.SearchStrategy[Filter | None] = st.one_of(
     st.none(),
-    st.sampled_from(["", "x", "y", "m", "xy", "xm"]).map(lambda locals_: names_filter(*locals_)),
-    st.builds(ValueFilter, st.sampled_from("xym"), st.sampled_from("12")),
+    st.sampled_from(["", "x", "x", "y", "m", "xy", "xm"]).map(lambda locals_: names_filter(*locals_)),
+    st.builds(ValueFilter, st.sampled_from("xxym"), st.sampled_from("12")),
 )
-operations: st.SearchStrategy[PublishOperation] = st.one_of(
-    st.builds(Update, edges, st.lists(metadata, min_size=1, max_size=3).map(tuple), st.sampled_from(list(Lifetime))),
-    st.builds(Update, edges, st.lists(metadata, min_size=1, max_size=1).map(tuple), st.just(Lifetime.FOREVER)),
-    st.builds(Notify, edges, st.lists(metadata, min_size=1, max_size=2).map(tuple)),
-    st.builds(Delete, edges, filters),
+match_links: st.SearchStrategy[Filter | None] = st.one_of(
+    st.none(), st.just(names_filter("x")), st.just(ValueFilter("x", "1")), filters
+)
+updates = st.builds(Update, edges, st.lists(metadata, min_size=1, max_size=3).map(tuple), lifetimes)
+notifies = st.builds(Notify, edges, st.lists(metadata, min_size=1, max_size=2).map(tuple))
+deletes = st.builds(Delete, edges, filters)
+operations: st.SearchStrategy[PublishOperation] = st.one_of(updates, notifies, deletes)
+# Links come, go and change their value: what distances depend on.
+joints: st.SearchStrategy[PublishOperation] = st.one_of(
+    st.builds(Update, links, st.just((new("x", "1"),)), lifetimes),
+    st.builds(Update, links, st.just((new("x", "1"),)), lifetimes),
+    st.builds(Update, links, st.just((new("x", "2"),)), lifetimes),
+    st.builds(Delete, links),
 )
 specs = st.builds(
     SearchSpec,
-    identifiers,
-    st.sampled_from([0, 1, 1, 2, 2, 3, 4, 255]),
-    filters,
+    st.sampled_from(IDENTIFIERS[:2]),
+    st.sampled_from([0, 1, 2, 2, 3, 3, 4, 255]),
+    match_links,
     filters,
     st.none(),
     st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"identity"})]),
@@ -92,17 +102,14 @@ class Publishing(RuleBasedStateMachine):
         self.world = World()
         self.watchers: dict[tuple[str, str], Watcher] = {}
 
-    @initialize(chain=st.lists(identifiers, min_size=2, max_size=5))
-    def some_links(self, chain: list[Identifier]) -> None:
-        updates = [Update(link(one, other), (new("x", "1"),)) for one, other in zip(chain, chain[1:], strict=False)]
-        self.world.publish(*updates, who="p1", session="s-p1")
+    @initialize(chain=st.lists(joints, min_size=4, max_size=12), first=st.lists(specs, min_size=3, max_size=3))
+    def start(self, chain: list[PublishOperation], first: list[SearchSpec]) -> None:
+        self.publish([("p1", chain)])
+        for number, spec in enumerate(first):
+            self.subscribe("c1", f"n{number}", spec)
 
     @rule(
-        batch=st.lists(
-            st.tuples(st.sampled_from(PUBLISHERS), st.lists(operations, min_size=1, max_size=5)),
-            min_size=1,
-            max_size=2,
-        )
+        batch=st.lists(st.tuples(st.sampled_from(PUBLISHERS), st.lists(operations, min_size=1, max_size=5)), max_size=2)
     )
     def publish(self, batch: list[tuple[str, list[PublishOperation]]]) -> None:
         planner = self.world.planner()
@@ -111,15 +118,20 @@ class Publishing(RuleBasedStateMachine):
         for delta in deltas:
             self.apply(delta)
 
-    @rule(who=st.sampled_from(PUBLISHERS))
-    def purge(self, who: str) -> None:
-        self.apply(self.world.planner().purge(who))
-        assert not [one for held in self.world.all().values() for one in held if one.publisher == who]
+    @rule(each=st.lists(joints, min_size=1, max_size=6), who=st.sampled_from(PUBLISHERS))
+    def join(self, each: list[PublishOperation], who: str) -> None:
+        self.publish([(who, each)])
 
-    @rule(who=st.sampled_from(PUBLISHERS))
-    def end_session(self, who: str) -> None:
-        self.apply(self.world.planner().end_session(f"s-{who}"))
-        assert not [one for held in self.world.all().values() for one in held if one.session == f"s-{who}"]
+    @rule(each=st.lists(joints, min_size=1, max_size=6), rest=st.lists(operations, max_size=3))
+    def join_and_more(self, each: list[PublishOperation], rest: list[PublishOperation]) -> None:
+        self.publish([("p2", each + rest)])
+
+    @rule(who=st.sampled_from(PUBLISHERS), all_of_it=st.booleans())
+    def leave_or_purge(self, who: str, all_of_it: bool) -> None:
+        planner = self.world.planner()
+        self.apply(planner.purge(who) if all_of_it else planner.end_session(f"s-{who}"))
+        left = [one for held in self.world.all().values() for one in held if one.publisher == who]
+        assert [one for one in left if all_of_it or one.session] == []
 
     @rule(client=st.sampled_from(CLIENTS), title=st.sampled_from(["n1", "n2", "n3"]), spec=specs)
     def subscribe(self, client: str, title: str, spec: SearchSpec) -> None:
@@ -127,13 +139,12 @@ class Publishing(RuleBasedStateMachine):
         watcher = self.watchers[client, title] = Watcher(spec)
         watcher.expected.append(("searchResult", _counted(content(searched(self.world.all(), spec)))))
 
-    @rule(client=st.sampled_from(CLIENTS), title=st.sampled_from(["n1", "n2"]))
-    def unsubscribe(self, client: str, title: str) -> None:
-        self.world.subscriptions.unsubscribe(self.world.queue(client), title)
-        self.watchers.pop((client, title), None)
-
-    @rule(client=st.sampled_from(CLIENTS))
-    def leave(self, client: str) -> None:
+    @rule(client=st.sampled_from(CLIENTS), title=st.sampled_from(["n1", "n2", None]))
+    def unsubscribe(self, client: str, title: str | None) -> None:
+        if title is not None:
+            self.world.subscriptions.unsubscribe(self.world.queue(client), title)
+            self.watchers.pop((client, title), None)
+            return
         queue = self.world.queues.pop(client, ResultQueue(1))
         self.world.subscriptions.drop(queue)
         assert not queue.pending
@@ -158,10 +169,9 @@ class Publishing(RuleBasedStateMachine):
 
     @invariant()
     def sizes_are_those_of_a_search(self) -> None:
-        for watched in self.world.subscriptions._watched.values():
-            specs_ = {w.spec for w in self.watchers.values()}
-            spec = next(s for s in specs_ if _scope_key(s) == watched.region.scope.key)
-            items = searched(self.world.all(), spec)
+        specs_by_key = {Scope(watcher.spec).key: watcher.spec for watcher in self.watchers.values()}
+        for key, watched in self.world.subscriptions._watched.items():
+            items = searched(self.world.all(), specs_by_key[key])
             size = sum(len(item_xml(where, held)) + (0 if held else WRAPPER) for where, held in items.items())
             assert watched.region.size == size
 
@@ -233,11 +243,5 @@ def _items(part: Part) -> Counter[tuple[Edge, bytes]]:
     return Counter((item.edge, element) for item in part.items for element in item.elements)
 
 
-def _scope_key(spec: SearchSpec) -> object:
-    from ifmap.region import Scope
-
-    return Scope(spec).key
-
-
 TestPublishing = Publishing.TestCase
-TestPublishing.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestPublishing.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
