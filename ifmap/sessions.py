@@ -178,7 +178,7 @@ class Sessions:
         self._idle.pop(session, None)
 
     def _check_idle(self, session: Session, now: float) -> None:
-        if session.ssrc is None and session.arc is None and session not in self._idle and not session.ending:
+        if session.ssrc is None and session.arc is None and session not in self._idle:
             self._idle[session] = now + self._timeout
 
     def _attach(self, session: Session, channel: int) -> None:

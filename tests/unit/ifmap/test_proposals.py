@@ -71,6 +71,17 @@ def test_a_connection_has_one_request_at_a_time() -> None:
     assert channels.take_outputs() == []
 
 
+def test_requests_that_come_together_are_taken_one_by_one() -> None:
+    channels = Channels()
+    first, second = arrived("a"), arrived("b")
+    for one in (first, second):
+        channels.arrived(1, one)
+    assert channels.next() == (1, first)
+    assert channels.next() is None
+    channels.answer(1, b"")
+    assert channels.next() == (1, second)
+
+
 def test_connections_do_not_wait_for_each_other() -> None:
     channels = Channels()
     channels.arrived(1, arrived("a"))

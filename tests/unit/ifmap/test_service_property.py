@@ -7,7 +7,7 @@ from collections import defaultdict
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ifmap.access import NOTHING, Access
 from ifmap.answers import NewSessionResult, PollResult, Received
@@ -42,7 +42,14 @@ TIMEOUT = 30.0
 
 clients = st.sampled_from(CLIENTS)
 channels = st.integers(0, 3)
+sessions = st.integers(0, 19)
 places = st.sampled_from(PLACES)
+SSRC, ARC = 0, 1
+
+
+def mostly(channel: int) -> st.SearchStrategy[int]:
+    """A client's connection: the one where the request belongs, now and then another."""
+    return st.integers(0, 15).map(lambda number: number if number < 4 else channel)
 
 
 class Service(RuleBasedStateMachine):
@@ -78,24 +85,30 @@ class Service(RuleBasedStateMachine):
 
     def session_id(self, client: str, which: int) -> str:
         """The client's last session, mostly; an earlier one, or another client's."""
-        if which == 9:
+        if which == 19:
             return self.ids[CLIENTS[(CLIENTS.index(client) + 1) % len(CLIENTS)]][-1]
-        return self.ids[client][max(-len(self.ids[client]), -2 if which == 8 else -1)]
+        return self.ids[client][max(-len(self.ids[client]), -2 if which == 18 else -1)]
 
     def token(self) -> str:
         self.tokens += 1
         return f"token-{self.tokens}-"
 
+    @initialize()
+    def everybody_has_a_session(self) -> None:
+        for client in CLIENTS:
+            self.ask(client, SSRC, NewSession())
+        self.drain()
+
     @rule(client=clients, number=channels)
     def new_session(self, client: str, number: int) -> None:
         self.ask(client, number, NewSession())
 
-    @rule(client=clients, number=channels, which=st.integers(0, 9), end=st.booleans())
-    def renew_or_end(self, client: str, number: int, which: int, end: bool) -> None:
+    @rule(client=clients, number=mostly(SSRC), which=sessions, end=st.integers(0, 3))
+    def renew_or_end(self, client: str, number: int, which: int, end: int) -> None:
         session_id = self.session_id(client, which)
-        self.ask(client, number, EndSession(session_id) if end else RenewSession(session_id))
+        self.ask(client, number, EndSession(session_id) if end == 0 else RenewSession(session_id))
 
-    @rule(client=clients, number=channels, which=st.integers(0, 9), place=places, kind=st.integers(0, 4))
+    @rule(client=clients, number=mostly(SSRC), which=sessions, place=places, kind=st.integers(0, 4))
     def publish(self, client: str, number: int, which: int, place: Edge, kind: int) -> None:
         text = self.token()
         update = Update(place, (single("state", text),), Lifetime.FOREVER if kind == 0 else Lifetime.SESSION)
@@ -105,17 +118,17 @@ class Service(RuleBasedStateMachine):
         }
         self.ask(client, number, Publish(self.session_id(client, which), others.get(kind, (update,))))
 
-    @rule(client=clients, number=channels, which=st.integers(0, 9), depth=st.integers(0, 1), again=st.booleans())
-    def look_around(self, client: str, number: int, which: int, depth: int, again: bool) -> None:
+    @rule(client=clients, number=mostly(SSRC), which=sessions, depth=st.integers(0, 1), search=st.booleans())
+    def look_around(self, client: str, number: int, which: int, depth: int, search: bool) -> None:
         session_id, spec = self.session_id(client, which), SearchSpec(D1, depth)
-        request = Search(session_id, spec) if again else Subscribe(session_id, (Subscription("s", spec),))
+        request = Search(session_id, spec) if search else Subscribe(session_id, (Subscription("s", spec),))
         self.ask(client, number, request)
 
-    @rule(client=clients, number=channels, which=st.integers(0, 9))
+    @rule(client=clients, number=mostly(ARC), which=sessions)
     def poll(self, client: str, number: int, which: int) -> None:
         self.ask(client, number, Poll(self.session_id(client, which)))
 
-    @rule(client=clients, number=channels, which=st.integers(0, 9))
+    @rule(client=clients, number=mostly(SSRC), which=sessions)
     def purge(self, client: str, number: int, which: int) -> None:
         publisher = next((session.publisher_id for session, _ in self.service.sessions()), "nobody")
         self.ask(client, number, PurgePublisher(self.session_id(client, which), publisher))
@@ -132,8 +145,8 @@ class Service(RuleBasedStateMachine):
         self.bench.pass_time(seconds)
         self.look()
 
-    @rule(client=clients, purge_others=st.booleans(), write=st.booleans())
-    def new_rules(self, client: str, purge_others: bool, write: bool) -> None:
+    @rule(client=clients, purge_others=st.booleans(), write=st.integers(0, 3))
+    def new_rules(self, client: str, purge_others: bool, write: int) -> None:
         mine = Access(purge_others=purge_others) if write else Access(write=NOTHING)
         self.bench.access = {**self.bench.access, client: mine}
         self.service.set_access(self.bench.access)
@@ -147,21 +160,25 @@ class Service(RuleBasedStateMachine):
         self.batch = self.service.begin(WALL + self.bench.now, limit)
         self.look()
 
-    @precondition(lambda self: self.batch is not None)
-    @rule()
-    def commit(self) -> None:
+    @rule(limit=st.sampled_from([1, 3, 1_000]))
+    def commit(self, limit: int) -> None:
+        if self.batch is None:
+            self.begin(limit)
         batch, self.batch = self.batch, None
-        assert batch is not None
+        if batch is None:
+            return
         for record in batch.records:
             self.committed |= tokens_of(record)
         self.service.committed(batch, self.bench.now)
         self.look()
 
-    @precondition(lambda self: self.batch is not None)
     @rule()
     def fail(self) -> None:
+        if self.batch is None:
+            self.begin(1_000)
         batch, self.batch = self.batch, None
-        assert batch is not None
+        if batch is None:
+            return
         before = contents(self.bench)
         self.service.failed(batch, "disk full")
         assert contents(self.bench) == before
@@ -221,9 +238,7 @@ class Service(RuleBasedStateMachine):
 
     def drain(self) -> None:
         while self.service.waiting:
-            self.begin(1_000)
-            if self.batch is not None:
-                self.commit()
+            self.commit(1_000)
 
     def teardown(self) -> None:
         """Everything that was asked on a connection that is open is answered once all sessions have ended."""
@@ -232,7 +247,8 @@ class Service(RuleBasedStateMachine):
         self.drain()
         self.service.end_sessions("stop")
         self.drain()
-        assert self.service.figures().sessions == 0
+        figures = self.service.figures()
+        assert (figures.sessions, figures.subscriptions, figures.results) == (0, 0, 0)
         assert self.service.timer() is None
         assert [self.asked[channel] for channel in self.open.values() if self.asked[channel]] == []
         assert all(session == "" for _, session in contents(self.bench))
@@ -261,5 +277,5 @@ def contents(bench: Bench) -> list[tuple[int, str]]:
     return [(metadata.key, metadata.session) for place in PLACES for metadata in bench.graph.contents(place).values()]
 
 
-Service.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
+Service.TestCase.settings = settings(max_examples=80, stateful_step_count=60)
 TestService = Service.TestCase

@@ -7,7 +7,18 @@ import pytest
 from ifmap.answers import EndSessionResult, NewSessionResult, PollResult, Received
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.service import ServiceSettings
-from ifmap.values import EndSession, Lifetime, NewSession, Poll, RenewSession, ResultKind, Search, SearchSpec
+from ifmap.values import (
+    EndSession,
+    Lifetime,
+    NewSession,
+    Poll,
+    Publish,
+    RenewSession,
+    ResultKind,
+    Search,
+    SearchSpec,
+    Update,
+)
 from tests.unit.ifmap.map_harness import D1, D2, Bench, MapUser, link, node, single
 
 
@@ -33,6 +44,7 @@ def test_second_poll_while_one_is_pending_ends_the_session(bench: Bench) -> None
     error = bench.refused(second, "a", Poll(user.id))
     assert error.code is ErrorCode.INVALID_SESSION_ID
     assert f"second poll from 192.0.2.{second}" in str(error)
+    assert bench.service.waiting == 0 and bench.service.figures().sessions == 0
     assert [type(answer) for answer in user.poll_answers()] == [EndSessionResult]
     assert "second poll" in str(is_gone(user))
 
@@ -287,6 +299,7 @@ def test_end_session_in_order(bench: Bench) -> None:
     assert record.ended == (user.id,) and record.client == "a"
     bench.service.committed(batch, 0.0)
     outputs = [output.channel for output in bench.service.take_outputs()]
+    assert bench.service.figures().subscriptions == 1
     # Its own poll and its endSession before the others' results; its own deletion is told to others alone.
     assert outputs == [user.arc, user.ssrc, watcher.arc]
     bench.hold = False
@@ -303,6 +316,27 @@ def test_waiting_poll_of_an_ended_session_hears_nothing_but_the_end(bench: Bench
     user.start_poll()
     before = len(user.poll_answers())
     user.end()
+    assert [type(answer) for answer in user.poll_answers()[before:]] == [EndSessionResult]
+
+
+def test_nothing_is_delivered_to_a_session_that_is_about_to_end(bench: Bench) -> None:
+    writer, user = MapUser(bench, "a"), MapUser(bench, "b")
+    user.subscribe("s", D1)
+    user.poll()
+    user.start_poll()
+    before = len(user.poll_answers())
+    bench.hold = True
+    bench.send(writer.ssrc, "a", Publish(writer.id, (Update(node(D1), (single("state", "up"),)),)))
+    for _ in range(2):
+        third = bench.connection()
+        assert "second poll" in str(bench.refused(third, "b", Poll(user.id)))
+    assert bench.service.waiting == 2
+    batch = bench.service.begin(0.0, limit=1)
+    assert batch is not None and not batch.records[0].ended
+    bench.service.committed(batch, 0.0)
+    bench.collect()
+    assert len(user.poll_answers()) == before
+    bench.commit()
     assert [type(answer) for answer in user.poll_answers()[before:]] == [EndSessionResult]
 
 

@@ -147,6 +147,13 @@ def test_any_request_stops_the_timer(sessions: Sessions) -> None:
     assert sessions.overdue(240.0) == [session]
 
 
+def test_the_end_of_a_session_stops_its_timer(sessions: Sessions) -> None:
+    session = begin(sessions)
+    sessions.channel_closed(SSRC, 0.0)
+    sessions.end(session, "newSession")
+    assert sessions.timer() is None
+
+
 def test_timers_are_in_order_of_their_starts(sessions: Sessions) -> None:
     a, b = begin(sessions, "a", 1, "id-a"), begin(sessions, "b", 2, "id-b")
     sessions.channel_closed(2, 1.0)
