@@ -29,7 +29,7 @@ from ifmap.journal import Record
 from ifmap.server import rows
 from ifmap.server.database import CHANNEL, LEFT, LOCK_CLASS, Database
 from ifmap.server.replay import LogEntry, record_to_text
-from ifmap.server.schema import LOG, METADATA, SERVER, SESSION, VERSION, prepare
+from ifmap.server.schema import LOG, METADATA, SERVER, SESSION, prepare
 from ifmap.server.store import LoadAgain, Loaded, StoreError, one_line
 from runtime.errors import ExitCode, OperatorError
 
@@ -188,11 +188,6 @@ class PostgresStore:
         """What others have logged, at most PAGE lines. Raises LoadAgain, StoreError."""
         with self._guard() as connection, connection.begin():
             return self._entries(connection, PAGE)
-
-    def check(self) -> None:
-        """Write the version as it is. Raises StoreError."""
-        with self._guard() as connection, connection.begin():
-            connection.execute(VERSION.update().values(version=VERSION.c.version))
 
     def renew(self) -> tuple[str, ...]:
         """Renew the lease, remove servers that haven't renewed theirs, and prune the log. To be called about three

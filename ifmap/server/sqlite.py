@@ -74,9 +74,10 @@ class SqliteStore:
             rows.write(self._connection, records, sessions=False)
 
     def check(self) -> None:
-        """Write the version as it is. Raises StoreError."""
+        """Write a row and take it back: writing what is there already would write nothing. Raises StoreError."""
         with self._writing():
-            self._connection.execute(VERSION.update().values(version=VERSION.c.version))
+            self._connection.execute(VERSION.insert(), {"version": 0})
+            self._connection.execute(VERSION.delete().where(VERSION.c.version == 0))
 
     def close(self) -> None:
         """Close the file, which empties the write-ahead log into it, then let others have it."""

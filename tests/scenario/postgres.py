@@ -55,7 +55,7 @@ class Postgres:
         self._log = self.directory / "log"
         self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+        self.port = _free_port()
         if self._owner is not None:
             os.chown(self.directory, self._owner.pw_uid, self._owner.pw_gid)
         try:
@@ -71,8 +71,6 @@ class Postgres:
 
     def start(self) -> None:
         """Start it, and wait until it serves. The port stays the same over restarts."""
-        if not self.port:
-            self.port = _free_port()
         settings = {**_SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
         settings["unix_socket_directories"] = str(self.directory)
         settings["fsync"] = "on" if self._durable else "off"
@@ -95,6 +93,10 @@ class Postgres:
     def stop(self) -> None:
         """Stop it as a service manager would, its clients' connections cut."""
         self._end(signal.SIGINT)
+
+    def crash(self) -> None:
+        """End it without a checkpoint: the next start has to recover from its write-ahead log."""
+        self._end(signal.SIGQUIT)
 
     def close(self) -> None:
         """End it at once, and remove its directory."""

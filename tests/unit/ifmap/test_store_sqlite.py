@@ -162,6 +162,18 @@ def test_a_full_disk_fails_commits_until_there_is_room(path: Path) -> None:
     store.close()
 
 
+def test_a_check_writes(path: Path) -> None:
+    """SQLite writes nothing for a row that stays as it is; a check has to find out whether it could."""
+    store = SqliteStore(str(path))
+    log = path.with_name("map.db-wal")
+    before = log.stat().st_size
+    store.check()
+    assert log.stat().st_size > before
+    assert store.load().rows == []
+    store.close()
+    SqliteStore(str(path)).close()
+
+
 def overwrite(path: Path, offset: int, data: bytes) -> None:
     with path.open("r+b") as file:
         file.seek(offset)
