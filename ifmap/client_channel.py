@@ -67,11 +67,16 @@ class Channel(asyncio.Protocol):
             self._fail(error)
             raise error from None
 
-    async def close(self) -> None:
-        """Close it at once; returns when it is."""
+    def abort(self) -> None:
+        """Close it at once."""
         self.on_lost = None
         self._fail(ClientError("the connection is closed"))
-        await self._closed
+
+    async def close(self) -> None:
+        """Close it at once; returns when it is."""
+        self.abort()
+        # Not awaited itself: whoever is cancelled here would cancel it for all.
+        await asyncio.wait({self._closed})
 
     def _fail(self, error: ClientError) -> None:
         """It is over: everybody who waits gets the error."""
@@ -138,10 +143,11 @@ class Channel(asyncio.Protocol):
 
 async def open_channel(endpoint: Endpoint, context: ssl.SSLContext, head: bytes, limit: int, timeout: float) -> Channel:
     """Connect. timeout: seconds for all of it. Raises ClientError."""
+    channel = Channel(head, limit)
     try:
         async with asyncio.timeout(timeout):
-            _, channel = await asyncio.get_running_loop().create_connection(
-                lambda: Channel(head, limit),
+            await asyncio.get_running_loop().create_connection(
+                lambda: channel,
                 endpoint.host,
                 endpoint.port,
                 ssl=context,
@@ -150,10 +156,15 @@ async def open_channel(endpoint: Endpoint, context: ssl.SSLContext, head: bytes,
                 happy_eyeballs_delay=_STAGGER,
             )
     except TimeoutError as error:
+        channel.abort()
         # The kernel's is an OSError with a number; ours has none.
         raise ClientError(reason(error) if error.errno else f"no connection within {timeout:g} s") from None
     except (OSError, UnicodeError) as error:
         raise ClientError(reason(error)) from None
+    except asyncio.CancelledError:
+        # It may be connected just now; asyncio would wait for the server's consent to the end of TLS.
+        channel.abort()
+        raise
     return channel
 
 

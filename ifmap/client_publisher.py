@@ -69,8 +69,12 @@ class Publisher:
             self._wake.clear()
             # What comes in the same turn of the loop goes out together.
             await asyncio.sleep(0)
-            while (session := self._session) and await self._publish_batch(session):
-                pass
+            try:
+                while (session := self._session) and await self._publish_batch(session):
+                    pass
+            except Exception:
+                # A defect; what is published stays as it is until something changes.
+                log.exception("session state can't be published")
 
     async def _publish_batch(self, session: int) -> bool:
         """Returns whether there may be more to publish."""

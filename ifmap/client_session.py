@@ -168,9 +168,7 @@ class Session:
         self._over = SessionLost(reason)
         while self._asked:
             self._give(self._asked.popleft(), self._over)
-        await self._ssrc.close()
-        if self._arc is not None:
-            await self._arc.close()
+        await _close([self._ssrc] if self._arc is None else [self._ssrc, self._arc])
 
     # -- SSRC
 
@@ -320,10 +318,17 @@ async def open_session(
         if polls:
             channels.append(await dialler.dial())
     except BaseException:
-        for channel in channels:
-            await channel.close()
+        await _close(channels)
         raise
     return Session(dialler, channels[0], channels[1] if polls else None, answer, wanted, deliver, troubled)
+
+
+async def _close(channels: list[Channel]) -> None:
+    # All of them first: we may be cancelled while we wait.
+    for channel in channels:
+        channel.abort()
+    for channel in channels:
+        await channel.close()
 
 
 async def end_session(session: Session, timeout: float) -> None:
