@@ -212,7 +212,7 @@ class MapLink:
             authorization=self._plan.section.authorization,
             client=client,
             since=time.time() - (self._loop.time() - client.since),
-            synchronised=self._connection.feed.synchronised,
+            synchronised=self._synchronised(),
             known=self.provisioning.known,
             restored=self._restored,
             vpns=len(self.provisioning.vpns),
@@ -226,6 +226,12 @@ class MapLink:
             kept=tuple(self._keeper.problems()),
             troubles=tuple(self._connection.feed.problems() + self.provisioning.problems(self._is_static)),
         )
+
+    def _synchronised(self) -> bool:
+        """Whether all that the server has is here, and has taken effect."""
+        assert self._connection is not None
+        waiting = self._work_handle is not None or self._service.admission.due
+        return self._connection.feed.synchronised and not waiting
 
     def attachments(self) -> Document:
         """attachment.list: what is said of attachments in the map."""
