@@ -145,11 +145,12 @@ _DECLARATION_MAX = 512
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
 _UTF_16 = frozenset({"utf-16", "utf16", "utf-16le", "utf-16be", "iso-10646-ucs-2", "ucs-2"})
 # References of RFC 3986 that XML processors agree on: scheme, authority without IP literal, path, query, fragment.
-_CHARACTER = r"(?:[\w.\-~!$&'()*+,;={}]|%[0-9A-Fa-f]{{2}})*"
-_AUTHORITY = rf"(?:{_CHARACTER.format(':')}@)?{_CHARACTER.format('')}(?::[0-9]{{1,5}})?(?=[/?#]|\Z)"
-_PATH, _SEGMENT, _QUERY = _CHARACTER.format(":@/"), _CHARACTER.format("@"), _CHARACTER.format(":@/?")
+_CHARACTER = r"(?:[\w.\-~!$&'()*+,;={}]|%[0-9A-Fa-f]{{2}})"
+_HOST = _CHARACTER.format("")
+_AUTHORITY = rf"(?:(?:{_CHARACTER.format(':')}*@)?{_HOST}+(?::[0-9]{{1,5}})?)?(?=[/?#]|\Z)"
+_PATH, _SEGMENT, _QUERY = (f"{_CHARACTER.format(more)}*" for more in (":@/", "@", ":@/?"))
 _URI = re.compile(
-    rf"(?:(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//{_AUTHORITY}{_PATH}|[A-Za-z][A-Za-z0-9+.\-]*:(?!//){_PATH}|/?{_SEGMENT}(?:/{_PATH})?)"
+    rf"(?:(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//{_AUTHORITY}{_PATH}|[A-Za-z][A-Za-z0-9+.\-]*:(?!//){_PATH}|(?!//)/?{_SEGMENT}(?:/{_PATH})?)"
     rf"(?:\?{_QUERY})?(?:\#{_QUERY})?",
     re.ASCII,
 )
