@@ -51,6 +51,7 @@ CORES = {
         *("service_settings", "service_state", "sessions"),
         *("delta", "graph", "marks", "places", "plan", "region", "results", "search", "selection", "subscriptions"),
         *("telling",),
+        *("describe", "l3vpn", "mending", "provision", "publish_file", "shorthand", "views", "vpns"),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }

@@ -15,11 +15,14 @@ from agent import cli as agent_cli
 from agent.config import AgentConfig
 from gateway import cli as gateway_cli
 from gateway.config import GatewayConfig
+from ifmap import cli as map_cli
+from ifmap.client_config import MapClientConfig
 from ifmap.server.config import MapConfig
 from runtime.errors import ExitCode
 from runtime.schema import describe, plain
 
 ROOT = Path(__file__).parents[2]
+SCHEMAS = (AgentConfig, GatewayConfig, MapConfig, MapClientConfig)
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
 
 
@@ -45,7 +48,7 @@ def quoted(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-@pytest.mark.parametrize("schema", [AgentConfig, GatewayConfig, MapConfig])
+@pytest.mark.parametrize("schema", SCHEMAS)
 def test_every_key_is_documented_with_its_default(schema: type) -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     missing = [row for row in rows(schema) if row not in text.splitlines()]
@@ -55,17 +58,12 @@ def test_every_key_is_documented_with_its_default(schema: type) -> None:
 def test_no_key_is_documented_that_does_not_exist() -> None:
     text = (ROOT / "docs/configuration.md").read_text()
     documented = re.findall(r"^\| `([a-z_.\[\]]+)` \|", text, re.MULTILINE)
-    known = {name for schema in (AgentConfig, GatewayConfig, MapConfig) for name, _ in describe(schema)}
+    known = {name for schema in SCHEMAS for name, _ in describe(schema)}
     assert sorted(set(documented) - known) == []
 
 
 def test_every_key_has_a_description() -> None:
-    bare = [
-        name
-        for schema in (AgentConfig, GatewayConfig, MapConfig)
-        for name, item in describe(schema)
-        if not item.option.help
-    ]
+    bare = [name for schema in SCHEMAS for name, item in describe(schema) if not item.option.help]
     assert bare == []
 
 
@@ -78,7 +76,8 @@ def commands(group: click.Group, path: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("group", "program"), [(agent_cli.cli, agent_cli.PROGRAM), (gateway_cli.cli, gateway_cli.PROGRAM)]
+    ("group", "program"),
+    [(agent_cli.cli, agent_cli.PROGRAM), (gateway_cli.cli, gateway_cli.PROGRAM), (map_cli.cli, map_cli.PROGRAM)],
 )
 def test_every_command_is_in_the_readme(group: click.Group, program: str) -> None:
     text = (ROOT / "README.md").read_text()
