@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from ifmap.region import Region
 
 _SHARED = 8
-"""Regions on a vertex up to which its marks are shared."""
 
 
 class Mark(NamedTuple):
@@ -38,9 +37,10 @@ class Marks(dict["Region", Mark]):
 
 
 class MarkStore:
-    """Puts marks on vertices."""
+    """Puts marks on vertices. shared: regions on a vertex up to which its marks are shared."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: int = _SHARED) -> None:
+        self._most = shared
         self._shared: WeakValueDictionary[frozenset[tuple[Region, Mark]], Marks] = WeakValueDictionary()
         # What became of shared marks by the change at hand, so that the next vertex with the same needs no look-up by
         # contents. It holds the marks from which it leads: their id stays theirs meanwhile.
@@ -49,19 +49,19 @@ class MarkStore:
     def put(self, region: Region, vertex: Vertex, mark: Mark | None) -> None:
         """Sets or (None) removes the mark of a region on a vertex. `finish` before the next region's."""
         marks = vertex.marks
-        if marks is not None and len(marks) > _SHARED:
+        if marks is not None and len(marks) > self._most:
             if mark is not None:
                 marks[region] = mark
                 return
             marks.pop(region, None)
-            if len(marks) <= _SHARED:
+            if len(marks) <= self._most:
                 vertex.marks = self._share(Marks(marks))
             return
         step = self._steps.get((id(marks), mark))
         if step is None:
             step = self._steps[id(marks), mark] = (marks, self._next(region, marks, mark))
         following = step[1]
-        vertex.marks = Marks(following) if following is not None and len(following) > _SHARED else following
+        vertex.marks = Marks(following) if following is not None and len(following) > self._most else following
 
     def finish(self) -> None:
         """No more marks of this region for now."""
@@ -73,7 +73,7 @@ class MarkStore:
             following.pop(region, None)
         else:
             following[region] = mark
-        if not following or len(following) > _SHARED:
+        if not following or len(following) > self._most:
             return following or None
         return self._share(following)
 

@@ -13,8 +13,8 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from ifmap.identifiers import type_names
 from ifmap.marks import Mark, MarkStore
 from ifmap.places import Link, Vertex
-from ifmap.selection import Selection
-from ifmap.values import Identifier, SearchSpec
+from ifmap.selection import Remembered, Selection, key_of
+from ifmap.values import Filter, Identifier, SearchSpec
 
 
 class TooManyJoin(Exception):
@@ -27,16 +27,26 @@ class Scope:
     links: what lets a link be followed. on_vertices, on_links: what is told of identifiers and links.
     """
 
-    __slots__ = ("_terminal", "key", "links", "max_depth", "on_links", "on_vertices", "start")
+    __slots__ = ("_remembered", "_terminal", "key", "links", "max_depth", "on_links", "on_vertices", "start")
 
     def __init__(self, spec: SearchSpec) -> None:
+        self._remembered: list[Remembered] = []
+        match_links, result_filter = self._remember(spec.match_links), self._remember(spec.result_filter)
         self.start = spec.start
         self.max_depth = spec.max_depth
-        self.links = Selection(spec.match_links)
-        self.on_vertices = Selection(spec.result_filter)
-        self.on_links = Selection(spec.match_links, spec.result_filter)
+        self.links = Selection(match_links)
+        self.on_vertices = Selection(result_filter)
+        self.on_links = Selection(match_links, result_filter)
         self._terminal = spec.terminal_types
-        self.key: Hashable = (spec.start, spec.max_depth, self.links.key, self.on_vertices.key, spec.terminal_types)
+        keys = key_of(spec.match_links), key_of(spec.result_filter)
+        self.key: Hashable = (spec.start, spec.max_depth, keys, spec.terminal_types)
+
+    def _remember(self, wanted: Filter | None) -> Filter | None:
+        if wanted is None or wanted.names is not None:
+            return wanted
+        remembered = Remembered(wanted)
+        self._remembered.append(remembered)
+        return remembered
 
     def is_open(self, identifier: Identifier, distance: int) -> bool:
         """Whether the links of an identifier at a distance are gone through."""
@@ -46,9 +56,8 @@ class Scope:
 
     def forget(self) -> None:
         """Forgets what filters said (the change at hand is done)."""
-        self.links.forget()
-        self.on_vertices.forget()
-        self.on_links.forget()
+        for remembered in self._remembered:
+            remembered.forget()
 
 
 class Region:

@@ -12,6 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ifmap.delta import Delta
 from ifmap.items import item_xml
+from ifmap.marks import MarkStore
 from ifmap.region import Scope
 from ifmap.results import ResultQueue
 from ifmap.search import find
@@ -100,6 +101,8 @@ class Publishing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World()
+        # So that vertices have marks of their own, shared ones, and go from one to the other.
+        self.world.subscriptions._marks = MarkStore(shared=2)
         self.watchers: dict[tuple[str, str], Watcher] = {}
 
     @initialize(chain=st.lists(joints, min_size=4, max_size=12), first=st.lists(specs, min_size=3, max_size=3))
