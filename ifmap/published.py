@@ -52,8 +52,14 @@ class Published:
 
     @property
     def refused_places(self) -> dict[Place, IfmapError]:
-        """What the server doesn't take; not tried again before it changes or a new session begins."""
+        """What the server doesn't take; not tried again before it changes, a new session begins, or retry_refused()."""
         return dict(self._refused)
+
+    def retry_refused(self) -> None:
+        """Try again what was refused, one by one."""
+        self._alone.update(self._refused)
+        self._todo.update(dict.fromkeys(self._refused))
+        self._refused.clear()
 
     @property
     def waiting(self) -> int:

@@ -51,10 +51,12 @@ class Client:
         return self.publishes.empty()
 
 
-def run(scenario: Callable[[Client, Publisher], Coroutine[Any, Any, None]]) -> None:
+def run(scenario: Callable[[Client, Publisher], Coroutine[Any, Any, None]], random: float = 1.0) -> None:
+    """random: 1.0 for waits that a test doesn't see the end of, 0.0 for none."""
+
     async def main() -> None:
         client = Client()
-        publisher = Publisher(client.publish)
+        publisher = Publisher(client.publish, random=lambda: random)
         publisher.start()
         async with asyncio.timeout(DEADLINE):
             await scenario(client, publisher)
@@ -135,7 +137,53 @@ def test_what_is_refused_is_logged_once(caplog: pytest.LogCaptureFixture) -> Non
         assert await client.nothing()
 
     run(scenario)
-    assert [record.message for record in caplog.records] == ["the map server refuses state: not yours"]
+    assert [record.message for record in caplog.records] == ["the map server refuses state: AccessDenied: not yours"]
+
+
+def test_what_is_refused_is_tried_again_later_and_alone(caplog: pytest.LogCaptureFixture) -> None:
+    denied = IfmapError(ErrorCode.ACCESS_DENIED, "not yours")
+
+    async def scenario(client: Client, publisher: Publisher) -> None:
+        publisher.session_started()
+        publisher.set(node(device("a")), state("up"))
+        assert [await client.answer(denied), await client.answer(denied)] == [1, 1]
+        publisher.set(node(device("b")), state("up"))
+        # Whichever comes first, each is on its own.
+        assert [await client.answer(), await client.answer()] == [1, 1]
+        assert await client.nothing()
+        assert publisher.published.refused_places == {}
+
+    run(scenario, random=0.0)
+    assert len(caplog.records) == 1
+
+
+def test_a_server_in_trouble_is_asked_again_and_nothing_is_blamed() -> None:
+    trouble = IfmapError(ErrorCode.SYSTEM_ERROR, "disk full")
+
+    async def scenario(client: Client, publisher: Publisher) -> None:
+        publisher.session_started()
+        publisher.set(node(device("a")), state("up"))
+        publisher.set(node(device("b")), state("up"))
+        assert [await client.answer(trouble), await client.answer(trouble), await client.answer()] == [2, 2, 2]
+        assert await client.nothing()
+
+    run(scenario, random=0.0)
+
+
+def test_a_new_session_does_not_wait_for_a_server_in_trouble() -> None:
+    async def scenario(client: Client, publisher: Publisher) -> None:
+        publisher.session_started()
+        publisher.set(node(device("a")), state("up"))
+        await client.answer(IfmapError(ErrorCode.SYSTEM_ERROR, "disk full"))
+        assert await client.nothing()
+        publisher.session_lost()
+        publisher.session_started()
+        # Half a second is longer than nothing() looks.
+        assert not await client.nothing()
+        assert await client.answer() == 1
+        assert await client.nothing()
+
+    run(scenario)
 
 
 def test_a_defect_is_told_and_the_publisher_lives(caplog: pytest.LogCaptureFixture) -> None:

@@ -208,6 +208,10 @@ class Model(RuleBasedStateMachine):
             self.published.accepted(batch)
 
     @rule()
+    def retry(self) -> None:
+        self.published.retry_refused()
+
+    @rule()
     def new_session(self) -> None:
         self.server.has.clear()
         self.flying = None
