@@ -67,6 +67,7 @@ class Service(RuleBasedStateMachine):
         self.open: dict[tuple[str, int], int] = {}
         self.asked: dict[int, list[Request]] = defaultdict(list)
         self.ids: dict[str, list[str]] = {client: ["none"] for client in CLIENTS}
+        self.publishers: dict[str, str] = {}
         self.tokens = 0
         self.committed: set[int] = set()
         self.denied: set[int] = set()
@@ -209,6 +210,7 @@ class Service(RuleBasedStateMachine):
         elif isinstance(request, NewSession):
             assert isinstance(outcome, NewSessionResult)
             client = outcome.publisher_id.partition("-")[0]
+            assert self.publishers.setdefault(client, outcome.publisher_id) == outcome.publisher_id
             assert outcome.session_id not in self.ids[client]
             self.ids[client].append(outcome.session_id)
         if isinstance(outcome, PollResult):
@@ -231,6 +233,7 @@ class Service(RuleBasedStateMachine):
         nothing to tell."""
         polling = {session.arc for session, _ in self.service.sessions() if session.polling}
         for session, _ in self.service.sessions():
+            assert not session.polling or session.arc in self.open.values()
             assert not (session.polling and not session.ending and session.queue.pending)
         if self.batch is None and not self.service.waiting:
             waiting = {channel for channel in self.open.values() if self.asked[channel]}
