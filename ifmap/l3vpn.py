@@ -172,15 +172,18 @@ _REFERENCE = re.compile(r"&(?:#(?:x([0-9a-fA-F]{1,6})|([0-9]{1,7}))|(amp|lt|gt|q
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
 
 
-def _canonical_heads() -> tuple[tuple[str, str, IdentifierType], ...]:
-    found = []
+def _canonical_heads() -> dict[str, tuple[str, str, IdentifierType]]:
+    """What comes before and behind the name in the canonical form, by the first letters of the element's name."""
+    found: dict[str, tuple[str, str, IdentifierType]] = {}
     for kind, (attribute, *_) in _NAME_ATTRIBUTES.items():
         if kind is not IdentifierType.PROVIDER_ATTACHMENT:
             head, _, tail = _extended(kind, f'{attribute}="\0"').name.partition("\0")
-            found.append((head, tail, kind))
-    return tuple(found)
+            found[head[_LETTERS]] = (head, tail, kind)
+    return found
 
 
+_LETTERS = slice(4, 8)
+"""Behind "&lt;"."""
 _HEADS = _canonical_heads()
 
 
@@ -194,9 +197,11 @@ def read_identifier(identifier: Identifier) -> SchemaIdentifier | None:
             return None
         return SchemaIdentifier(IdentifierType(local), identifier.name, domain=identifier.domain)
     name = identifier.name
-    for head, tail, kind in _HEADS:
+    # The form that we write, as long as nothing in the name is escaped: there are many of them in a large map.
+    if usual := _HEADS.get(name[_LETTERS]):
+        head, tail, kind = usual
         if name.startswith(head) and name.endswith(tail):
-            inner = name[len(head) : len(name) - len(tail)]
+            inner = name[len(head) : -len(tail)]
             if inner and "&" not in inner:
                 return SchemaIdentifier(kind, inner)
     return _read_element(unescape(name, _UNQUOTES))

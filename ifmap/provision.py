@@ -33,7 +33,8 @@ from ifmap.l3vpn import (
     route_target,
 )
 from ifmap.values import Delete, Edge, Identifier, Lifetime, MetadataName, NewMetadata, PublishOperation, Update, link
-from ifmap.vpns import Addresses, Binding, Connection, Fact, Group, GroupProtocol, Listing, Problem, Target, Vpns
+from ifmap.vpn_facts import Addresses, Binding, Connection, Fact, GroupProtocol, Listing, Problem, Target
+from ifmap.vpns import Group, Vpns
 from runtime.errors import ExitCode, OperatorError
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix

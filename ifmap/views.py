@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 
 from ifmap.l3vpn import State
 from ifmap.provision import current_targets, in_words
-from ifmap.vpns import Group, Presence, Problem, Vpns
+from ifmap.vpn_facts import Presence, Problem
+from ifmap.vpns import Group, Vpns
 from runtime.output import Column, Row, count
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix

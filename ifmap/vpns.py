@@ -7,119 +7,28 @@ says which VPNs and attachments changed. What can't be read is a Problem that na
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import TypeVar
 
-from ifmap.l3vpn import (
-    ATTACHMENT_ADDRESS,
-    ATTACHMENT_INFO,
-    ATTACHMENT_STATE,
-    BINDING,
-    CATALOGUE,
-    CONNECTION,
-    GROUP_CE_PROTOCOL,
-    GROUP_TARGET,
-    LISTED,
-    NAMESPACE,
-    OWN_NAMESPACE,
-    Direction,
-    IdentifierType,
-    SchemaError,
-    SchemaIdentifier,
-    State,
-    read_ce_protocol,
-    read_direction,
-    read_identifier,
-    read_prefixes,
-    read_routes,
-    read_state,
-    read_target,
+from ifmap.values import Edge
+from ifmap.vpn_facts import (
+    Addresses,
+    Binding,
+    Connection,
+    Fact,
+    GroupProtocol,
+    Listing,
+    Presence,
+    Problem,
+    Stored,
+    Target,
+    read_edge,
 )
-from ifmap.values import Edge, Identifier, IdentifierKind, MetadataName
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix
 
 T = TypeVar("T")
-
-
-class Stored(Protocol):
-    """A metadatum as search results and replicas have it."""
-
-    @property
-    def name(self) -> MetadataName: ...
-    @property
-    def publisher(self) -> str: ...
-    @property
-    def xml(self) -> bytes: ...
-
-
-class Target(NamedTuple):
-    """group-target"""
-
-    group: str
-    target: RouteTarget
-    direction: Direction
-
-
-class Connection(NamedTuple):
-    """connection"""
-
-    one: str
-    other: str
-
-
-class Binding(NamedTuple):
-    """binding"""
-
-    attachment: str
-    group: str
-
-
-class Addresses(NamedTuple):
-    """attachment-address: those at one ip-address."""
-
-    attachment: str
-    prefixes: tuple[Prefix, ...]
-
-
-class Presence(NamedTuple):
-    """attachment-info and attachment-state of one provider attachment.
-
-    address, host: underlay address and name of the host; gateway: that says so; state: None when only info is there.
-    publisher: ifmap-publisher-id of what was said.
-    """
-
-    attachment: str
-    address: str
-    host: str
-    gateway: str
-    state: State | None
-    routes: tuple[Prefix, ...]
-    publisher: str
-
-
-class GroupProtocol(NamedTuple):
-    """group-ce-protocol"""
-
-    group: str
-    protocol: str
-
-
-class Listing(NamedTuple):
-    """listed"""
-
-    group: str
-
-
-class Problem(NamedTuple):
-    """Something that can't be read. what: the thing ("VPN blue"); why: one line."""
-
-    what: str
-    why: str
-
-
-Fact = Target | Connection | Binding | Addresses | Presence | GroupProtocol | Listing | Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,73 +232,3 @@ class Vpns:
     def facts(self) -> Mapping[Edge, tuple[Fact, ...]]:
         """What each edge says: for who wants to change just that."""
         return self._facts
-
-
-# -- reading an edge
-
-
-def read_edge(edge: Edge, metadata: Iterable[Stored]) -> Iterator[Fact]:
-    """What an edge says in terms of the schema; metadata of other vocabularies says nothing."""
-    known = {found.name: found for found in metadata if found.name.namespace in (NAMESPACE, OWN_NAMESPACE)}
-    if not known:
-        return
-    first, second = edge
-    one, other = read_identifier(first), read_identifier(second) if second is not None else None
-    for end in (one, other):
-        if end is not None and end.domain and end.type is not IdentifierType.PROVIDER_ATTACHMENT:
-            why = f"administrative-domain {end.domain!r} is not supported; it is left out"
-            yield Problem(f"{end.type} {end.name}", why)
-            return
-    ends = {end.type: end for end in (one, other) if end is not None}
-    try:
-        yield from _read(edge, ends, one, other, known)
-    except SchemaError as error:
-        yield Problem(_place(ends), str(error))
-
-
-def _place(ends: Mapping[IdentifierType, SchemaIdentifier]) -> str:
-    return " - ".join(f"{end.type} {end.name}" for end in ends.values()) or "unknown identifiers"
-
-
-def _read(
-    edge: Edge,
-    ends: Mapping[IdentifierType, SchemaIdentifier],
-    one: SchemaIdentifier | None,
-    other: SchemaIdentifier | None,
-    known: Mapping[MetadataName, Stored],
-) -> Iterator[Fact]:
-    group = ends.get(IdentifierType.CONNECTIVITY_GROUP)
-    attachment = ends.get(IdentifierType.CUSTOMER_ATTACHMENT)
-    target = ends.get(IdentifierType.ROUTE_TARGET)
-    provider = ends.get(IdentifierType.PROVIDER_ATTACHMENT)
-    if BINDING in known and attachment and group:
-        yield Binding(attachment.name, group.name)
-    if ATTACHMENT_ADDRESS in known and attachment and (address := _address(edge)):
-        yield Addresses(attachment.name, read_prefixes(address, known[ATTACHMENT_ADDRESS].xml))
-    if GROUP_TARGET in known and group and target:
-        yield Target(group.name, read_target(target.name), read_direction(known[GROUP_TARGET].xml))
-    if CONNECTION in known and group and one and other and one.type is other.type and one.name != other.name:
-        yield Connection(one.name, other.name)
-    if attachment and provider:
-        info, state = known.get(ATTACHMENT_INFO), known.get(ATTACHMENT_STATE)
-        if found := state or info:
-            yield Presence(
-                attachment.name,
-                provider.name,
-                provider.interface,
-                provider.domain,
-                read_state(state.xml) if state else None,
-                read_routes(info.xml) if info else (),
-                found.publisher,
-            )
-    if GROUP_CE_PROTOCOL in known and group and edge.second is None:
-        yield GroupProtocol(group.name, read_ce_protocol(known[GROUP_CE_PROTOCOL].xml))
-    if LISTED in known and group and CATALOGUE in edge:
-        yield Listing(group.name)
-
-
-def _address(edge: Edge) -> Identifier | None:
-    for end in edge:
-        if end is not None and end.kind is IdentifierKind.IP_ADDRESS:
-            return end
-    return None

@@ -51,7 +51,7 @@ CORES = {
         *("service_settings", "service_state", "sessions"),
         *("delta", "graph", "marks", "places", "plan", "region", "results", "search", "selection", "subscriptions"),
         *("telling",),
-        *("describe", "l3vpn", "mending", "provision", "publish_file", "shorthand", "views", "vpns"),
+        *("describe", "l3vpn", "mending", "provision", "publish_file", "shorthand", "views", "vpn_facts", "vpns"),
     },
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
 }

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from ifmap import l3vpn
 from ifmap.l3vpn import CATALOGUE, Direction, State
 from ifmap.values import Edge, Identifier, IdentifierKind, MetadataName, NewMetadata, link, node
-from ifmap.vpns import Problem, Vpns
+from ifmap.vpn_facts import Problem
+from ifmap.vpns import Vpns
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix
 
