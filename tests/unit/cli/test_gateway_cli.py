@@ -20,7 +20,14 @@ HOST = {
     "routes": 4,
     "stale_routes": 0,
 }
-VPN = {"name": "blue", "import": ["64512:1"], "export": ["64512:1"], "hosts": ["hv1", "hv2"], "routes": 6}
+VPN = {
+    "name": "blue",
+    "source": "map",
+    "import": ["64512:1"],
+    "export": ["64512:1"],
+    "hosts": ["hv1", "hv2"],
+    "routes": 6,
+}
 ROUTE = {
     "vpn": "blue",
     "prefix": "10.1.1.1/32",
@@ -29,6 +36,41 @@ ROUTE = {
     "sequence_number": 0,
     "source": ["hv1"],
     "stale": False,
+}
+ATTACHMENT = {
+    "attachment": "web-1",
+    "state": "up",
+    "host": "hv1",
+    "address": "192.0.2.11",
+    "routes": ["10.1.1.1/32", "10.1.1.2/32"],
+}
+WITHHELD = {
+    "attachment": "web-2",
+    "vpn": "blue",
+    "host": "hv1",
+    "prefix": "10.1.1.3/32",
+    "item": "192.0.2.11:1:10.1.1.3/32",
+    "revoked": True,
+    "reason": "attachment web-2 is not bound to VPN blue",
+}
+MAP = {
+    "configured": True,
+    "url": "https://192.0.2.9:8443/",
+    "state": "connected",
+    "since": "2026-01-31T12:00:00Z",
+    "synchronised": True,
+    "source": "server",
+    "authorization": "strict",
+    "vpns": 2,
+    "attachments": 4,
+    "bindings": 5,
+    "withheld_items": 1,
+    "published": {"up": 2, "down": 0, "adminDown": 1},
+    "unpublished": 3,
+    "gateway": "192.0.2.1",
+    "publisher_id": "gw1-1",
+    "last_error": "",
+    "problems": [],
 }
 
 
@@ -42,7 +84,7 @@ ROUTE = {
             {"items": [HOST]},
             "hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4      0  hv1@vpn.example.net/vrfwire",
         ),
-        (("vpn", "list"), "vpn.list", {}, {"items": [VPN]}, "blue  64512:1  64512:1      2       6"),
+        (("vpn", "list"), "vpn.list", {}, {"items": [VPN]}, "blue  map     64512:1  64512:1      2       6"),
         (
             ("route", "list", "--vpn", "blue"),
             "route.list",
@@ -51,6 +93,21 @@ ROUTE = {
             "blue  10.1.1.1/32  192.0.2.11 label 100000, 192.0.2.12 label 100003         100         0  no     hv1",
         ),
         (("vpn", "show", "blue"), "vpn.show", {"name": "blue"}, VPN, "hosts:  hv1,hv2"),
+        (
+            ("attachment", "list"),
+            "attachment.list",
+            {"withheld": False},
+            {"configured": True, "items": [ATTACHMENT]},
+            "web-1       up     hv1   192.0.2.11  10.1.1.1/32,10.1.1.2/32",
+        ),
+        (
+            ("attachment", "list", "--withheld"),
+            "attachment.list",
+            {"withheld": True},
+            {"configured": True, "items": [WITHHELD]},
+            "web-2       blue  hv1   10.1.1.3/32  attachment web-2 is not bound to VPN blue",
+        ),
+        (("map", "show"), "map.show", {}, MAP, "published:     2 up, 1 adminDown, 3 metadata to go"),
     ],
 )
 def test_tables_and_json(
@@ -68,6 +125,23 @@ def test_tables_and_json(
     assert row in outcome.out.splitlines()
     assert commands.gateway_ctl(*arguments, "-j").json == reply
     assert daemon.asked == [(method, params)] * 2
+
+
+def test_a_map_that_is_not_configured(commands: Commands, daemon: FakeDaemon) -> None:
+    daemon.answers["map.show"] = {"configured": False}
+    daemon.answers["attachment.list"] = {"configured": False, "items": []}
+    for arguments in (("map", "show"), ("attachment", "list")):
+        outcome = commands.gateway_ctl(*arguments)
+        assert outcome.code == 0 and "[map]" in outcome.err
+        assert commands.gateway_ctl(*arguments, "-j").json["configured"] is False
+    assert commands.gateway_ctl("map", "show").out == ""
+
+
+def test_problems_of_the_map_are_shown(commands: Commands, daemon: FakeDaemon) -> None:
+    problem = {"what": "VPN bare", "why": "it has no route target", "hint": ""}
+    daemon.answers["map.show"] = {**MAP, "state": "waiting", "last_error": "no answer", "problems": [problem]}
+    text = commands.gateway_ctl("map", "show").out
+    assert "last error:    no answer\n" in text and "VPN bare  it has no route target\n" in text
 
 
 def test_status(commands: Commands, daemon: FakeDaemon) -> None:

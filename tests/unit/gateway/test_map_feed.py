@@ -1,0 +1,147 @@
+"""From subscriptions to provisioning: what is subscribed, when something goes, several subscriptions, problems."""
+
+from __future__ import annotations
+
+import pytest
+
+from gateway.map_feed import CATALOGUE_NAME, MAX_SIZE, MapFeed, subscriptions
+from gateway.provisioning import Difference, Grants, Provisioning
+from ifmap.answers import ReceivedItem, ReceivedMetadata, ReceivedPart
+from ifmap.errors import ErrorCode
+from ifmap.l3vpn import (
+    CATALOGUE,
+    GROUP_TARGET,
+    NAMESPACE,
+    PROVISIONING,
+    SchemaError,
+    attachment_address,
+    binding,
+    connectivity_group,
+    customer_attachment,
+    group_target,
+    ip_address,
+)
+from ifmap.values import Edge, Metadata, MetadataName, NewMetadata, ResultKind, link
+from tests.unit.gateway.test_map_provisioning import target, targets
+from vpn.prefix import Prefix, parse_address
+
+BINDING = link(customer_attachment("web"), connectivity_group("blue"))
+ADDRESS = link(customer_attachment("web"), ip_address(parse_address("10.1.1.1")))
+WEB = Grants(frozenset({"blue"}), frozenset({Prefix.parse("10.1.1.1/32")}))
+
+
+def received(metadata: NewMetadata | Metadata) -> ReceivedMetadata:
+    xml = metadata.head + metadata.tail if isinstance(metadata, NewMetadata) else metadata.xml
+    return ReceivedMetadata(metadata.name, metadata.single, "cli", "", xml)
+
+
+def part(kind: ResultKind, *content: tuple[Edge, NewMetadata], name: str = CATALOGUE_NAME) -> ReceivedPart:
+    items = tuple(ReceivedItem(edge, (received(metadata),)) for edge, metadata in content)
+    return ReceivedPart(kind, name, items)
+
+
+def blue(text: str = "64512:1") -> tuple[Edge, NewMetadata]:
+    return target("blue", text)[0], group_target()
+
+
+ALL = (blue(), (BINDING, binding()), (ADDRESS, attachment_address()))
+
+
+def test_what_is_subscribed() -> None:
+    found = subscriptions(["blue", "x" * 200])
+    assert list(found) == ["vpns", "group-1", "group-2"] and all(len(name) <= 20 for name in found)
+    root, one = found["vpns"], found["group-1"]
+    assert (root.start, root.max_depth, root.max_size) == (CATALOGUE, 3, MAX_SIZE)
+    assert (one.start, one.max_depth) == (connectivity_group("blue"), 2)
+    for spec in found.values():
+        assert spec.match_links is not None and spec.match_links.names == frozenset(PROVISIONING)
+        assert spec.result_filter is not None and spec.result_filter.names == frozenset(PROVISIONING)
+    with pytest.raises(SchemaError):
+        subscriptions(["\x00"])
+
+
+def test_the_first_result_and_what_follows() -> None:
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    assert feed.difference() == Difference() and not feed.synchronised and not provisioning.known
+    feed.result(part(ResultKind.SEARCH, *ALL))
+    assert feed.synchronised
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+    assert provisioning.known and provisioning.attachments == {"web": WEB}
+    assert feed.difference() == Difference()
+    feed.result(part(ResultKind.DELETE, (BINDING, binding())))
+    assert feed.difference() == Difference(frozenset(), frozenset({"web"}))
+    assert provisioning.attachments == {"web": Grants(frozenset(), WEB.prefixes)}
+    feed.result(part(ResultKind.UPDATE, (BINDING, binding())))
+    feed.result(part(ResultKind.DELETE, blue()))
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+    assert provisioning.vpns == {}
+
+
+def test_an_empty_map_is_a_map() -> None:
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    feed.result(part(ResultKind.SEARCH))
+    assert feed.difference() == Difference() and provisioning.known
+
+
+def test_a_new_session_costs_the_difference() -> None:
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    feed.result(part(ResultKind.SEARCH, *ALL))
+    feed.difference()
+    feed.session_lost()
+    assert not feed.synchronised
+    assert feed.difference() == Difference(), "what is known stays"
+    feed.result(part(ResultKind.SEARCH, *ALL))
+    assert feed.synchronised and feed.difference() == Difference()
+    feed.session_lost()
+    feed.result(part(ResultKind.SEARCH, blue(), blue("64512:2"), ALL[2]))
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+
+
+def test_nothing_is_removed_before_all_subscriptions_have_told() -> None:
+    provisioning = Provisioning()
+    provisioning.restore({"old": targets("64512:7", "64512:7")}, {"web": WEB})
+    feed = MapFeed(provisioning, subscriptions(["blue"]))
+    feed.result(part(ResultKind.SEARCH))
+    assert feed.difference() == Difference() and set(provisioning.vpns) == {"old"}
+    feed.result(part(ResultKind.SEARCH, *ALL, name="group-1"))
+    assert feed.difference() == Difference(frozenset({"old", "blue"}), frozenset())
+    # Seen by both, it is there as long as one of them has it.
+    feed.result(part(ResultKind.UPDATE, *ALL))
+    feed.result(part(ResultKind.DELETE, *ALL, name="group-1"))
+    assert feed.difference() == Difference()
+    feed.result(part(ResultKind.DELETE, *ALL))
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+
+
+def test_a_subscription_that_the_server_gives_up_keeps_what_is_known() -> None:
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    feed.result(part(ResultKind.SEARCH, *ALL))
+    feed.difference()
+    feed.result(ReceivedPart(ResultKind.ERROR, CATALOGUE_NAME, (), ErrorCode.SEARCH_RESULTS_TOO_BIG, "too big"))
+    assert not feed.synchronised and feed.difference() == Difference()
+    assert provisioning.attachments == {"web": WEB}
+    feed.result(part(ResultKind.UPDATE, *ALL, name="of somebody else"))
+    assert feed.difference() == Difference()
+
+
+def test_what_cannot_be_read_is_a_problem_and_hurts_nothing_else() -> None:
+    bad = ReceivedMetadata(
+        MetadataName(*GROUP_TARGET),
+        True,
+        "cli",
+        "",
+        f'<v:group-target xmlns:v="{NAMESPACE}"><import-export>sideways</import-export></v:group-target>'.encode(),
+    )
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    feed.result(part(ResultKind.SEARCH, *ALL))
+    item = ReceivedItem(target("red", "64512:2")[0], (bad,))
+    feed.result(ReceivedPart(ResultKind.UPDATE, CATALOGUE_NAME, (item,)))
+    feed.difference()
+    assert set(provisioning.vpns) == {"blue"}
+    [(what, why)] = feed.problems()
+    assert "red" in what and "sideways" in why
