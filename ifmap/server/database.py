@@ -31,6 +31,7 @@ class Database:
         milliseconds = str(int(patience * 1000))
         defaults = {
             "application_name": program,
+            "client_encoding": "UTF8",
             "connect_timeout": str(int(CONNECT_TIMEOUT)),
             "keepalives_idle": str(max(1, int(patience / 3))),
             "keepalives_interval": str(max(1, int(patience / 6))),

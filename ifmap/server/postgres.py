@@ -102,6 +102,11 @@ class PostgresStore:
         self._disconnect()
         try:
             connection = self._connect()
+            encoding = connection.execute(sa.text("SHOW server_encoding")).scalar()
+            if encoding != "UTF8":
+                raise self.database.refuse(
+                    f"its encoding is {encoding}", "createdb --encoding UTF8 --template template0"
+                )
             self._take_name(connection)
             with connection.begin():
                 connection.execute(_COMMIT_LOCK)

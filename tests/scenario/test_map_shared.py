@@ -10,8 +10,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from sqlalchemy import make_url
 
 from ifmap.metadata import build
+from ifmap.server.postgres import PostgresStore
+from ifmap.server.store import LoadAgain, open_store
 from ifmap.values import Notify, PublishOperation, PurgePublisher, Update
 from runtime.errors import ExitCode, OperatorError
 from tests.scenario.map_nodes import (
@@ -381,3 +384,40 @@ def test_what_cannot_be_reached_is_refused_without_the_password(
     assert why in text and caught.value.hint
     assert not any(secret in text for secret in (PASSWORD, URL_PASSWORD, "hunter2"))
     assert caught.value.__cause__ is None  # which a traceback would print
+
+
+def test_who_comes_back_first_gives_the_others_a_leases_time(postgres: Postgres) -> None:
+    """After the database was away everybody's lease is over."""
+
+    def end_leases() -> None:
+        with postgres.connect() as connection:
+            connection.execute("UPDATE map_server SET lease_until = 0")
+
+    one, two = (PostgresStore(make_url(postgres.url), name, LEASE) for name in ("one", "two"))
+    one.load()
+    two.load()
+    end_leases()
+    one.reconnect()
+    one.renew()
+    two.renew()
+    end_leases()
+    one._in_touch_since -= 2 * LEASE
+    one.renew()
+    with pytest.raises(LoadAgain, match="taken this one for dead"):
+        two.renew()
+    with pytest.raises(LoadAgain, match="taken this one for dead"):
+        two.begin()
+    with pytest.raises(LoadAgain, match="taken this one for dead"):
+        two.read()
+    one.close()
+    two.close()
+
+
+def test_a_database_that_cannot_hold_any_text_is_refused(postgres: Postgres) -> None:
+    with postgres.connect() as connection:
+        connection.execute("CREATE DATABASE ascii ENCODING 'SQL_ASCII' TEMPLATE template0")
+    store = open_store(postgres.url.removesuffix("map") + "ascii", name="one")
+    with pytest.raises(OperatorError, match="its encoding is SQL_ASCII") as caught:
+        store.load()
+    store.close()
+    assert "UTF8" in caught.value.hint
