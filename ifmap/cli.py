@@ -11,7 +11,7 @@ import click
 from ifmap.commands_map import publish, purge, search, watch
 from ifmap.commands_server import client, passwd, serve, session
 from ifmap.commands_vpn import bind, state, unbind, vpn
-from ifmap.map_options import MapOptions
+from ifmap.map_options import MapOptions, server_options
 from runtime.command import CONTEXT, Group, common, run
 from runtime.standard_commands import add_standard_commands
 
@@ -21,6 +21,7 @@ DEFAULT_SOCKET = "/run/vrfwire/map.sock"
 
 @click.group(cls=Group, context_settings=CONTEXT)
 @common
+@server_options
 def cli() -> None:
     """Run a MAP server (IF-MAP 2), provision VPNs in one, and see what is up.
 

@@ -124,6 +124,7 @@ def _made(what: str, name: str) -> Identifier:
 
 
 @click.group(cls=Group)
+@map_client
 def vpn() -> None:
     """VPNs: connectivity groups with their route targets."""
 

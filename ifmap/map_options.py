@@ -109,11 +109,16 @@ _SERVER = (
 )
 
 
-def map_client(function: F) -> F:
-    """Decorates a command that asks a MAP server: --url, --user, ..., --json, --no-legend."""
+def server_options(function: F) -> F:
+    """Decorates a command: --url, --user, ..."""
     for option in reversed(_SERVER):
         function = option(function)
-    return printing(function)
+    return function
+
+
+def map_client(function: F) -> F:
+    """Decorates a command that asks a MAP server: --url, --user, ..., --json, --no-legend."""
+    return server_options(printing(function))
 
 
 pass_map = click.make_pass_decorator(MapOptions)

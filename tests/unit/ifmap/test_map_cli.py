@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 
 import pytest
 
-from ifmap import l3vpn
+from ifmap import l3vpn, views
 from ifmap.answers import ReceivedItem, ReceivedMetadata, ReceivedPart
 from ifmap.cli import PROGRAM, cli
 from ifmap.client import MapListener
@@ -39,6 +39,7 @@ from ifmap.values import (
     Update,
     link,
 )
+from ifmap.vpns import Vpns
 from runtime.command import run
 from runtime.errors import ExitCode
 from vpn.community import RouteTarget
@@ -403,6 +404,12 @@ def test_the_graph_as_a_tree(running: Shell) -> None:
     assert [vpn["name"] for vpn in document["vpns"]] == ["blue", "red"] and len(document["items"]) == 3
 
 
+def test_the_graph_in_unicode(running: Shell) -> None:
+    graph = running.map.graph
+    drawn = views.graph(Vpns((edge, graph.contents(edge).values()) for edge in graph.edges()))
+    assert drawn == GRAPH.replace("|-- ", "├── ").replace("`-- ", "└── ").replace("|   ", "│   ")
+
+
 def test_the_graph_shows_what_is_loose_and_what_is_wrong(blue: Shell) -> None:
     wrong = Identifier(IdentifierKind.IDENTITY, "x", "other", "32473:route-target")
     blue.map.put(Update(link(l3vpn.connectivity_group("blue"), wrong), (l3vpn.group_target(),), Lifetime.FOREVER))
@@ -596,6 +603,15 @@ def test_options_stand_over_environment_and_file(shell: Shell, tmp_path: Path) -
     assert settings is not None
     assert [str(one) for one in settings.endpoints] == ["https://a:8443/", "https://b:1/"]
     assert settings.user == "" and settings.certificate == Path.cwd() / "c.pem" and settings.password_file is None
+
+
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_options_may_stand_anywhere(shell: Shell, at: int) -> None:
+    words = ["vpn", "list"]
+    shell(*words[:at], "--url", "https://c/", "--json", *words[at:])
+    assert shell.map.settings is not None
+    assert [str(one) for one in shell.map.settings.endpoints] == ["https://c:8443/"]
+    assert json.loads(shell.out) == {"items": []}
 
 
 def test_what_is_missing_is_said(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
