@@ -34,7 +34,8 @@ T = TypeVar("T")
 ACCEPTS_A_TURN = 64
 SHUTDOWN_TIME = 3.0
 """Seconds that clients have to take what they are told at the end."""
-TLS_SHUTDOWN_TIME = 2.0
+TLS_SHUTDOWN_TIME = 1.0
+"""Seconds that a client has to close its side, too."""
 THREADS = 2
 """Large bodies read or packed at a time."""
 _OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)

@@ -1,7 +1,8 @@
-"""An authority and a gateway for the tests of this folder."""
+"""An authority, a gateway and a map server for the tests of this folder."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,10 +10,18 @@ import pytest
 
 from lab.pki import Authority
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
+from tests.scenario.map_process import MapProcess, client
 from tests.scenario.raw_host import RawHost, client_context
+from tests.scenario.raw_map import RawClient, context
 
 MakeGateway = Callable[..., GatewayProcess]
 Connect = Callable[..., RawHost]
+MakeMap = Callable[..., MapProcess]
+MakeClient = Callable[..., RawClient]
+
+SHARED_CLIENTS = 40
+"""Clients of the shared map server; a session that is made ends the one of the client's last use."""
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -63,3 +72,50 @@ def connect(authority: Authority) -> Iterator[Connect]:
     yield make
     for host in hosts:
         host.close()
+
+
+@pytest.fixture(scope="session")
+def shared_map(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[MapProcess]:
+    """One map server for all tests that leave it as they found it; its clients are those that `map_client` gives."""
+    names = [f"c{number}" for number in range(SHARED_CLIENTS)]
+    process = MapProcess(tmp_path_factory.mktemp("map"), authority, "".join(map(client, names)))
+    process.start()
+    yield process
+    status = process.stop()
+    assert status == 0, process.text()
+    assert "Traceback" not in process.text() and "Warning" not in process.text(), process.text()
+
+
+@pytest.fixture
+def make_map(tmp_path: Path, authority: Authority) -> Iterator[MakeMap]:
+    """Starts map servers with settings of their own."""
+    made: list[MapProcess] = []
+
+    def make(clients: str = "", settings: str = "", tables: str = "") -> MapProcess:
+        process = MapProcess(tmp_path / f"map{len(made)}", authority, clients or client("c0"), settings, tables)
+        made.append(process)
+        process.start()
+        return process
+
+    yield make
+    for process in made:
+        process.kill()
+        assert "Traceback" not in process.text(), process.text()
+
+
+@pytest.fixture
+def map_client(authority: Authority) -> Iterator[MakeClient]:
+    """Makes clients of a map server, and closes their connections after the test."""
+    made: list[RawClient] = []
+
+    def make(process: MapProcess, name: str | None = None, begin: bool = True) -> RawClient:
+        user = name or f"c{next(_numbers) % SHARED_CLIENTS}"
+        raw = RawClient(process.port, context(str(authority.certificate)), user)
+        made.append(raw)
+        if begin:
+            raw.begin()
+        return raw
+
+    yield make
+    for raw in made:
+        raw.close()
