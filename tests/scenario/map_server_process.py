@@ -35,7 +35,7 @@ class Refused(Exception):
     """An errorResult."""
 
 
-class MapProcess:
+class ServerProcess:
     """The daemon, at a port that the kernel chose. url: of its store."""
 
     def __init__(
@@ -54,7 +54,7 @@ class MapProcess:
         self._config = directory / "map.toml"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = 0
-        self._clients: list[RawClient] = []
+        self._clients: list[SimpleClient] = []
         secret = directory / "url"
         secret.write_text(url)
         secret.chmod(0o600)
@@ -67,9 +67,9 @@ class MapProcess:
             f'[store]\nurl_file = "{secret}"\nlease = {lease}\n[control]\nsocket = "{self._socket}"\n{tables}'
         )
 
-    def connect(self, client: str) -> RawClient:
+    def connect(self, client: str) -> SimpleClient:
         """A new session of a client, closed with the server."""
-        one = RawClient(self, client)
+        one = SimpleClient(self, client)
         self._clients.append(one)
         return one
 
@@ -145,10 +145,10 @@ class MapProcess:
             return None
 
 
-class RawClient:
+class SimpleClient:
     """A client with a session; each call waits for its answer. Raises Refused, OSError, HTTPException."""
 
-    def __init__(self, server: MapProcess, name: str) -> None:
+    def __init__(self, server: ServerProcess, name: str) -> None:
         self.name = name
         token = b64encode(f"{name}:{PASSWORD}".encode()).decode()
         self._headers = {"Authorization": f"Basic {token}", "Content-Type": "application/soap+xml"}
@@ -198,7 +198,7 @@ class RawClient:
         """The next results."""
         return self.ask(f'<m:poll session-id="{self.session}"/>', poll=True)
 
-    def _connection(self, server: MapProcess) -> http.client.HTTPSConnection:
+    def _connection(self, server: ServerProcess) -> http.client.HTTPSConnection:
         return http.client.HTTPSConnection("127.0.0.1", server.port, timeout=TIMEOUT, context=server.context)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from lab.pki import Authority
 from tests.scenario.gateway_process import wait_for
-from tests.scenario.map_server_process import MapProcess, RawClient, Refused, delete, update
+from tests.scenario.map_server_process import Refused, ServerProcess, SimpleClient, delete, update
 from tests.scenario.postgres import Postgres
 
 CLIENTS = ("a", "b", "c", "d")
@@ -26,7 +26,7 @@ class Publisher:
     """A client that counts. In each publish, for ever: state = N on all its devices (replacing N - 1), an event N added
     and event N - 2 deleted on the first, and `own` = N in the session's lifetime. acknowledged: the last N answered."""
 
-    def __init__(self, server: MapProcess, name: str, acknowledged: int) -> None:
+    def __init__(self, server: ServerProcess, name: str, acknowledged: int) -> None:
         self.server = server
         self.name = name
         self.acknowledged = acknowledged
@@ -53,7 +53,7 @@ class Publisher:
         except BaseException as error:
             self.error = error
 
-    def _publish(self, client: RawClient, number: int) -> None:
+    def _publish(self, client: SimpleClient, number: int) -> None:
         first = self.devices[0]
         event = f"x:event[text()='{number - 2}']"
         client.publish(
@@ -63,7 +63,7 @@ class Publisher:
             update(first, local="own", text=str(number), lifetime="session"),
         )
 
-    def found(self, reader: RawClient) -> int:
+    def found(self, reader: SimpleClient) -> int:
         """The number that the map has, after a check that it has all or nothing of each publish."""
         states = {tuple(reader.values(name, "state")) for name in self.devices}
         assert len(states) == 1, f"a publish of {self.name} is there in part: {states}"
@@ -81,7 +81,7 @@ class Site:
     def __init__(self, directory: Path, authority: Authority, postgres: Postgres | None) -> None:
         self.postgres = postgres
         url = postgres.url if postgres is not None else f"sqlite:///{directory / 'map.db'}"
-        self.server = MapProcess(directory, authority, url, [*CLIENTS, READER])
+        self.server = ServerProcess(directory, authority, url, [*CLIENTS, READER])
 
     def crash(self) -> None:
         """kill -9 of the server; and PostgreSQL as if its machine had lost power, but for the disk's cache."""

@@ -14,19 +14,19 @@ import pytest
 from lab.pki import Authority
 from runtime.errors import ExitCode
 from tests.scenario.gateway_process import wait_for
-from tests.scenario.map_server_process import MapProcess, Refused, update
+from tests.scenario.map_server_process import Refused, ServerProcess, update
 from tests.scenario.postgres import PASSWORD, URL_PASSWORD, Postgres
 
-Make = Callable[..., MapProcess]
+Make = Callable[..., ServerProcess]
 
 
 @pytest.fixture
 def make(tmp_path: Path, authority: Authority) -> Iterator[Make]:
     """Makes servers; those that run at the end are killed."""
-    made: list[MapProcess] = []
+    made: list[ServerProcess] = []
 
-    def process(url: str = f"sqlite:///{tmp_path / 'map.db'}", name: str = "one", **options: Any) -> MapProcess:
-        one = MapProcess(tmp_path / f"server{len(made)}", authority, url, ["a", "b"], name=name, **options)
+    def process(url: str = f"sqlite:///{tmp_path / 'map.db'}", name: str = "one", **options: Any) -> ServerProcess:
+        one = ServerProcess(tmp_path / f"server{len(made)}", authority, url, ["a", "b"], name=name, **options)
         made.append(one)
         return one
 
@@ -36,7 +36,7 @@ def make(tmp_path: Path, authority: Authority) -> Iterator[Make]:
         assert "Traceback" not in one.text(), one.text()
 
 
-def room(server: MapProcess, octets: int) -> None:
+def room(server: ServerProcess, octets: int) -> None:
     """What any file of a process may have from now on: as if the disk were full, or not."""
     resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (octets, resource.RLIM_INFINITY))
 
