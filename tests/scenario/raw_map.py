@@ -135,7 +135,8 @@ class RawConnection:
 
     def _more(self) -> None:
         data = self._socket.recv(1 << 18)
-        assert data, f"the connection ended behind {self._buffer[:200]!r}"
+        if not data:
+            raise ConnectionError(f"the connection ended behind {self._buffer[:200]!r}")
         self._buffer += data
 
 
