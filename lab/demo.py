@@ -1,5 +1,6 @@
 """The main job, shown: VMs of two VPNs with overlapping addresses, on three hosts, over MPLS in GRE on a real kernel.
-Two gateways that meet over BGP through a route reflector, and a PE router of somebody else, share the routes.
+Two gateways that meet over BGP through a route reflector, and a PE router of somebody else, share the routes. What VPNs
+there are, and which VM belongs to which, the gateways have from a MAP server, which is told how it is by them.
 
 Runs inside the lab (`python -m lab demo` brings it there). Prints progress with the seconds since the start, then
 tables, then one JSON document in one line. Exits with 0 only if everything held.
@@ -16,12 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lab.capture import Capture
 from lab.demo_bgp import BgpPhases
+from lab.demo_map import MapPhases
 from lab.environment import MARK, STARTED
 from lab.errors import LabError
 from lab.frames import IPv4, IPv6, Mpls, Packet
 from lab.node import Host
 from lab.report import Findings, Machine, is_tunnelled, matrix, packet_lines
-from lab.topology import BLUE_AND_RED, Lab
+from lab.topology import Lab
 from lab.wait import wait_until
 from runtime.errors import OperatorError
 
@@ -77,6 +79,7 @@ class Demo:
         self.labels: dict[str, int] = {}
         """VM -> label of its port."""
         self.bgp = BgpPhases(lab, self.machines, self.findings, self.say, self.fail)
+        self.map = MapPhases(lab, self.machines, self.findings, self.say, self.fail)
 
     @property
     def seconds(self) -> float:
@@ -96,6 +99,7 @@ class Demo:
     def run(self) -> None:
         """All steps; what does not hold is added to the findings. Raises LabError, OperatorError when stuck."""
         self.start_daemons()
+        self.map.provision()
         self.attach()
         self.wait_for_routes()
         with self.lab.hosts["hv1"].capture() as capture:
@@ -105,12 +109,16 @@ class Demo:
         self.probe_isolation()
         self.bgp.reach_site()
         self.bgp.kill_gateways()
+        self.map.revoke()
         self.show_tables()
 
     def start_daemons(self) -> None:
         """Route reflector, PE, gateways and agents, all at once."""
         lab = self.lab
         lab.launch()
+        if lab.map is not None:
+            lab.map.daemon.wait_ready()
+            self.say(f"vrfwire-map on {lab.map.name} ({lab.map.address}) is ready")
         for reflector in lab.reflectors:
             reflector.wait_ready()
             self.say(f"FRR as route reflector on {reflector.name} ({reflector.address}) is ready")
@@ -260,6 +268,7 @@ class Demo:
                 print(f"\n{title} of {host.name}: vrfwire {' '.join(command)}")
                 print(host.cli(*command).stdout.rstrip(), flush=True)
         self.bgp.show()
+        self.map.show()
         if self.findings.packet is not None:
             names = {node.address: node.name for node in self.lab.hosts.values()}
             print("\nA packet on the underlay, captured on hv1")
@@ -274,7 +283,7 @@ def main() -> int:
     demo = None
     findings = Findings()
     try:
-        with Lab(HOSTS, BLUE_AND_RED, GATEWAYS, reflectors=["rr"], pes=["pe"], connects=CONNECTS) as lab:
+        with Lab(HOSTS, (), GATEWAYS, reflectors=["rr"], pes=["pe"], connects=CONNECTS, provisioned=True) as lab:
             demo = Demo(lab, start)
             findings = demo.findings
             machines_of_lab = ", ".join([*GATEWAYS, *HOSTS, *(router.name for router in (*lab.reflectors, *lab.pes))])

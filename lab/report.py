@@ -54,6 +54,10 @@ class Findings:
     site_pings_answered: int = 0
     site_leaks: int = 0
     outages: list[Outage] = field(default_factory=list)
+    revoked_probes: int = 0
+    revoked_leaks: int = 0
+    revoke_sent: int = 0
+    revoke_lost: int = 0
     problems: list[str] = field(default_factory=list)
 
     def as_json(self, machines: Sequence[Machine], environment: str, seconds: float) -> dict[str, object]:
@@ -83,6 +87,12 @@ class Findings:
                 "site_leaks": self.site_leaks,
                 "gateways_killed": [outage.gateway for outage in self.outages],
                 "seconds_to_recover": [round(outage.seconds, 1) for outage in self.outages],
+            },
+            "map": {
+                "probes_of_revoked": self.revoked_probes,
+                "leaks_of_revoked": self.revoked_leaks,
+                "sent_by_others": self.revoke_sent,
+                "lost_by_others": self.revoke_lost,
             },
             "sent_gateway_kill": sum(outage.sent for outage in self.outages),
             "lost_gateway_kill": sum(outage.lost for outage in self.outages) if self.outages else None,
