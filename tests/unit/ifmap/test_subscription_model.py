@@ -247,4 +247,4 @@ def _items(part: Part) -> Counter[tuple[Edge, bytes]]:
 
 
 TestPublishing = Publishing.TestCase
-TestPublishing.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+TestPublishing.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
