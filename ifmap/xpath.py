@@ -88,6 +88,8 @@ def _tokens(text: str) -> list[_Token]:
             raise SyntaxProblem(f"unexpected character at {text[at : at + 20].strip()!r}")
         kind = match.lastgroup or ""
         token = match[kind]
+        if token == "$":
+            raise SyntaxProblem("variables are not supported")
         operand = bool(found) and not (found[-1].kind == "sign" and found[-1].text in _BEFORE_OPERAND)
         if kind == "name" and operand:
             # "or:x" is a name with a prefix, so it can't be an operator here.
@@ -226,8 +228,6 @@ class _Parser:
 
     def _path(self) -> Expression:
         token, following = self._peek(), self._peek(1)
-        if token.kind == "sign" and token.text == "$":
-            raise SyntaxProblem("variables are not supported")
         call = token.kind == "name" and following == _Token("sign", "(") and token.text not in NODE_TYPES
         if token.kind in ("literal", "number") or token == _Token("sign", "(") or call:
             return self._filter()
