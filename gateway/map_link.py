@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from gateway.attachment_state import AttachmentStates
@@ -83,6 +84,8 @@ class MapLink:
         self._judge_handle: asyncio.Handle | None = None
         self._state_handle: asyncio.Handle | None = None
         self._restored = False
+        self._regrants: dict[str, None] = {}
+        """Attachments whose entitlements the authorization doesn't have yet."""
 
     # -- life
 
@@ -101,6 +104,7 @@ class MapLink:
             authorization = Authorization(plan.section.authorization, known=self.provisioning.known)
             for name, grants in self.provisioning.attachments.items():
                 authorization.grant(name, grants)
+            self._regrants.clear()
             self._service.admission.use(authorization)
         self._service.reload(self.policy())
         if before is None or not plan.same_session(before):
@@ -167,19 +171,25 @@ class MapLink:
         )
         if difference.vpns:
             self._service.reload(self.policy())
-        admission, attachments = self._service.admission, self.provisioning.attachments
-        admission.regrant((name, attachments.get(name, NO_GRANTS)) for name in difference.attachments)
-        if self.provisioning.known:
-            admission.learnt()
+        self._regrants.update(dict.fromkeys(difference.attachments))
         self._keeper.changed()
         self._judge()
 
     def _judge(self) -> None:
-        self._judge_handle = None
-        admission = self._service.admission
+        """Tell the authorization what has changed, then judge what that concerns; the rest in the next turns."""
+        if self._judge_handle is not None:
+            self._judge_handle.cancel()
+            self._judge_handle = None
+        admission, attachments = self._service.admission, self.provisioning.attachments
+        names = list(islice(self._regrants, TURN))
+        for name in names:
+            del self._regrants[name]
+        admission.regrant((name, attachments.get(name, NO_GRANTS)) for name in names)
+        if self.provisioning.known and not self._regrants:
+            admission.learnt()
         if admission.step(TURN):
             self._log.write(admission.take_decisions(), self._loop.time())
-        if admission.due:
+        if admission.due or self._regrants:
             self._judge_handle = self._loop.call_soon(self._judge)
         self._changed()
 
@@ -230,7 +240,7 @@ class MapLink:
     def _synchronised(self) -> bool:
         """Whether all that the server has is here, and has taken effect."""
         assert self._connection is not None
-        waiting = self._work_handle is not None or self._service.admission.due
+        waiting = self._work_handle is not None or self._regrants or self._service.admission.due
         return self._connection.feed.synchronised and not waiting
 
     def attachments(self) -> Document:
