@@ -30,6 +30,7 @@ _SETTINGS = {
     "shared_buffers": "16MB",
     "max_connections": "40",
     "autovacuum": "off",
+    "fsync": "off",
     "log_min_messages": "warning",
 }
 
@@ -45,15 +46,14 @@ class Postgres:
     """A cluster with one database, "map", at a free port of 127.0.0.1 and a unix socket in its directory.
 
     It has a directory of its own under the system's temporary one, since the user it runs as can't enter those that
-    pytest makes for root. durable: whether it waits for the disk (fsync).
+    pytest makes for root. It doesn't wait for the disk: processes end in the tests, machines don't.
     """
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self) -> None:
         self._owner = _owner()
         self.directory = Path(tempfile.mkdtemp(prefix="vrfwire-postgres-"))
         self._data = self.directory / "data"
         self._log = self.directory / "log"
-        self._durable = durable
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
         if self._owner is not None:
@@ -73,7 +73,6 @@ class Postgres:
         """Start it, and wait until it serves. The port stays the same over restarts."""
         settings = {**_SETTINGS, "listen_addresses": "127.0.0.1", "port": str(self.port)}
         settings["unix_socket_directories"] = str(self.directory)
-        settings["fsync"] = "on" if self._durable else "off"
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(

@@ -84,7 +84,7 @@ class Site:
         self.server = ServerProcess(directory, authority, url, [*CLIENTS, READER])
 
     def crash(self) -> None:
-        """kill -9 of the server; and PostgreSQL as if its machine had lost power, but for the disk's cache."""
+        """kill -9 of the server; and PostgreSQL without a checkpoint, so that it has to recover."""
         if self.postgres is not None:
             self.postgres.crash()
         self.server.kill()
@@ -98,7 +98,7 @@ class Site:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -> Iterator[Site]:
-    postgres = Postgres(durable=True) if request.param == "postgresql" else None
+    postgres = Postgres() if request.param == "postgresql" else None
     made = Site(tmp_path, authority, postgres)
     try:
         yield made

@@ -111,8 +111,7 @@ def test_a_database_that_cannot_be_used_is_refused_in_two_lines(
 
 @pytest.fixture
 def postgres() -> Iterator[Postgres]:
-    # It waits for the disk: here is what is told to clients.
-    cluster = Postgres(durable=True)
+    cluster = Postgres()
     try:
         cluster.start()
         yield cluster
