@@ -153,7 +153,7 @@ class _Reader:
         return node(identifiers[0])
 
     def _identifier(self, element: Any) -> Identifier:
-        if not isinstance(element, Element):
+        if not isinstance(element, Element) or element.name in _METADATA:
             _fail("metadata where an identifier is expected")
         identifier = self._identifiers.read(element)
         length = len(identifier.name) + len(identifier.definition) + len(identifier.domain)
