@@ -1,4 +1,4 @@
-"""Search: order, bytes and the limit. What is found is in the scripts, and compared with an oracle by the model test."""
+"""Search: order, bytes and the limit. What is found is in the scripts; the model test compares it with an oracle."""
 
 from __future__ import annotations
 
