@@ -172,6 +172,16 @@ def test_new_rules_end_the_sessions_that_they_concern(bench: Bench) -> None:
     assert isinstance(bench.ask(bench.connection(), "new", NewSession()), NewSessionResult)
 
 
+def test_the_first_reason_of_an_end_is_the_one_that_counts(bench: Bench) -> None:
+    user = MapUser(bench, "limited")
+    bench.service.set_access({"limited": Access()})
+    bench.service.set_access({"limited": Access(NOTHING, NOTHING)})
+    bench.service.end_sessions("the server stops")
+    assert bench.service.waiting == 1
+    bench.commit()
+    assert "access rules" in str(user.refused(RenewSession(user.id)))
+
+
 def test_a_client_that_is_not_known_any_more_is_sent_away(bench: Bench) -> None:
     user = MapUser(bench, "reader")
     bench.service.set_access({})
