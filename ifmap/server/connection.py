@@ -124,15 +124,12 @@ class Connection(asyncio.Protocol):
             self._out.end()
 
     def abort(self) -> None:
-        """Drop the connection at once."""
+        """Drop it at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def answer(self, body: bytes, close: bool) -> None:
         """The service's answer to the oldest request that it was asked. close: the connection is of no more use."""
-        if not self._asked:
-            log.error("an answer for connection %d, which asked nothing", self.number)
-            return
         exchange = self._asked.popleft()
         self._asked_size -= exchange.size
         exchange.close = exchange.close or close
