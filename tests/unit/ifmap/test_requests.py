@@ -112,7 +112,8 @@ def test_publish() -> None:
 def test_search() -> None:
     body = envelope(
         '<m:search session-id="81-af" match-links="meta:ip-mac or meta:access-request-mac" max-depth="2"'
-        ' max-size="500000" result-filter="meta:ip-mac" terminal-identifier-type="device,access-request" validation="None">'
+        ' max-size="500000" result-filter="meta:ip-mac" terminal-identifier-type="device,access-request"'
+        ' validation="None">'
         '<ip-address value="192.0.2.7" type="IPv4"/></m:search>',
         f'xmlns:meta="{STANDARD_METADATA}"',
     )
@@ -167,8 +168,9 @@ def test_the_body_that_opencontrail_sends() -> None:
     """Namespaces on the envelope, names that are no XML: an opaque server takes them."""
     body = publish(
         '<update lifetime="forever"><identity name="contrail:routing-instance:default-domain:demo:blue:blue" '
-        'type="other" other-type-definition="extended"/><identity name="contrail:route-target:target:64512:8000001" type="other" '
-        'other-type-definition="extended"/><metadata><contrail:instance-target ifmap-cardinality="singleValue">'
+        'type="other" other-type-definition="extended"/><identity name="contrail:route-target:target:64512:8000001" '
+        'type="other" other-type-definition="extended"/><metadata>'
+        '<contrail:instance-target ifmap-cardinality="singleValue">'
         "<import-export/></contrail:instance-target></metadata></update>"
         '<delete filter="contrail:instance-target"><identity name="contrail:config-root:root" type="other" '
         'other-type-definition="extended"/></delete>',
@@ -187,8 +189,8 @@ def test_the_body_that_opencontrail_sends() -> None:
 def test_qualified_inner_elements_are_understood() -> None:
     body = (
         f'<Envelope xmlns="{SOAP}"><Body><publish xmlns="{BASE}" session-id="1"><update>'
-        '<device><name>pe1</name></device><metadata><x:m xmlns:x="urn:x" ifmap-cardinality="singleValue"/></metadata></update>'
-        '<delete><ip-address value="192.0.2.7"/></delete></publish></Body></Envelope>'
+        '<device><name>pe1</name></device><metadata><x:m xmlns:x="urn:x" ifmap-cardinality="singleValue"/>'
+        '</metadata></update><delete><ip-address value="192.0.2.7"/></delete></publish></Body></Envelope>'
     ).encode()
     request = read(body)
     assert isinstance(request, Publish)
