@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from ifmap.values import Edge, Identifier, IdentifierKind, Metadata
 from ifmap.xml import escape
 
+_OPEN = b"<metadata>"
+_CLOSE = b"</metadata></resultItem>"
 _CACHED = 32_768
 _CACHED_LENGTH = 1024
 
@@ -27,9 +29,25 @@ def item_xml(edge: Edge, metadata: Iterable[Metadata]) -> bytes:
         parts.append(identifier_xml(second))
     elements = [each.xml for each in metadata]
     if elements:
-        parts += [b"<metadata>", *elements, b"</metadata>"]
-    parts.append(b"</resultItem>")
+        parts += [_OPEN, *elements, _CLOSE]
+    else:
+        parts.append(b"</resultItem>")
     return b"".join(parts)
+
+
+def one_each(items: Iterable[bytes]) -> list[bytes]:
+    """One resultItem for each identifier or link, with all its metadata in order. items: what item_xml gave for edges
+    with metadata, in order; those that are alone come back as they are."""
+    by_edge: dict[bytes, list[bytes]] = {}
+    for item in items:
+        # Identifiers are escaped: the first such tag is that of the item's own metadata.
+        by_edge.setdefault(item[: item.index(_OPEN)], []).append(item)
+    return [mine[0] if len(mine) == 1 else _together(edge, mine) for edge, mine in by_edge.items()]
+
+
+def _together(edge: bytes, items: list[bytes]) -> bytes:
+    start = len(edge) + len(_OPEN)
+    return b"".join((edge, _OPEN, *[item[start : -len(_CLOSE)] for item in items], _CLOSE))
 
 
 def _write(identifier: Identifier) -> bytes:

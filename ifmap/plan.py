@@ -100,7 +100,9 @@ class _Work:
                 del self.added[mine.key]
             else:
                 old = self.base.single(name)
-                if old is not None and old.key not in self.removed:
+                if old is not None:
+                    # Deleted by this same publish just before: the net effect is a replacement all the same.
+                    self.removed.pop(old.key, None)
                     self.replaced[name] = old
             self.singles[name] = metadata
         self.added[metadata.key] = metadata

@@ -88,7 +88,8 @@ class Planning:
         delta = self._end_sessions(ended, reason)
         publisher = None
         if client not in self._state.publishers and client not in self._publishers:
-            publisher = NewPublisher(client, f"{client}-{self._random()}")
+            # Every metadatum carries it, and sizes that clients ask for count it: 64 random bits are enough.
+            publisher = NewPublisher(client, f"{client}-{self._random()[:16]}")
             self._publishers[client] = publisher.publisher_id
         began = Began(client, self._random())
         self._begun[client] = began.session_id

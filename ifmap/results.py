@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from ifmap.errors import ErrorCode, IfmapError
+from ifmap.items import one_each
 from ifmap.responses import error_part, part
 from ifmap.values import ResultKind
 
@@ -73,15 +75,19 @@ class ResultQueue:
 
     def take(self) -> list[bytes]:
         """The children of the pollResult, for responses.poll_result; the queue is empty afterwards. [] if nothing is
-        pending. Raises IfmapError PollResultsTooBig, once, if more had waited than the limit (all subscriptions of the
-        queue are gone then); what came since is still there for the next call."""
+        pending. Neighbours of the same kind and subscription become one child, with one item for each identifier or
+        link and its metadata in order: what came in several publishes is told as if it had come in one, and clients
+        count on that (libifmap2c's tests do, of notifyResults). It is done here so that publishes don't pay for it.
+        Raises IfmapError PollResultsTooBig, once, if more had waited than the limit (all subscriptions of the queue are
+        gone then); what came since is still there for the next call."""
         if self.overflown:
             self.overflown = False
             text = f"more than {self.limit} bytes of results waited; all subscriptions are removed, subscribe again"
             raise IfmapError(ErrorCode.POLL_RESULTS_TOO_BIG, text)
         parts = list(self._parts.values())
         self.clear()
-        return [_serialised(name, told) for name, told in parts]
+        runs = groupby(parts, lambda waiting: (waiting[0], waiting[1].kind))
+        return [_serialised(name, kind, [told.items for _, told in run]) for (name, kind), run in runs]
 
 
 def too_big(max_size: int) -> Told:
@@ -90,7 +96,8 @@ def too_big(max_size: int) -> Told:
     return Told(ResultKind.ERROR, (text.encode(),), len(text))
 
 
-def _serialised(name: str, told: Told) -> bytes:
-    if told.kind is ResultKind.ERROR:
-        return error_part(name, ErrorCode.SEARCH_RESULTS_TOO_BIG, told.items[0].decode())
-    return part(told.kind, name, told.items)
+def _serialised(name: str, kind: ResultKind, run: list[Sequence[bytes]]) -> bytes:
+    """run: the items of neighbours. Errors and searchResults have none of their kind and name: they come once."""
+    if kind is ResultKind.ERROR:
+        return error_part(name, ErrorCode.SEARCH_RESULTS_TOO_BIG, run[0][0].decode())
+    return part(kind, name, run[0] if len(run) == 1 else one_each(chain.from_iterable(run)))

@@ -131,6 +131,7 @@ def _check_net(graph: Graph, delta: Delta) -> None:
         assert not any(one.key in held for one in change.added)
         added = {one.name for one in change.added if one.single}
         assert all(one.single and one.name in added for one in change.replaced)
+        assert not any(one.name in added for one in change.removed if one.single)
         keys = [one.key for one in change.added]
         assert keys == sorted(set(keys))
 
@@ -162,10 +163,13 @@ def test_replaced_is_told_apart_from_removed(graph: Graph) -> None:
     # A later one of the batch replaces that of the earlier.
     (change,) = planner.publish([Update(edge("a"), (new("x", "3"),))], "q", "s-q", TIME).changes
     assert [one.key for one in change.replaced] == [3]
-    # Deleted first, it isn't replaced.
+    # Deleted first, by the same publish, it's replaced all the same; what has no successor is deleted.
     both: list[PublishOperation] = [Delete(edge("a")), Update(edge("a"), (new("x", "4"),))]
     (change,) = planner.publish(both, "q", "s-q", TIME).changes
-    assert ([one.key for one in change.removed], change.replaced) == ([2, 4], ())
+    assert ([one.key for one in change.removed], [one.key for one in change.replaced]) == ([2], [4])
+    # And if the successor goes, too: so it was a deletion.
+    (change,) = planner.publish([*both, Delete(edge("a"))], "q", "s-q", TIME).changes
+    assert (change.added, [one.key for one in change.removed], change.replaced) == ((), [5], ())
 
 
 def test_types_are_registered_by_what_is_applied(graph: Graph) -> None:

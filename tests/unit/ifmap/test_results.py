@@ -8,24 +8,58 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.results import ResultQueue, Told, too_big
 from ifmap.values import ResultKind
 
-UPDATE = Told(ResultKind.UPDATE, (b"<resultItem/>",), 13)
-DELETE = Told(ResultKind.DELETE, (b"<resultItem/>", b"<resultItem/>"), 26)
+
+def told(kind: ResultKind, *items: bytes) -> Told:
+    return Told(kind, items, sum(map(len, items)))
+
+
+def item(name: str, *metadata: str) -> bytes:
+    inner = "".join(metadata)
+    return f"<resultItem><device><name>{name}</name></device><metadata>{inner}</metadata></resultItem>".encode()
+
+
+A, B = item("a", "<x/>"), item("b", "<x/>")
+UPDATE = told(ResultKind.UPDATE, A)
+DELETE = told(ResultKind.DELETE, A, B)
 
 
 def test_results_come_in_order_and_once() -> None:
     queue = ResultQueue(10_000)
     assert not queue.pending
     assert queue.take() == []
-    for name, told in (("a", DELETE), ("b", UPDATE), ("a", UPDATE)):
-        assert queue.add(name, told)
+    for name, result in (("a", DELETE), ("b", UPDATE), ("a", UPDATE)):
+        assert queue.add(name, result)
     assert queue.pending
     assert queue.take() == [
-        b'<deleteResult name="a"><resultItem/><resultItem/></deleteResult>',
-        b'<updateResult name="b"><resultItem/></updateResult>',
-        b'<updateResult name="a"><resultItem/></updateResult>',
+        b'<deleteResult name="a">' + A + B + b"</deleteResult>",
+        b'<updateResult name="b">' + A + b"</updateResult>",
+        b'<updateResult name="a">' + A + b"</updateResult>",
     ]
     assert not queue.pending
     assert queue.size == 0
+
+
+def test_neighbours_are_one_child_with_one_item_an_edge() -> None:
+    queue = ResultQueue(10_000)
+    queue.add("s", told(ResultKind.SEARCH, b"<resultItem><device><name>a</name></device></resultItem>"))
+    queue.add("s", told(ResultKind.NOTIFY, A, B))
+    # What looks like the item's own tag, but isn't.
+    queue.add("s", told(ResultKind.NOTIFY, item("a&lt;metadata>", "<m/>")))
+    queue.add("s", told(ResultKind.NOTIFY, item("c", "<metadata><y/></metadata>", "<z/>"), item("a", "<n/>", "<n/>")))
+    queue.add("s", told(ResultKind.NOTIFY, item("c", "<metadata></metadata>")))
+    queue.add("t", told(ResultKind.NOTIFY, A))
+    queue.add("s", told(ResultKind.NOTIFY, A))
+    assert queue.take() == [
+        b'<searchResult name="s"><resultItem><device><name>a</name></device></resultItem></searchResult>',
+        b'<notifyResult name="s">'
+        + item("a", "<x/>", "<n/>", "<n/>")
+        + B
+        + item("a&lt;metadata>", "<m/>")
+        + item("c", "<metadata><y/></metadata>", "<z/>", "<metadata></metadata>")
+        + b"</notifyResult>",
+        b'<notifyResult name="t">' + A + b"</notifyResult>",
+        b'<notifyResult name="s">' + A + b"</notifyResult>",
+    ]
 
 
 def test_what_is_void_gives_room() -> None:
@@ -61,7 +95,7 @@ def test_the_limit_counts_what_goes_over_the_wire_and_more() -> None:
 
 
 def test_too_much_is_dropped_and_told_once() -> None:
-    queue = ResultQueue(300)
+    queue = ResultQueue(500)
     assert queue.add("a", UPDATE)
     assert queue.add("a", UPDATE)
     assert queue.add("a", UPDATE)
@@ -74,5 +108,5 @@ def test_too_much_is_dropped_and_told_once() -> None:
         queue.take()
     assert error.value.code is ErrorCode.POLL_RESULTS_TOO_BIG
     assert queue.pending
-    assert queue.take() == [b'<updateResult name="b"><resultItem/></updateResult>']
+    assert queue.take() == [b'<updateResult name="b">' + A + b"</updateResult>"]
     assert not queue.pending

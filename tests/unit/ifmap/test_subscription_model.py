@@ -5,6 +5,7 @@ The oracle (graph_world) also says what each publish has to be told as: the diff
 from __future__ import annotations
 
 from collections import Counter
+from itertools import groupby, pairwise
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -85,6 +86,9 @@ specs = st.builds(
     st.sampled_from([frozenset[str](), frozenset[str](), frozenset({"identity"})]),
 )
 
+Result = tuple[str, Counter[tuple[Edge, bytes]]]
+"""Kind, and how often each metadatum is told of which edge."""
+
 
 class Watcher:
     """A subscription, what its client holds, and what the oracle says that it must be told."""
@@ -92,7 +96,7 @@ class Watcher:
     def __init__(self, spec: SearchSpec) -> None:
         self.spec = spec
         self.replica = Replica()
-        self.expected: list[tuple[str, Counter[tuple[Edge, bytes]]]] = []
+        self.expected: list[Result] = []
 
 
 class Publishing(RuleBasedStateMachine):
@@ -157,13 +161,15 @@ class Publishing(RuleBasedStateMachine):
     @rule(client=st.sampled_from(CLIENTS))
     def poll(self, client: str) -> None:
         told: dict[str, list[Part]] = {}
-        for part in self.world.poll(client):
+        polled = self.world.poll(client)
+        for part in polled:
             told.setdefault(part.name, []).append(part)
+        assert all((one.name, one.kind) != (two.name, two.kind) for one, two in pairwise(polled)), "not put together"
         for (who, title), watcher in self.watchers.items():
             if who != client:
                 continue
             parts = told.pop(title, [])
-            assert [(part.kind, _items(part)) for part in parts] == watcher.expected
+            assert _runs([(part.kind, _items(part)) for part in parts]) == _runs(watcher.expected)
             watcher.expected = []
             for part in parts:
                 watcher.replica.apply(part)
@@ -211,7 +217,7 @@ class Publishing(RuleBasedStateMachine):
 
 def _expected(
     spec: SearchSpec, before: dict[Edge, list[Metadata]], after: dict[Edge, list[Metadata]], delta: Delta
-) -> list[tuple[str, Counter[tuple[Edge, bytes]]]]:
+) -> list[Result]:
     notified: Counter[tuple[Edge, bytes]] = Counter()
     for where, one in delta.notified:
         shown = passes(spec.result_filter, [one])
@@ -232,6 +238,14 @@ def _expected(
         ("updateResult", Counter((key[0], one.xml) for key, one in updated.items())),
     ]
     return [(kind, told) for kind, told in results if told]
+
+
+def _runs(results: list[Result]) -> list[Result]:
+    """Neighbours of one kind put together, as a poll does it with those that no other subscription's come between."""
+    return [
+        (kind, sum((told for _, told in run), Counter[tuple[Edge, bytes]]()))
+        for kind, run in groupby(results, lambda result: result[0])
+    ]
 
 
 def _flat(items: dict[Edge, list[Metadata]]) -> dict[tuple[Edge, int], Metadata]:
