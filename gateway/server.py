@@ -9,7 +9,6 @@ Output is pulled at most once in COALESCE seconds: what changed meanwhile in a V
 from __future__ import annotations
 
 import asyncio
-import asyncio.sslproto
 import errno
 import ipaddress
 import logging
@@ -27,6 +26,7 @@ from gateway.status import HostRecord
 from runtime.errors import OperatorError
 from runtime.listen import Listen, listening_socket
 from runtime.log import fields
+from runtime.tls import limit_read_buffers
 from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
@@ -81,10 +81,7 @@ class Server:
         self._stale_handle: asyncio.TimerHandle | None = None
         self._refusals = RefusalLog()
         self._loop = asyncio.get_running_loop()
-        # asyncio gives every TLS connection a read buffer of 256 KiB, which is most of the memory of an idle session.
-        # (The attribute is asyncio's own business: without it sessions only cost more.)
-        if hasattr(asyncio.sslproto.SSLProtocol, "max_size"):
-            asyncio.sslproto.SSLProtocol.max_size = TLS_BUFFER
+        limit_read_buffers(TLS_BUFFER)
 
     # -- life
 

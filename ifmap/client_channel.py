@@ -7,7 +7,6 @@ channels need that: a poll may wait for days, and what is asked on the other is 
 from __future__ import annotations
 
 import asyncio
-import socket
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -16,13 +15,8 @@ from typing import cast
 from ifmap.client_errors import ClientError, HttpError
 from ifmap.client_http import AnswerReader, HttpAnswer, request
 from ifmap.endpoint import Endpoint
+from runtime.tcp import watch_peer
 
-KEEPALIVE_IDLE = 30
-KEEPALIVE_INTERVAL = 3
-KEEPALIVE_PROBES = 5
-"""Seconds until the first probe and between probes, and how many of them may be lost."""
-USER_TIMEOUT = 45_000
-"""Milliseconds that what was sent may stay without acknowledgement."""
 _STAGGER = 0.25
 """Seconds between the addresses of a name (RFC 8305)."""
 
@@ -97,7 +91,7 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         try:
-            _watch(transport.get_extra_info("socket"))
+            watch_peer(transport.get_extra_info("socket"))
         except OSError as error:
             # It is gone already.
             self._fail(ClientError(reason(error)))
@@ -166,14 +160,6 @@ async def open_channel(endpoint: Endpoint, context: ssl.SSLContext, head: bytes,
         channel.abort()
         raise
     return channel
-
-
-def _watch(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, USER_TIMEOUT)
 
 
 def reason(error: BaseException) -> str:

@@ -1,7 +1,8 @@
-"""TLS settings of servers."""
+"""TLS of servers."""
 
 from __future__ import annotations
 
+import asyncio.sslproto
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,14 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
     except (ssl.SSLError, ValueError) as error:
         raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
     return context
+
+
+def limit_read_buffers(size: int) -> None:
+    """Give TLS connections of asyncio that are made from now on read buffers of so many bytes, in place of 256 KiB,
+    which is most of the memory of an idle one. (The attribute is asyncio's own business: without it they only cost
+    more.)"""
+    if hasattr(asyncio.sslproto.SSLProtocol, "max_size"):
+        asyncio.sslproto.SSLProtocol.max_size = size
 
 
 def _reason(error: Exception) -> str:

@@ -47,14 +47,14 @@ INLINE = 32 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """A connection from its TLS handshake to its end. number: never used again; peer: the client's address."""
+    """A connection from its TLS handshake to its end. number: never used again; peer: the client's address.
+    client: who it was last, None: nobody yet."""
 
     def __init__(self, listener: Listener, number: int, peer: str) -> None:
         self.listener = listener
         self.number = number
         self.peer = peer
         self.client: str | None = None
-        """Who it was last; None: nobody yet."""
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._out: Outgoing
@@ -68,8 +68,7 @@ class Connection(asyncio.Protocol):
         self._asked: deque[Exchange] = deque()
         """Those of them that the service has."""
         self._asked_size = 0
-        self._task: asyncio.Task[None] | None = None
-        """Something that has to be known before the next event is handled."""
+        self._task: asyncio.Task[None] | None = None  # it has to end before the next event is handled
         self._packing: set[asyncio.Task[None]] = set()
         self._reading = True
         self._running = False
@@ -130,15 +129,18 @@ class Connection(asyncio.Protocol):
 
     def answer(self, body: bytes, close: bool) -> None:
         """The service's answer to the oldest request that it was asked. close: the connection is of no more use."""
-        exchange = self._asked.popleft()
-        self._asked_size -= exchange.size
-        exchange.close = exchange.close or close
-        if exchange.head.gzip and len(body) > INLINE:
-            task = self._loop.create_task(self._pack(exchange, body))
-            self._packing.add(task)
-            task.add_done_callback(self._packing.discard)
-        else:
-            self._respond(exchange, pack(body) if exchange.head.gzip else Response(200, body))
+        try:
+            exchange = self._asked.popleft()
+            self._asked_size -= exchange.size
+            exchange.close = exchange.close or close
+            if exchange.head.gzip and len(body) > INLINE:
+                task = self._loop.create_task(self._pack(exchange, body))
+                self._packing.add(task)
+                task.add_done_callback(self._packing.discard)
+            else:
+                self._respond(exchange, pack(body) if exchange.head.gzip else Response(200, body))
+        except Exception:
+            self._mistake()
         self._run()
 
     # -- input

@@ -25,6 +25,7 @@ from runtime.errors import OperatorError
 from runtime.listen import Listen, listening_socket
 from runtime.log import fields
 from runtime.tcp import watch_peer
+from runtime.tls import limit_read_buffers
 
 log = logging.getLogger("vrfwire.map.listener")
 
@@ -32,6 +33,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 ACCEPTS_A_TURN = 64
+TLS_BUFFER = 64 * 1024
 SHUTDOWN_TIME = 3.0
 """Seconds that clients have to take what they are told at the end."""
 TLS_SHUTDOWN_TIME = 1.0
@@ -97,6 +99,7 @@ class Listener:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="map-http")
         self._date = (0, "")
         self._stopped = asyncio.Event()
+        limit_read_buffers(TLS_BUFFER)
 
     # -- life
 

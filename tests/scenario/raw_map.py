@@ -73,7 +73,7 @@ class RawConnection:
         self._socket = tls.wrap_socket(
             socket.create_connection(("127.0.0.1", port), timeout=DEADLINE), server_hostname=NAME
         )
-        self._buffer = b""
+        self._buffer = bytearray()
 
     def __enter__(self) -> RawConnection:
         return self
@@ -123,20 +123,23 @@ class RawConnection:
         """What comes up to a mark, with it."""
         while (end := self._buffer.find(mark)) < 0:
             self._more()
-        head, self._buffer = self._buffer[: end + len(mark)], self._buffer[end + len(mark) :]
-        return head
+        return self._take(end + len(mark))
 
     def exactly(self, size: int) -> bytes:
         """So many bytes."""
         while len(self._buffer) < size:
             self._more()
-        body, self._buffer = self._buffer[:size], self._buffer[size:]
-        return body
+        return self._take(size)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
+        return taken
 
     def _more(self) -> None:
         data = self._socket.recv(1 << 18)
         if not data:
-            raise ConnectionError(f"the connection ended behind {self._buffer[:200]!r}")
+            raise ConnectionError(f"the connection ended behind {bytes(self._buffer[:200])!r}")
         self._buffer += data
 
 
