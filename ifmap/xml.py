@@ -8,7 +8,6 @@ and passing it on costs what its bytes cost.
 
 from __future__ import annotations
 
-import codecs
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +16,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 from xml.parsers import expat
 
 from ifmap.errors import ErrorCode, IfmapError
+from ifmap.xml_prologue import has_document_type, utf_8
 
 MIB = 1024 * 1024
 
@@ -135,15 +135,6 @@ def _scope(prefixes: tuple[tuple[str, str], ...]) -> Scope:
 
 
 _NOTHING_DECLARED: frozenset[str] = frozenset()
-_XML_DECLARATION = re.compile(
-    r"""<\?xml\s+version\s*=\s*(?:"1\.[0-9]{1,4}"|'1\.[0-9]{1,4}')"""
-    r"""(?:\s+encoding\s*=\s*(?:"([A-Za-z][\w.\-]{0,40})"|'([A-Za-z][\w.\-]{0,40})'))?"""
-    r"""(?:\s+standalone\s*=\s*(?:"(?:yes|no)"|'(?:yes|no)'))?\s*\?>""",
-    re.ASCII,
-)
-_DECLARATION_MAX = 512
-_UTF_8 = frozenset({"utf-8", "utf8", "us-ascii", "ascii"})
-_UTF_16 = frozenset({"utf-16", "utf16", "utf-16le", "utf-16be", "iso-10646-ucs-2", "ucs-2"})
 # References of RFC 3986 that XML processors agree on: scheme, authority without IP literal, path, query, fragment.
 _CHARACTER = r"(?:[\w.\-~!$&'()*+,;={}]|%[0-9A-Fa-f]{{2}})"
 _HOST = _CHARACTER.format("")
@@ -159,8 +150,6 @@ _URI_MAX = 1024
 # A start tag or empty-element tag of well-formed XML.
 _START_TAG = re.compile(rb"""<[^\s/>]+[^"'>]*(?:"[^"]*"[^"'>]*|'[^']*'[^"'>]*)*>""")
 _SLASH = ord("/")
-_BLANK_RUN = re.compile(rb"[ \t\r\n]*")
-_BLANKS = (b" ", b"\t", b"\n", b"\r")
 _SPECIAL = re.compile(r"[&<>\"\t\n\r]")
 _ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
@@ -235,8 +224,8 @@ def _checked(body: bytes, limits: Limits) -> bytes:
     """The document in UTF-8, if its size, encoding and prologue are in order."""
     if len(body) > limits.bytes:
         _refuse(f"XML of {len(body)} bytes; {limits.bytes} are allowed")
-    body = _utf_8(body)
-    if _has_document_type(body):
+    body = utf_8(body)
+    if has_document_type(body):
         _refuse("XML with a document type declaration")
     # No shorter document can be over it, and counting costs less than anything else here.
     if len(body) > limits.marks and body.count(b"<") + body.count(b"=") > limits.marks:
@@ -405,53 +394,6 @@ class _Builder:
         container = stack[-1]
         container.children.append(Raw(name, attributes, body[begin:end], tag.end() - begin, container.scope, declared))
         parser.StartElementHandler, parser.EndElementHandler, _ = self._handlers
-
-
-def _utf_8(body: bytes) -> bytes:
-    """The document in UTF-8 without byte order mark, whose declaration and encoding agree."""
-    utf_16 = None
-    if body.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        _refuse("XML in UTF-32; UTF-8 and UTF-16 are understood")
-    if body.startswith((codecs.BOM_UTF16_LE, b"<\0")):
-        utf_16 = "utf-16-le"
-    elif body.startswith((codecs.BOM_UTF16_BE, b"\0<")):
-        utf_16 = "utf-16-be"
-    elif body.startswith(codecs.BOM_UTF8):
-        body = body[len(codecs.BOM_UTF8) :]
-    try:
-        if utf_16:
-            body = body.decode(utf_16).removeprefix("\ufeff").encode()
-        elif not body.isascii():
-            body.decode()
-    except UnicodeDecodeError as error:
-        _refuse(f"XML that is not {utf_16 or 'UTF-8'}: {error.reason} at byte {error.start}")
-    if body[:5] == b"<?xml" and body[5:6] in _BLANKS:
-        declared = _XML_DECLARATION.match(body[:_DECLARATION_MAX].decode("latin-1"))
-        if declared is None:
-            _refuse("malformed XML declaration")
-        encoding = (declared[1] or declared[2] or "").lower()
-        if encoding and encoding not in (_UTF_16 if utf_16 else _UTF_8):
-            _refuse(f"XML declares the encoding {encoding!r}, but is {'UTF-16' if utf_16 else 'read as UTF-8'}")
-    return body
-
-
-def _has_document_type(body: bytes) -> bool:
-    """Whether <!DOCTYPE stands where it is a declaration: before the first element."""
-    if b"<!DOCTYPE" not in body:
-        return False
-    at = 0
-    while True:
-        at = _BLANK_RUN.match(body, at).end()  # type: ignore[union-attr]  # it matches nothing, too
-        if body.startswith(b"<!--", at):
-            at = body.find(b"-->", at + 4) + 3
-            if at == 2:
-                return False
-        elif body.startswith(b"<?", at):
-            at = body.find(b"?>", at + 2) + 2
-            if at == 1:
-                return False
-        else:
-            return body.startswith(b"<!DOCTYPE", at)
 
 
 def _refuse(text: str) -> NoReturn:

@@ -47,7 +47,7 @@ CORES = {
     "ifmap": {
         *("errors", "values"),
         *("answers", "distinguished_names", "extended", "filters", "identifiers", "items", "metadata", "namespaces"),
-        *("requests", "requests_writer", "responses", "soap", "xml"),
+        *("requests", "requests_writer", "responses", "soap", "xml", "xml_prologue"),
         *("xpath", "xpath_paths", "xpath_tree", "xpath_values"),
         *("client_errors", "client_http", "client_wanted", "endpoint", "published", "replica"),
         *("access", "channels", "commits", "counters", "journal", "planning", "proposals", "service"),
