@@ -299,8 +299,7 @@ def test_5_results_in_order_with_replacement_as_update_only(bench: Bench) -> Non
     writer.delete(node(D1))
     assert user.poll() == [
         (ResultKind.SEARCH, "s", {node(D1): ()}),
-        (ResultKind.UPDATE, "s", {node(D1): ("state=1",)}),
-        (ResultKind.UPDATE, "s", {node(D1): ("state=2",)}),
+        (ResultKind.UPDATE, "s", {node(D1): ("state=1", "state=2")}),
         (ResultKind.NOTIFY, "s", {node(D1): ("state=told",)}),
         (ResultKind.DELETE, "s", {node(D1): ("state=2",)}),
     ]

@@ -246,8 +246,7 @@ def test_results_of_one_batch_make_one_answer(bench: Bench) -> None:
         bench.send(user.ssrc, user.client, Publish(user.id, (forever(single("state", user.client)),)))
     bench.commit()
     assert [(kind, items) for kind, _, items in reader.polled()] == [
-        (ResultKind.UPDATE, {node(D1): ("state=a",)}),
-        (ResultKind.UPDATE, {node(D1): ("state=b",)}),
+        (ResultKind.UPDATE, {node(D1): ("state=a", "state=b")}),
     ]
 
 
