@@ -8,18 +8,20 @@ functions of libraries, the axes following, preceding and namespace. One thing i
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from typing import NamedTuple, NoReturn
 
 from ifmap.values import MetadataName
 from ifmap.xpath_paths import ANY_BELOW, AXES, NODE_TYPES, Run, Step, filtered, instruction_test, name_test, walk
-from ifmap.xpath_tree import Budget, build
+from ifmap.xpath_tree import Budget, Node, build
 from ifmap.xpath_values import FUNCTIONS, Context, Function, Value, arithmetic, boolean, compare, number
 
 MAX_NESTING = 30
 """Depth of parentheses, predicates and function calls."""
 
+_KEPT_LENGTH = 4096
 _XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 _NCNAME = r"[^\W\d][\w.\-·]*"
 _TOKEN = re.compile(
@@ -60,7 +62,19 @@ def evaluate(expression: Expression, xml: bytes, steps: int) -> bool:
     steps: what may be spent, about a third of a microsecond each. Raises TooCostlyError beyond.
     """
     budget = Budget(steps)
-    return boolean(expression.run(Context(build(xml, budget), 1, 1, budget)))
+    if len(xml) <= _KEPT_LENGTH:
+        root, spent = _small_tree(xml)
+        budget.spend(spent)
+    else:
+        root = build(xml, budget)
+    return boolean(expression.run(Context(root, 1, 1, budget)))
+
+
+@functools.lru_cache(16)
+def _small_tree(xml: bytes) -> tuple[Node, int]:
+    """The root node and what it cost. A few are kept, since many filters look at one metadatum in a row."""
+    budget = Budget(_KEPT_LENGTH)
+    return build(xml, budget), _KEPT_LENGTH - budget.left
 
 
 def parse(text: str, namespaces: Mapping[str, str]) -> tuple[Expression, frozenset[str]]:
