@@ -64,6 +64,8 @@ class Peer:
         self._retry_time = retry_time
         self._retry: asyncio.TimerHandle | None = None
         self._flushing = False
+        self._refused: dict[tuple[str, str], Refusal] = {}
+        """The last refusals of each prefix, and of subscriptions, that were logged; by VPN."""
         self._session: Transport | None = None
 
     def open(self, make: Callable[[Peer], Transport]) -> None:
@@ -104,11 +106,19 @@ class Peer:
             session.request(request, lambda refusal, request=request: self._answered(request, refusal))  # type: ignore[misc]
 
     def _answered(self, request: Request, refusal: Refusal | None) -> None:
-        if refusal is not None and len(request.items) <= 1:
-            what = str(request.items[0][0]) if request.items else request.ask.value
+        what = str(request.items[0][0]) if request.items else request.ask.value
+        key = request.vpn, what
+        if refusal is None:
+            for prefix, _ in request.items:
+                self._refused.pop((request.vpn, str(prefix)), None)
+            self._refused.pop(key, None)
+        elif len(request.items) <= 1:
             # What can't be retracted isn't there: a gateway that has restarted, or has given this host up meanwhile.
+            # And it is asked again and again: the same answer is no news.
+            known = request.ask is Ask.RETRACT or self._refused.get(key) == refusal
+            self._refused[key] = refusal
             log.log(
-                logging.DEBUG if request.ask is Ask.RETRACT else logging.WARNING,
+                logging.DEBUG if known else logging.WARNING,
                 "gateway %s: VPN %s: %s refused: %s",
                 self.name,
                 request.vpn,
@@ -141,6 +151,7 @@ class Peer:
         self.flush_soon()
 
     def session_ended(self, reason: str) -> None:
+        self._refused.clear()
         self.signaling.session_ended()
         self._owner.peer_down(self)
 

@@ -133,14 +133,14 @@ class Flows:
     sent, lost: final after the block. Each VM needs an address of each family; the first is used.
     """
 
-    def __init__(self, *pairs: tuple[Vm, Vm], interval: float = INTERVAL) -> None:
-        """interval: seconds between two packets of a flow."""
+    def __init__(self, *pairs: tuple[Vm, Vm], interval: float = INTERVAL, port: int = PORT) -> None:
+        """interval: seconds between two packets of a flow. port: UDP port of the first pair; the others follow."""
         self.interval = interval
         self._ends: list[_End] = []
         self._flows: list[_Flow] = []
         for number, (one, two) in enumerate(pairs):
             for version in (4, 6):
-                near, far = _end(one, two, version, PORT + number), _end(two, one, version, PORT + number)
+                near, far = _end(one, two, version, port + number), _end(two, one, version, port + number)
                 self._ends += [near, far]
                 self._flows += [
                     _Flow(f"{one.name} to {two.name}, IPv{version}", near, far),
