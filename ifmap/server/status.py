@@ -46,7 +46,7 @@ def summary(service: MapService, problems: Iterable[Problem], store: str, listen
         "lasting_metadata": sum(graph.lasting.values()),
         "publishers": figures.publishers,
         "undelivered_bytes": figures.results,
-        "store": store,
+        "store": store.removeprefix("store "),
         "listen": list(listen),
         "problems": found,
     }
