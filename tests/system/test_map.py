@@ -87,7 +87,8 @@ def wait_known(lab: Lab, connected: bool = True) -> None:
     """Wait until the gateways' sessions with the map are as they should be."""
 
     def known() -> bool:
-        return all((gateway.call("map.show")["state"] == "synchronised") is connected for gateway in lab.gateways)
+        shown = [gateway.call("map.show") for gateway in lab.gateways]
+        return all((one["state"] == "connected" and one["synchronised"]) is connected for one in shown)
 
     wait_until(known, IN_FORCE, f"the gateways to be {'' if connected else 'dis'}connected", 0.05, lab.tails)
 
