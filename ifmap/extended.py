@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.namespaces import split
-from ifmap.xml import Limits, is_name, is_text, is_uri, parse
+from ifmap.xml import Element, Limits, is_name, is_text, is_uri, parse
 
 DOMAIN = "administrative-domain"
 
@@ -30,12 +30,13 @@ _NOT_ESCAPED = re.compile(r"""[<>"']|&(?!(?:amp|lt|gt|quot|apos);)""")
 _ATTRIBUTE_ESCAPES = str.maketrans(
     {"&": "&amp;", "<": "&lt;", '"': "&quot;", "\t": "&#x9;", "\n": "&#xA;", "\r": "&#xD;"}
 )
-# An empty element without anything that has to be escaped in it: nearly every identifier there is. In escaped form.
+# An empty element with attributes of no namespace, in escaped form: nearly every identifier there is.
+_VALUE = r"[^\"'&<>\x00-\x1f]*(?:&(?:gt|apos|amp;(?:amp|lt|quot|#x9|#xA|#xD));[^\"'&<>\x00-\x1f]*)*"
 _PLAIN = re.compile(
     r"&lt;([A-Za-z_][A-Za-z0-9_.\-]*) xmlns=&quot;([A-Za-z][^\"'&<>\x00-\x20\x7f-\uffff]*)&quot;"
-    r"((?: [A-Za-z_][A-Za-z0-9_.\-]*=&quot;[^\"'&<>\x00-\x1f]*&quot;)+)&gt;&lt;/\1&gt;",
+    rf"((?: [A-Za-z_][A-Za-z0-9_.\-]*=&quot;{_VALUE}&quot;)+)&gt;&lt;/\1&gt;"
 )
-_PLAIN_ATTRIBUTE = re.compile(r" ([^=]+)=&quot;[^&]*&quot;")
+_PLAIN_ATTRIBUTE = re.compile(rf" ([^=]+)=&quot;{_VALUE}&quot;")
 _OPENING = re.compile(r"<([^\s/>!?]+)")
 
 
@@ -69,8 +70,8 @@ def make_name(local: str, namespace: str, attributes: Mapping[str, str], domain:
 
 def canonical_name(xml: str | bytes) -> str:
     """Name of the identifier of an element in any spelling. Raises IfmapError (InvalidIdentifier)."""
-    text = _canonical(xml.encode(errors="surrogatepass") if isinstance(xml, str) else xml)
-    _check(text)
+    text, root = _canonical(xml.encode(errors="surrogatepass") if isinstance(xml, str) else xml)
+    _check(text, root)
     return text.translate(_ESCAPES)
 
 
@@ -92,7 +93,11 @@ def _check_name(name: str) -> bool:
         return True
     if wrong := _NOT_ESCAPED.search(name):
         _invalid(f"extended identifier that isn't escaped once within its attribute ({wrong[0]!r})")
-    _check(_unescape(name))
+    text = _unescape(name)
+    canonical, root = _canonical(text.encode())
+    if canonical != text:
+        _invalid("extended identifier that isn't canonical XML")
+    _check(text, root)
     return True
 
 
@@ -108,11 +113,8 @@ def _is_plain(name: str) -> bool:
     return DOMAIN in names and "xmlns" not in names and all(map(operator.lt, names, names[1:]))
 
 
-def _check(text: str) -> None:
-    """Whether a text is the canonical XML of an element that may be an extended identifier."""
-    if _canonical(text.encode()) != text:
-        _invalid("extended identifier that isn't canonical XML")
-    root = parse(text.encode(), _LIMITS)
+def _check(text: str, root: Element) -> None:
+    """Whether an element, and its canonical XML, may be an extended identifier."""
     namespace, _ = split(root.name)
     if not namespace:
         _invalid("extended identifier whose element is in no namespace")
@@ -124,11 +126,12 @@ def _check(text: str) -> None:
         _invalid("extended identifier without administrative-domain")
 
 
-def _canonical(xml: bytes) -> str:
+def _canonical(xml: bytes) -> tuple[str, Element]:
+    """The canonical XML of an element, and the element."""
     try:
         # Bounds it, and refuses document types: the canonicaliser of the standard library does neither.
-        parse(xml, _LIMITS)
-        return ElementTree.canonicalize(xml)
+        root = parse(xml, _LIMITS)
+        return ElementTree.canonicalize(xml), root
     except IfmapError as error:
         _invalid(f"extended identifier: {error}")
     except (ElementTree.ParseError, ValueError) as error:

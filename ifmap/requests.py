@@ -6,9 +6,10 @@ attributes (validation among them) are ignored, unknown elements are not.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 from ifmap import filters
@@ -42,7 +43,7 @@ from ifmap.values import (
     link,
     node,
 )
-from ifmap.xml import Element, Limits, Raw, parse
+from ifmap.xml import Element, Limits, Raw, Scope, parse
 
 MAX_SESSION_ID = 128
 """Characters (IF-MAP: bytes) of a session-id."""
@@ -61,14 +62,15 @@ class ReadSettings:
     """What a server takes.
 
     strict: extended identifiers are checked (IF-MAP 2.1), else opaque (2.0). identifier: characters of one, its
-    administrative-domain included. metadata: bytes of one. operations: number in one publish or subscribe.
-    limits: of the document.
+    administrative-domain included. metadata: bytes of one. operations: number in one publish or subscribe, and of
+    metadata in one publish. filters: characters of all different filters together. limits: of the document.
     """
 
     strict: bool = True
     identifier: int = 8192
     metadata: int = 1024 * 1024
     operations: int = 200_000
+    filters: int = 256 * 1024
     limits: Limits = field(default_factory=Limits)
 
 
@@ -78,7 +80,7 @@ _DEFAULT = ReadSettings()
 def read(body: bytes, settings: ReadSettings = _DEFAULT) -> Request:
     """The request in an HTTP body. Raises IfmapError with the code that the client is to get."""
     reader = _Reader(settings)
-    root = parse(body, settings.limits, _METADATA, reader.folds)
+    root = parse(body, _limits(settings), _METADATA, reader.folds)
     element = body_element(root)
     read_operation = _OPERATIONS.get(element.name)
     if read_operation is None:
@@ -87,12 +89,20 @@ def read(body: bytes, settings: ReadSettings = _DEFAULT) -> Request:
     return read_operation(reader, element)
 
 
+@functools.lru_cache(16)
+def _limits(settings: ReadSettings) -> Limits:
+    return replace(settings.limits, raw=settings.metadata)
+
+
 class _Reader:
     """Reads one request: what an operation holds is turned into values while the document is parsed."""
 
     def __init__(self, settings: ReadSettings) -> None:
         self._settings = settings
         self._identifiers = _IDENTIFIERS[settings.strict]
+        self._metadata = 0
+        self._filters: dict[tuple[str, Scope], Filter] = {}
+        self._filter_length = 0
         readers = {"update": self._update, "notify": self._notify, "delete": self._delete}
         self.folds: dict[str, Callable[[Element, Element], Any]] = {}
         for name, reader in readers.items():
@@ -124,7 +134,7 @@ class _Reader:
         if parent.name != _PUBLISH:
             return element
         self._count(parent)
-        return Delete(self._edge(element, element.children), _filter(element, "filter"))
+        return Delete(self._edge(element, element.children), self._filter(element, "filter"))
 
     def _count(self, operation: Element) -> None:
         if len(operation.children) >= self._settings.operations:
@@ -141,6 +151,9 @@ class _Reader:
         elements: list[Raw] = lists[0].children
         if not elements:
             raise IfmapError(ErrorCode.INVALID_METADATA, f"{split(element.name)[1]} without metadata")
+        self._metadata += len(elements)
+        if self._metadata > self._settings.operations:
+            _fail(f"more than {self._settings.operations} metadata in one publish")
         most = self._settings.metadata
         return edge, tuple([from_raw(raw, most) for raw in elements])
 
@@ -170,11 +183,24 @@ class _Reader:
         return SearchSpec(
             self._identifier(element.children[0]),
             _unsigned(element, "max-depth") or 0,
-            _filter(element, "match-links"),
-            _filter(element, "result-filter"),
+            self._filter(element, "match-links"),
+            self._filter(element, "result-filter"),
             _unsigned(element, "max-size"),
             terminal_types(terminal) if terminal else _NO_TYPES,
         )
+
+    def _filter(self, element: Element, name: str) -> Filter | None:
+        text = element.attributes.get(name)
+        if text is None:
+            return None
+        key = text, element.scope
+        known = self._filters.get(key)
+        if known is None:
+            self._filter_length += len(text)
+            if self._filter_length > self._settings.filters:
+                _fail(f"filters of more than {self._settings.filters} characters in one request")
+            known = self._filters[key] = filters.compile(text, element.scope.prefixes)
+        return known
 
     # -- operations
 
@@ -254,11 +280,6 @@ def _unsigned(element: Element, name: str) -> int | None:
     if match is None or int(match[1]) > UNSIGNED_MAX:
         _fail(f"{name} {text[:40]!r} is not a number from 0 to {UNSIGNED_MAX}")
     return int(match[1])
-
-
-def _filter(element: Element, name: str) -> Filter | None:
-    text = element.attributes.get(name)
-    return None if text is None else filters.compile(text, element.scope.prefixes)
 
 
 def _check_operations(element: Element, types: Any) -> None:

@@ -25,10 +25,11 @@ MIB = 1024 * 1024
 class Limits:
     """What a document may be. All counts are of one document.
 
-    bytes: size as received. depth: nesting of elements. elements: elements held at the same time outside of what is
-    cut out raw or folded. attributes: of one element outside of raw ones. prefixes: namespace declarations in scope of
-    an element. name: characters of an element's name with its namespace. text: characters of an element's text.
-    marks: "<" and "=" together, which bounds tags and attributes wherever they are.
+    bytes: size as received. depth: nesting of elements. elements: elements held at the same time, those in what is cut
+    out raw or folded left out. attributes: of one element outside of raw ones. prefixes: namespace declarations in
+    scope of an element. name: characters of an element's name with its namespace. text: characters of an element's
+    text. marks: "<" and "=" together, which bounds tags and attributes wherever they are. raw: bytes of an element that
+    is cut out, beyond which reading it ends, if maybe a little late.
     """
 
     bytes: int = 64 * MIB
@@ -39,6 +40,7 @@ class Limits:
     name: int = 1024
     text: int = 256 * 1024
     marks: int = 6_000_000
+    raw: int = 1024 * MIB
 
 
 class Scope:
@@ -277,6 +279,8 @@ class _Builder:
                 # A tag that isn't finished is read again with each piece.
                 if at + _PIECE - parser.CurrentByteIndex > _TOKEN and at + _PIECE < len(view):
                     _refuse(f"XML with a tag or comment of more than {_TOKEN} bytes")
+                if self._depth and at + _PIECE - self._cut[2] > self._limits.raw + _PIECE:
+                    raise IfmapError(ErrorCode.METADATA_TOO_LONG, f"metadata of more than {self._limits.raw} bytes")
         except expat.ExpatError as error:
             _refuse(f"malformed XML: {error}")
         finally:
@@ -301,15 +305,15 @@ class _Builder:
         stack = self._stack
         if len(name) > self._name_limit or len(attributes) > self._attribute_limit or len(stack) >= self._depth_limit:
             self._refuse_element(name, attributes)
+        self._live += 1
+        if self._live > self._element_limit:
+            _refuse(f"XML of more than {self._element_limit} elements")
         if self._in_container:
             self._begin_cut(name, attributes)
             return
         scope = stack[-1].scope if stack else _EMPTY_SCOPE
         if self._declared:
             scope = self._inner_scope(scope)
-        self._live += 1
-        if self._live > self._element_limit:
-            _refuse(f"XML of more than {self._element_limit} elements")
         stack.append(Element(name, attributes, scope, self._live))
         if name in self._raw:
             self._in_container = True

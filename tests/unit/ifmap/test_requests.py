@@ -323,6 +323,24 @@ def test_limits() -> None:
     assert refusal(body, ReadSettings(metadata=35))[0] is ErrorCode.METADATA_TOO_LONG
     assert refusal(body, ReadSettings(identifier=8))[0] is ErrorCode.IDENTIFIER_TOO_LONG
     assert isinstance(read(body, ReadSettings(metadata=36, identifier=9)), Publish)
+    many = publish(_UPDATE.replace(_M, _M * 4))
+    assert isinstance(read(many, ReadSettings(operations=4)), Publish)
+    assert "more than 3 metadata in one publish" in refusal(many, ReadSettings(operations=3))[1]
+
+
+def test_a_metadatum_that_is_too_long_is_not_read_to_its_end() -> None:
+    endless = publish(f"<update>{_IP}<metadata><m ifmap-cardinality='singleValue'>" + "<a/>" * 1_000_000)
+    assert refusal(endless, ReadSettings(metadata=1000))[0] is ErrorCode.METADATA_TOO_LONG
+    assert refusal(endless, ReadSettings(metadata=10_000_000))[0] is ErrorCode.FAILURE
+
+
+def test_only_different_filters_count() -> None:
+    same = publish(f'<delete filter="m:abc[1]">{_IP}</delete>' * 100)
+    assert isinstance(read(same, ReadSettings(filters=8)), Publish)
+    assert "filters of more than 7 characters" in refusal(same, ReadSettings(filters=7))[1]
+    different = publish("".join(f'<delete filter="m:abc[{n}]">{_IP}</delete>' for n in range(10)))
+    assert isinstance(read(different, ReadSettings(filters=80)), Publish)
+    assert "filters of more than 79 characters" in refusal(different, ReadSettings(filters=79))[1]
 
 
 # -- written and read

@@ -203,6 +203,7 @@ def test_entity_bombs_cost_nothing() -> None:
         (Limits(depth=3), b"<a><b><c><d/></c></b></a>", "deeper than 3"),
         (Limits(depth=4), b"<a><metadata><c><d><e/></d></c></metadata></a>", "deeper than 4"),
         (Limits(elements=3), b"<a><b/><b/><b/></a>", "more than 3 elements"),
+        (Limits(elements=3), b"<a><metadata><c><d/><d/></c><c/></metadata></a>", "more than 3 elements"),
         (Limits(attributes=2), b"<a b='' c='' d=''/>", "3 attributes"),
         (Limits(prefixes=2), b"<a xmlns:b='u' xmlns:c='u' xmlns:d='u'/>", "2 namespace declarations"),
         (Limits(prefixes=2), b"<a xmlns:b='u' xmlns:c='u'><e xmlns:d='u'/></a>", "in scope"),
@@ -219,7 +220,7 @@ def test_limits(limits: Limits, body: bytes, says: str) -> None:
 
 def test_at_the_limits() -> None:
     parse(b"<a><b><c/></b></a>", Limits(depth=3, elements=3, attributes=0, text=0))
-    parse(b"<a><metadata><c><d/></c></metadata></a>", Limits(depth=4), CONTAINER)
+    parse(b"<a><metadata><c><d/><d/></c></metadata></a>", Limits(depth=4, elements=3), CONTAINER)
     parse(b"<a xmlns:b='u' xmlns:c='u'/>", Limits(prefixes=2))
     parse(b"<abcdefghi>12345<b/>6789</abcdefghi>", Limits(name=9, text=9))
 
