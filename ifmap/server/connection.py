@@ -40,7 +40,7 @@ MAX_AHEAD = 16
 """Requests of one connection without an answer; more are read when there are fewer."""
 MAX_DISCARD = 1 << 20
 """Bytes of the body of a refused request that are read, so that the connection can go on; longer ones close it."""
-LINGER = 2.0
+LINGER = 1.0
 """Seconds that a client has to read why its connection is closed, while it still sends."""
 INLINE = 32 * 1024
 """Bytes up to which a body is read or packed at once, in a millisecond; larger ones are in a thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from tests.scenario.gateway_process import DEADLINE, wait_for
 NAME = "map.example.net"
 PASSWORD = "pass:wörd"
 """Of every client: with a colon and something that isn't ASCII."""
+_RELOADED = "configuration reloaded"
 _HASH = hash_password(PASSWORD, log_n=4).text
 
 
@@ -93,6 +95,14 @@ class MapProcess:
         """Send it a signal."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    def reload(self, clients: str, tables: str = "") -> None:
+        """Give it another configuration, and wait until it has it."""
+        before = self.text().count(_RELOADED)
+        self.tables = tables
+        self.write_config(clients)
+        self.signal(signal.SIGHUP)
+        wait_for(lambda: self.text().count(_RELOADED) > before, f"the configuration:\n{self.text()}")
 
     def ask(self, method: str, params: Mapping[str, object] | None = None) -> Any:
         """Call a method of its control socket."""

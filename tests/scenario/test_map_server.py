@@ -11,7 +11,7 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -42,13 +42,23 @@ def health(server: MapProcess, tls: ssl.SSLContext) -> tuple[int, Any]:
         return answer.status, json.loads(answer.body)
 
 
+@pytest.fixture(scope="module")
+def own_map(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[MapProcess]:
+    """A server of this module, which its tests configure anew."""
+    process = MapProcess(tmp_path_factory.mktemp("own map"), authority, client("c0"))
+    process.start()
+    yield process
+    process.kill()
+    assert "Traceback" not in process.text(), process.text()
+
+
 # -- who it is
 
 
-def test_certificates(make_map: MakeMap, authority: Authority, tmp_path: Path) -> None:
-    server = make_map(
-        '[[client]]\nname = "gw1"\n[[client]]\nname = "gw2"\ncertificate = "other.example.net"\n' + client("c0")
-    )
+def test_certificates(own_map: MapProcess, authority: Authority, tmp_path: Path) -> None:
+    server = own_map
+    certified = '[[client]]\nname = "gw1"\n[[client]]\nname = "gw2"\ncertificate = "other.example.net"\n'
+    server.reload(certified + client("c0"))
     ca = str(authority.certificate)
 
     def login(name: str, issuer: Authority = authority) -> tuple[int, str]:
@@ -85,11 +95,11 @@ def test_old_tls_is_refused(shared_map: MapProcess, authority: Authority) -> Non
 # -- what a client may do
 
 
-def test_access_rules(make_map: MakeMap, map_client: MakeClient) -> None:
+def test_access_rules(own_map: MapProcess, map_client: MakeClient) -> None:
     looks = client("looks", 'read = ["{urn:example:x}state"]\nwrite = []')
     events = client("events", 'write = ["{urn:example:x}event"]')
-    server = make_map(client("all", "purge_others = true") + looks + events)
-    everything, looking, writing = (map_client(server, name) for name in ("all", "looks", "events"))
+    own_map.reload(client("all", "purge_others = true") + looks + events)
+    everything, looking, writing = (map_client(own_map, name) for name in ("all", "looks", "events"))
     here = device("ruled")
     everything.publish(update(here, single("seen") + multi("hidden")))
     assert "hidden" in everything.search(here).text
@@ -111,17 +121,16 @@ def test_access_rules(make_map: MakeMap, map_client: MakeClient) -> None:
 # -- SIGHUP
 
 
-def test_reload_of_clients(make_map: MakeMap, map_client: MakeClient) -> None:
-    server = make_map(client("stays") + client("goes") + client("changes"))
+def test_reload_of_clients(own_map: MapProcess, map_client: MakeClient) -> None:
+    server = own_map
+    server.reload(client("stays") + client("goes") + client("changes"))
     stays, goes, changes = (map_client(server, name) for name in ("stays", "goes", "changes"))
     for raw in (goes, changes):
         raw.begin_poll()
         server.wait_polling(raw.user)
-    server.write_config(client("stays") + client("comes") + client("changes", "write = []"))
-    server.signal(signal.SIGHUP)
+    server.reload(client("stays") + client("comes") + client("changes", "write = []"))
     for raw in (goes, changes):
         assert "<endSessionResult/>" in raw.arc.answer().text
-    server.wait_log("configuration reloaded")
     assert stays.ask("renewSession").error == ""
     assert map_client(server, "comes").session
     assert goes.ask("newSession").status == 401
@@ -130,8 +139,9 @@ def test_reload_of_clients(make_map: MakeMap, map_client: MakeClient) -> None:
     assert {row["name"] for row in server.ask("client.list")["items"]} == {"stays", "comes", "changes"}
 
 
-def test_a_bad_configuration_changes_nothing(make_map: MakeMap, map_client: MakeClient) -> None:
-    server = make_map()
+def test_a_bad_configuration_changes_nothing(own_map: MapProcess, map_client: MakeClient) -> None:
+    server = own_map
+    server.reload(client("c0"))
     raw = map_client(server, "c0")
     good = server.config.read_text()
     server.config.write_text(good + "[nonsense]\n")
@@ -147,8 +157,9 @@ def test_a_bad_configuration_changes_nothing(make_map: MakeMap, map_client: Make
     wait_for(lambda: server.ask("status")["state"] == "ok", "the good configuration")
 
 
-def test_reload_of_certificates(make_map: MakeMap, map_client: MakeClient, authority: Authority) -> None:
-    server = make_map()
+def test_reload_of_certificates(own_map: MapProcess, map_client: MakeClient, authority: Authority) -> None:
+    server = own_map
+    server.reload(client("c0"))
     raw = map_client(server, "c0")
 
     def serial() -> bytes:
@@ -159,8 +170,7 @@ def test_reload_of_certificates(make_map: MakeMap, map_client: MakeClient, autho
     before = serial()
     authority.issue("map", NAME, dns=[NAME], addresses=["127.0.0.1"])
     assert serial() == before
-    server.signal(signal.SIGHUP)
-    server.wait_log("configuration reloaded")
+    server.reload(client("c0"))
     assert serial() != before
     assert raw.ask("renewSession").error == "", "connections go on"
 
@@ -168,8 +178,9 @@ def test_reload_of_certificates(make_map: MakeMap, map_client: MakeClient, autho
 # -- health
 
 
-def test_health_looks_at_content(make_map: MakeMap, map_client: MakeClient) -> None:
-    server = make_map(tables='[health]\nmin_metadata = 2\nrequire = ["{urn:example:x}state"]\n')
+def test_health_looks_at_content(own_map: MapProcess, map_client: MakeClient) -> None:
+    server = own_map
+    server.reload(client("c0"), '[health]\nmin_metadata = 2\nrequire = ["{urn:example:x}state"]\n')
     raw = map_client(server, "c0")
     status, document = health(server, raw.tls)
     assert (status, document["state"], document["checks"]) == (503, "degraded", {"store": True, "content": False})
@@ -251,6 +262,7 @@ def test_a_store_that_fails(tmp_path: Path, authority: Authority, map_client: Ma
         wait_for(lambda: health(server, raw.tls)[0] == 200, "the store's recovery")
         assert raw.publish(update(here, single("after"), "forever")).error == ""
         assert server.ask("status")["problems"] == []
+        raw.close()
 
     in_daemon(server.config, use)
 
