@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from ifmap.identifiers import from_text, to_text
 from ifmap.journal import Record
+from ifmap.metadata import STANDARD
 from ifmap.server.schema import METADATA, PUBLISHER, TYPE
 from ifmap.values import Edge, Identifier, Metadata, MetadataName
 
@@ -70,7 +71,8 @@ def read(connection: sa.Connection) -> list[tuple[Edge, Metadata]]:
         return found
 
     rows: list[tuple[Edge, Metadata]] = []
-    singles = cardinality(connection)
+    # Standard types are never used for the first time: they are not among those stored.
+    singles = {**STANDARD, **cardinality(connection)}
     result = connection.execute(_SELECT, execution_options={"yield_per": _CHUNK})
     for key, first, second, type_, publisher, session, xml in result:
         if not isinstance(xml, bytes):

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from ifmap.delta import Change
 from ifmap.journal import Record
+from ifmap.namespaces import STANDARD_METADATA
 from ifmap.server import schema
 from ifmap.server.sqlite import SqliteStore
 from ifmap.server.store import StoreError, open_store
@@ -49,6 +50,16 @@ def test_forever_metadata_types_and_publishers_are_kept(path: Path) -> None:
     assert loaded.cardinality == {BINDING: True, other: True}
     assert loaded.publishers == {"cli": "cli-1"}
     assert (loaded.next_key, loaded.sessions, loaded.abandoned) == (8, {}, ())
+
+
+def test_standard_types_come_back_though_no_record_ever_begins_them(path: Path) -> None:
+    names = [MetadataName(STANDARD_METADATA, local) for local in ("ip-mac", "access-request-ip")]
+    stored(path, [record(Change(NODE, tuple(metadata(key, name=name) for key, name in enumerate(names, 1))))])
+    store = SqliteStore(str(path))
+    loaded = store.load()
+    store.close()
+    assert [(one.name.local, one.single) for _, one in loaded.rows] == [("ip-mac", False), ("access-request-ip", True)]
+    assert loaded.cardinality == {}
 
 
 def test_a_new_store_is_empty(path: Path) -> None:
