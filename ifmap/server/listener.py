@@ -24,7 +24,7 @@ from ifmap.values import Request
 from runtime.errors import OperatorError
 from runtime.listen import Listen, listening_socket
 from runtime.log import fields
-from runtime.tcp import watch_peer
+from runtime.tcp import acknowledge, watch_peer
 from runtime.tls import limit_read_buffers
 
 log = logging.getLogger("vrfwire.map.listener")
@@ -195,13 +195,14 @@ class Listener:
             watch_peer(accepted)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # From here on the socket is asyncio's to close.
-            await self._loop.connect_accepted_socket(
+            transport, _ = await self._loop.connect_accepted_socket(
                 lambda: connection,
                 accepted,
                 ssl=self.tls,
                 ssl_handshake_timeout=self.limits.login_time,
                 ssl_shutdown_timeout=TLS_SHUTDOWN_TIME,
             )
+            acknowledge(transport.get_extra_info("socket"))
         except OSError as error:
             log.info("TLS with %s failed: %s", peer, error, extra=fields(peer=peer))
             self.counters["tls_failures"] += 1
