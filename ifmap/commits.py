@@ -15,6 +15,9 @@ from ifmap.service_state import SessionEvent, State, is_forced
 from ifmap.sessions import Session
 from ifmap.values import Poll
 
+PORTION = 2_000
+"""Metadata that a purge or the end of a session deletes at a time, so that others have their turns meanwhile."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -39,8 +42,13 @@ class Commits:
         if self._batch is not None:
             raise RuntimeError("a batch is out already")
         while self._state.queue:
-            planning = Planning(self._state, wall_time, self._random)
-            planned = [planning.plan(proposal) for proposal in self._take(limit)]
+            planning = Planning(self._state, wall_time, self._random, min(limit, PORTION))
+            planned = []
+            for proposal in self._take(limit):
+                planned.append(planning.plan(proposal))
+                if planned[-1].unfinished:
+                    # What its client asked for later comes after the rest of it.
+                    break
             records = tuple(one.record for one in planned if one.record is not None)
             if records:
                 durable = self._state.settings.shared or any(record.lasting for record in records)
@@ -141,8 +149,12 @@ class Commits:
             if one.error is not None:
                 self._state.refuse(proposal.channel, proposal, one.error)
                 continue
+            ends = self._begin_ends(one)
             if one.record is not None:
                 told.update(dict.fromkeys(self._apply(one.record, one.reason)))
+            if one.unfinished:
+                self._state.queue.put_back([*ends, proposal])
+                continue
             body = self._answer(proposal, one.record, now)
             if body is not None:
                 self._state.answer(proposal.channel, proposal, body)
@@ -166,6 +178,22 @@ class Commits:
             state.publishers[record.publisher.client] = record.publisher.publisher_id
         return told
 
+    def _begin_ends(self, planned: Planned) -> list[Proposal]:
+        """Sessions of which a first portion goes now take no more requests, have no subscriptions, and will end
+        whatever becomes of who wanted that. Returns the proposals for it."""
+        proposal = planned.proposal
+        ends: list[Proposal] = []
+        if isinstance(proposal, EndProposal) and planned.unfinished:
+            proposal.forced = True
+        for session_id in planned.ending:
+            session = self._state.sessions.get(session_id)
+            if session is not None:
+                session.ending = session.ending or planned.reason
+                self._state.subscriptions.drop(session.queue)
+                if isinstance(proposal, BeginProposal):
+                    ends.append(EndProposal(session.client, None, session, planned.reason, forced=True))
+        return ends
+
     def _end(self, session: Session, reason: str) -> None:
         """The last of a session: its poll is answered, its id forgotten."""
         state = self._state
@@ -186,7 +214,7 @@ class Commits:
                 return responses.publish_received()
             case PurgeProposal():
                 return responses.purge_publisher_received()
-            case EndProposal(forced=False):
+            case EndProposal(channel=int()):
                 return responses.end_session_result()
         return None
 

@@ -7,7 +7,8 @@ Each layer is held as differences from the one below it, so that it costs what i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from ifmap.delta import NOTHING, Change, Delta
 from ifmap.errors import ErrorCode, IfmapError
@@ -186,38 +187,53 @@ class Planner:
         changes = [work.change(edge) for edge, work in works.items() if work.added or work.removed or work.replaced]
         return self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items())))
 
-    def purge(self, publisher_id: str) -> Delta:
-        """All metadata of a publisher goes, whatever its lifetime."""
-        places = self._graph.of_publisher(publisher_id)
-        return self._without(places, lambda metadata: metadata.publisher == publisher_id)
+    def purge(self, publisher_id: str, most: int, before: int) -> tuple[Delta, bool]:
+        """All metadata of a publisher goes, whatever its lifetime, but at most so many. Returns whether there are more.
+        before: the first key that stays."""
+        places = self._graph.of_publisher(publisher_id).items()
+        return self._without(places, lambda metadata: metadata.publisher == publisher_id, most, before)
 
-    def end_session(self, session_id: str) -> Delta:
-        """The metadata that ends with a session goes."""
-        return self.end_sessions((session_id,))
+    def end_sessions(self, session_ids: Collection[str], most: int) -> tuple[Delta, bool]:
+        """The metadata that ends with these sessions goes, but at most so many. Returns whether there are more."""
+        places = [self._graph.of_session(session_id).items() for session_id in session_ids if session_id]
 
-    def end_sessions(self, session_ids: Collection[str]) -> Delta:
-        """As end_session, for several in one step."""
-        places: dict[int, Place] = {}
-        for session_id in session_ids:
-            if session_id:
-                places.update(self._graph.of_session(session_id))
-        return self._without(places, lambda metadata: metadata.session != "" and metadata.session in session_ids)
+        def goes(metadata: Metadata) -> bool:
+            return metadata.session != "" and metadata.session in session_ids
 
-    def _without(self, places: Mapping[int, Place], goes: Callable[[Metadata], bool]) -> Delta:
-        """places: where the graph has metadata that goes, by key. goes: for the metadata of the batch."""
+        return self._without(chain.from_iterable(places), goes, most, self.next_key)
+
+    def _without(
+        self, places: Iterable[tuple[int, Place]], goes: Callable[[Metadata], bool], most: int, before: int
+    ) -> tuple[Delta, bool]:
+        """places: where the graph has metadata that goes, with its keys. goes: for the metadata of the batch."""
         gone: dict[Edge, list[Metadata]] = {}
-        for key, place in places.items():
+        count = 0
+        for metadata, edge in chain(self._held(places), self._added(goes)):
+            if metadata.key >= before:
+                continue
+            count += 1
+            if count > most:
+                break
+            gone.setdefault(edge, []).append(metadata)
+        delta = Delta(tuple([Change(edge, (), tuple(metadata)) for edge, metadata in gone.items()]))
+        return self._planned(delta), count > most
+
+    def _held(self, places: Iterable[tuple[int, Place]]) -> Iterator[tuple[Metadata, Edge]]:
+        """Metadata of the graph that the batch hasn't removed, with where it sits."""
+        for key, place in places:
             layer = self._layers.get(place.edge) if self._layers else None
             if layer is not None and key in layer.gone:
                 continue
             metadata = place.get(key)
             assert metadata is not None
-            gone.setdefault(place.edge, []).append(metadata)
+            yield metadata, place.edge
+
+    def _added(self, goes: Callable[[Metadata], bool]) -> Iterator[tuple[Metadata, Edge]]:
+        """Metadata that comes by the batch."""
         for edge, layer in self._layers.items():
-            mine = [metadata for metadata in layer.added.values() if goes(metadata)]
-            if mine:
-                gone.setdefault(edge, []).extend(mine)
-        return self._planned(Delta(tuple([Change(edge, (), tuple(metadata)) for edge, metadata in gone.items()])))
+            for metadata in layer.added.values():
+                if goes(metadata):
+                    yield metadata, edge
 
     def _planned(self, delta: Delta) -> Delta:
         """Later proposals of the batch see what this one does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ifmap.delta import Delta
@@ -17,19 +17,25 @@ from ifmap.sessions import Session
 
 @dataclass(slots=True)
 class Planned:
-    """What came of a proposal. record: None if it changes nothing. reason: why the sessions that it ends end."""
+    """What came of a proposal. record: None if it changes nothing. reason: why the sessions that it ends end. ending:
+    sessions whose metadata it deletes, but not all of it yet. unfinished: it has to be planned again after its record
+    is committed, before anything else of its client."""
 
     proposal: Proposal
     record: Record | None = None
     error: IfmapError | None = None
     reason: str = ""
+    ending: tuple[str, ...] = ()
+    unfinished: bool = False
 
 
 class Planning:
-    """One batch. Later proposals see what earlier ones will have done. random: makes session ids and publisher ids."""
+    """One batch. Later proposals see what earlier ones will have done. random: makes session ids and publisher ids.
+    portion: metadata that a purge or the end of a session deletes at a time."""
 
-    def __init__(self, state: State, wall_time: float, random: Callable[[], str]) -> None:
+    def __init__(self, state: State, wall_time: float, random: Callable[[], str], portion: int) -> None:
         self._state = state
+        self._portion = portion
         self._wall_time = wall_time
         self._timestamp = timestamp(wall_time)
         self._random = random
@@ -51,16 +57,17 @@ class Planning:
                 case PublishProposal():
                     planned.record = self._publish(proposal)
                 case PurgeProposal():
-                    planned.record = self._purge(proposal)
+                    self._purge(proposal, planned)
                 case BeginProposal():
                     origin = from_peer(proposal.peer)
                     planned.reason = f"another newSession of client {proposal.client}{origin} took over"
-                    planned.record = self._begin(proposal, planned.reason)
+                    self._begin(proposal, planned)
                 case EndProposal():
                     planned.reason = proposal.reason
-                    planned.record = self._end(proposal)
+                    self._end(proposal, planned)
                 case ExpireProposal():
-                    planned.record = self._expire(proposal)
+                    planned.reason = "its server is gone"
+                    self._expire(proposal, planned)
         except IfmapError as error:
             planned.error = error
         return planned
@@ -72,20 +79,25 @@ class Planning:
         delta = self._planner.publish(proposal.operations, session.publisher_id, session.id, self._timestamp, may)
         return Record(delta, proposal.client, self._wall_time) if delta else None
 
-    def _purge(self, proposal: PurgeProposal) -> Record | None:
+    def _purge(self, proposal: PurgeProposal, planned: Planned) -> None:
         session = self._session(proposal.session_id, proposal.client)
         access = self._state.access_of(proposal.client)
         if proposal.publisher_id != session.publisher_id and not access.purge_others:
             text = "this client may purge nothing but its own ifmap-publisher-id"
             raise IfmapError(ErrorCode.ACCESS_DENIED, text)
-        delta = self._planner.purge(proposal.publisher_id)
-        return Record(delta, proposal.client, self._wall_time) if delta else None
+        if proposal.before is None:
+            proposal.before = self._planner.next_key
+        delta, planned.unfinished = self._planner.purge(proposal.publisher_id, self._portion, proposal.before)
+        planned.record = Record(delta, proposal.client, self._wall_time) if delta else None
 
-    def _begin(self, proposal: BeginProposal, reason: str) -> Record:
+    def _begin(self, proposal: BeginProposal, planned: Planned) -> None:
         client = proposal.client
         self._state.access_of(client)
         ended = tuple(self._sessions_of(client))
-        delta = self._end_sessions(ended, reason)
+        delta = self._end_sessions(ended, planned)
+        if planned.unfinished:
+            planned.record = Record(delta, client, self._wall_time)
+            return
         publisher = None
         if client not in self._state.publishers and client not in self._publishers:
             # Every metadatum carries it, and sizes that clients ask for count it: 64 random bits are enough.
@@ -93,18 +105,19 @@ class Planning:
             self._publishers[client] = publisher.publisher_id
         began = Began(client, self._random())
         self._begun[client] = began.session_id
-        return Record(delta, client, self._wall_time, ended, began, publisher)
+        planned.record = Record(delta, client, self._wall_time, ended, began, publisher)
 
-    def _end(self, proposal: EndProposal) -> Record | None:
+    def _end(self, proposal: EndProposal, planned: Planned) -> None:
         session = proposal.session
         if self._state.sessions.get(session.id) is not session or session.id in self._ended:
             if not proposal.forced:
                 self._session(session.id, session.client)
-            return None
-        delta = self._end_sessions((session.id,), proposal.reason)
-        return Record(delta, session.client, self._wall_time, (session.id,))
+            return
+        ended = (session.id,)
+        delta = self._end_sessions(ended, planned)
+        planned.record = Record(delta, session.client, self._wall_time, () if planned.unfinished else ended)
 
-    def _expire(self, proposal: ExpireProposal) -> Record | None:
+    def _expire(self, proposal: ExpireProposal, planned: Planned) -> None:
         alive = self._state.sessions
         ended = tuple(
             session_id
@@ -112,13 +125,17 @@ class Planning:
             if session_id not in self._ended and alive.get(session_id) is None
         )
         if not ended:
-            return None
-        delta = self._end_sessions(ended, "its server is gone")
-        return Record(delta, "", self._wall_time, ended)
+            return
+        delta = self._end_sessions(ended, planned)
+        planned.record = Record(delta, "", self._wall_time, () if planned.unfinished else ended)
 
-    def _end_sessions(self, session_ids: Collection[str], reason: str) -> Delta:
-        self._ended.update(dict.fromkeys(session_ids, reason))
-        return self._planner.end_sessions(session_ids)
+    def _end_sessions(self, session_ids: tuple[str, ...], planned: Planned) -> Delta:
+        """Deletes their metadata, a portion of it if there is much; then they end when the last of it goes."""
+        self._ended.update(dict.fromkeys(session_ids, planned.reason))
+        delta, planned.unfinished = self._planner.end_sessions(session_ids, self._portion)
+        if planned.unfinished:
+            planned.ending = session_ids
+        return delta
 
     def _session(self, session_id: str, client: str) -> Session:
         """The session of a request, if it will still be there. Raises InvalidSessionID."""

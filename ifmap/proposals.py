@@ -38,10 +38,12 @@ class PublishProposal(Proposal):
 
 @dataclass(slots=True, eq=False)
 class PurgeProposal(Proposal):
-    """<purgePublisher>"""
+    """<purgePublisher>. before: the first metadata key that it leaves alone, None until it is planned: a large purge
+    takes several batches, and what is published meanwhile is not meant."""
 
     session_id: str
     publisher_id: str
+    before: int | None = None
 
 
 @dataclass(slots=True, eq=False)

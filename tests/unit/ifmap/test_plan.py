@@ -103,10 +103,10 @@ def test_batches_do_what_their_operations_say(
         deltas = []
         for who, what in batch:
             if what == "purge":
-                deltas.append(planner.purge(who))
+                deltas.append(planner.purge(who, 1_000, planner.next_key)[0])
                 steps.remove(lambda one, who=who: one[2] == who)  # type: ignore[misc]
             elif what == "end":
-                deltas.append(planner.end_session(f"s-{who}"))
+                deltas.append(planner.end_sessions([f"s-{who}"], 1_000)[0])
                 steps.remove(lambda one, who=who: one[3] == f"s-{who}")  # type: ignore[misc]
             elif isinstance(what, list):
                 deltas.append(planner.publish(what, who, f"s-{who}", TIME))
@@ -231,10 +231,11 @@ def test_several_sessions_end_in_one_step(graph: Graph) -> None:
     planner = Planner(graph, 3)
     planner.publish([Update(edge("b"), (new("x"),))], "q", "s-q", TIME)
     planner.publish([Update(edge("b"), (new("y"),), Lifetime.FOREVER)], "q", "s-q", TIME)
-    delta = planner.end_sessions(["s-p", "s-q", "unknown", ""])
+    delta, more = planner.end_sessions(["s-p", "s-q", "unknown", ""], 1_000)
+    assert not more
     assert sorted(one.key for change in delta.changes for one in change.removed) == [1, 2, 3]
-    assert not planner.end_sessions(["s-p", "s-q"])
-    assert not planner.end_session("")
+    assert not planner.end_sessions(["s-p", "s-q"], 1_000)[0]
+    assert not planner.end_sessions([""], 1_000)[0]
 
 
 def test_a_large_place_is_not_gone_through() -> None:

@@ -136,7 +136,10 @@ class Publishing(RuleBasedStateMachine):
     @rule(who=st.sampled_from(PUBLISHERS), all_of_it=st.booleans())
     def leave_or_purge(self, who: str, all_of_it: bool) -> None:
         planner = self.world.planner()
-        self.apply(planner.purge(who) if all_of_it else planner.end_session(f"s-{who}"))
+        portion = (
+            planner.purge(who, 1_000, planner.next_key) if all_of_it else planner.end_sessions([f"s-{who}"], 1_000)
+        )
+        self.apply(portion[0])
         left = [one for held in self.world.all().values() for one in held if one.publisher == who]
         assert [one for one in left if all_of_it or one.session] == []
 
@@ -210,7 +213,8 @@ class Publishing(RuleBasedStateMachine):
         for queue in self.world.queues.values():
             self.world.subscriptions.drop(queue)
         for who in PUBLISHERS:
-            self.world.apply(self.world.planner().purge(who))
+            planner = self.world.planner()
+            self.world.apply(planner.purge(who, 1_000, planner.next_key)[0])
         graph = self.world.graph
         assert (graph.metadata_count, graph.link_count, graph.identifier_count) == (0, 0, 0), "something is left behind"
 

@@ -62,10 +62,11 @@ class Player:
         assert refusal.value.code == code
 
     def do_purge(self, rest: str) -> None:
-        self.world.apply(self.world.planner().purge(rest))
+        planner = self.world.planner()
+        self.world.apply(planner.purge(rest, 1_000, planner.next_key)[0])
 
     def do_end(self, rest: str) -> None:
-        self.world.apply(self.world.planner().end_session(f"s-{rest}"))
+        self.world.apply(self.world.planner().end_sessions([f"s-{rest}"], 1_000)[0])
 
     def do_limit(self, rest: str) -> None:
         client, limit = rest.split()
