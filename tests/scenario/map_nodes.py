@@ -46,7 +46,8 @@ WIDE = 50_000_000
 HUB = device("hub")
 STATE = MetadataName("urn:example:m", "state")
 EVENT = MetadataName("urn:example:m", "event")
-_PART = re.compile(rb"<(?:update|delete|notify)Result name=.*?</(?:update|delete|notify)Result>", re.DOTALL)
+_PART = re.compile(rb"<(update|delete|notify)Result name=.*?</\1Result>", re.DOTALL)
+_ITEM = re.compile(rb"<resultItem>.*?</resultItem>", re.DOTALL)
 
 
 def in_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
@@ -193,7 +194,8 @@ class Servers:
 
 
 class User:
-    """A client's session at a node. results: parts of the polls' answers so far, without the subscription's name."""
+    """A client's session at a node. results: the items of the polls' answers so far with their kinds; which of them
+    came together depends on when it polled."""
 
     def __init__(self, server: Node, client: str) -> None:
         self.server = server
@@ -202,7 +204,7 @@ class User:
         self.arc = next(server.channels)
         self.id = ""
         self.publisher = ""
-        self.results: list[bytes] = []
+        self.results: list[tuple[bytes, bytes]] = []
         self.ended = False
 
     async def begin(self) -> User:
@@ -240,7 +242,7 @@ class User:
             if b"<endSessionResult" in body:
                 self.ended = True
                 return
-            self.results += _PART.findall(body)
+            self.results += [(part[1], item) for part in _PART.finditer(body) for item in _ITEM.findall(part[0])]
 
 
 __all__ = [

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ifmap.server.passwords import hash_password
-from lab.pki import Authority
-from lab.speakers.base import die_with_parent
-from runtime.client import ControlClient
-from runtime.errors import OperatorError
-from tests.scenario.gateway_process import DEADLINE, wait_for
+from lab.pki import Authority, Credentials
+from tests.scenario.daemon_process import DaemonProcess, wait_for
 
 NAME = "map.example.net"
 PASSWORD = "pass:wörd"
@@ -28,73 +21,60 @@ def client(name: str, rules: str = "") -> str:
     return f'[[client]]\nname = "{name}"\npassword_hash = "{_HASH}"\n{rules}\n'
 
 
-class MapProcess:
-    """The daemon in a process of its own, at a port that the kernel chose. clients: [[client]] tables; settings: lines
-    of [map]; tables: others."""
+class MapProcess(DaemonProcess):
+    """The daemon in a process of its own, at a port that the kernel chose and that it keeps. clients: [[client]]
+    tables; settings: lines of [map]; tables: others; name: its own among servers; url: of its store, by default a
+    SQLite file in its directory; lease: seconds."""
+
+    name = "map"
+    module = "ifmap.server.main"
 
     def __init__(
-        self, directory: Path, authority: Authority, clients: str, settings: str = "", tables: str = ""
+        self,
+        directory: Path,
+        authority: Authority,
+        clients: str,
+        settings: str = "",
+        tables: str = "",
+        *,
+        name: str = "one",
+        url: str = "",
+        lease: float = 15.0,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
+        super().__init__(directory)
         self.authority = authority
-        self.config = directory / "map.toml"
-        self.socket = directory / "map.sock"
-        self.log = directory / "map.log"
         self.database = directory / "map.db"
-        self.credentials = authority.issue("map", NAME, dns=[NAME], addresses=["127.0.0.1"])
+        self.credentials = self.certify(name)
         self.settings = settings
         self.tables = tables
+        self._names = f'name = "{name}"'
+        self._url = url
+        self._url_file = directory / "url"
+        self._url_file.touch(0o600)
+        self._lease = lease
         self.write_config(clients)
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = 0
+
+    def certify(self, name: str = "one") -> Credentials:
+        """Write a new certificate over the one it has."""
+        names = [NAME, "localhost"]
+        return self.authority.issue(f"map-{name}", NAME, dns=names, addresses=["127.0.0.1"])
 
     def write_config(self, clients: str) -> None:
         """Write the configuration."""
+        self._clients = clients
+        self._url_file.write_text(self._url or f"sqlite:///{self.database}")
         tls = self.credentials
-        listen = f"127.0.0.1:{getattr(self, 'port', 0)}"
         self.config.write_text(
-            f'[map]\nlisten = ["{listen}"]\nname = "one"\n{self.settings}\n'
+            f'[map]\nlisten = ["127.0.0.1:{self.port}"]\n{self._names}\n{self.settings}\n'
             f'[tls]\nca = "{tls.ca}"\ncertificate = "{tls.certificate}"\nkey = "{tls.key}"\n'
-            f'[store]\nurl = "sqlite:///{self.database}"\n[control]\nsocket = "{self.socket}"\n'
+            f'[store]\nurl_file = "{self._url_file}"\nlease = {self._lease}\n[control]\nsocket = "{self.socket}"\n'
             f'[log]\nlevel = "debug"\n{self.tables}\n{clients}'
         )
 
     def start(self) -> None:
-        """Start it, and wait until it serves."""
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-W", "error", "-m", "ifmap.server.main", "--config", str(self.config)]
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=die_with_parent
-            )
-        status = wait_for(self._ready, f"the map server:\n{self.text()}")
-        self.port = int(status["listen"][0].rpartition(":")[2])
-
-    def _ready(self) -> Any:
-        assert self._process is not None and self._process.poll() is None, self.text()
-        try:
-            return self.ask("status")
-        except OperatorError:
-            return None
-
-    def stop(self) -> int:
-        """Ask it to end; its exit status."""
-        assert self._process is not None
-        self._process.terminate()
-        status = self._process.wait(DEADLINE)
-        self._process = None
-        return status
-
-    def kill(self) -> None:
-        """End it if it still runs."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def signal(self, number: int) -> None:
-        """Send it a signal."""
-        assert self._process is not None
-        self._process.send_signal(number)
+        """Start it, and wait until it serves; it comes back at the same port then."""
+        super().start()
+        self.write_config(self._clients)
 
     def reload(self, clients: str, tables: str = "") -> None:
         """Give it another configuration, and wait until it has it."""
@@ -104,11 +84,6 @@ class MapProcess:
         self.signal(signal.SIGHUP)
         wait_for(lambda: self.text().count(_RELOADED) > before, f"the configuration:\n{self.text()}")
 
-    def ask(self, method: str, params: Mapping[str, object] | None = None) -> Any:
-        """Call a method of its control socket."""
-        with ControlClient(str(self.socket), "vrfwire-map") as control:
-            return control.call(method, dict(params or {}), timeout=DEADLINE)
-
     def wait_polling(self, user: str, polling: bool = True) -> None:
         """Wait until a client's poll waits here, or none does."""
 
@@ -117,15 +92,3 @@ class MapProcess:
             return any(session["client"] == user and session["polling"] for session in sessions) == polling
 
         wait_for(look, f"a poll of {user}" if polling else f"the end of the poll of {user}")
-
-    def text(self) -> str:
-        """What it has logged."""
-        return self.log.read_text()
-
-    def wait_log(self, *words: str) -> str:
-        """Wait for a line of the log with all of these words; returns it."""
-
-        def look() -> str | None:
-            return next((line for line in self.text().splitlines() if all(word in line for word in words)), None)
-
-        return wait_for(look, f"a line of the log with {words}:\n{self.text()}") or ""

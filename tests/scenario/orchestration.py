@@ -32,7 +32,7 @@ from ifmap.replica import Replica
 from ifmap.values import Edge, NewMetadata, PublishOperation, SearchSpec, link
 from ifmap.vpns import Vpns
 from lab.pki import Authority
-from tests.scenario.map_server_process import PASSWORD, MapProcess
+from tests.scenario.map_process import PASSWORD, MapProcess, client
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix
 
@@ -48,13 +48,11 @@ class Orchestration:
         self.password_file = directory / "password"
         self.password_file.write_text(PASSWORD)
         self.password_file.chmod(0o600)
-        self._config = directory / "map.toml"
-        self.server = MapProcess(directory, authority, f"sqlite:///{directory}/map.db", ["cli", *GATEWAYS])
+        self.server = MapProcess(directory, authority, "".join(map(client, ("cli", *GATEWAYS))))
 
     def start(self) -> None:
         """Start the server; from then on it has this port."""
         self.server.start()
-        self._config.write_text(self._config.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{self.server.port}"'))
 
     @property
     def url(self) -> str:

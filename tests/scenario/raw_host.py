@@ -12,7 +12,8 @@ from xml.etree.ElementTree import Element
 from xml.parsers import expat
 
 from lab.pki import Credentials
-from tests.scenario.gateway_process import DEADLINE, DOMAIN
+from tests.scenario.daemon_process import DEADLINE
+from tests.scenario.gateway_process import DOMAIN
 from xmpp import namespaces as ns
 from xmpp.notices import Notice, NoticeKind, read_notices
 from xmpp.notification import parse_event

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
-from types import TracebackType
 
 from lab.pki import Credentials
-from tests.scenario.gateway_process import DEADLINE
+from lab.raw_http import HttpAnswer, RawHttp
+from tests.scenario.daemon_process import DEADLINE
 from tests.scenario.map_process import NAME, PASSWORD
 
 DECLARATION = '<?xml version="1.0" encoding="UTF-8"?>'
 SOAP = "http://www.w3.org/2003/05/soap-envelope"
 BASE = "http://www.trustedcomputinggroup.org/2010/IFMAP/2"
+_NEAR = ' max-depth="1" max-size="50000000"'
 META = "http://www.trustedcomputinggroup.org/2010/IFMAP-METADATA/2"
 
 
@@ -40,13 +40,13 @@ def envelope(operation: str, declarations: str = "") -> bytes:
     ).encode()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP answer. head: all before the body, as it came."""
+class Refused(Exception):
+    """An errorResult."""
 
-    status: int
-    head: bytes
-    body: bytes
+
+@dataclass(frozen=True, slots=True)
+class Answer(HttpAnswer):
+    """An HTTP answer."""
 
     @property
     def text(self) -> str:
@@ -65,49 +65,23 @@ class Answer:
         assert match is not None, self.text
         return match[1]
 
+    def good(self) -> str:
+        """The body as text. Raises Refused when it is an error."""
+        if self.status != 200 or self.error:
+            raise Refused(f"{self.status} {self.text}")
+        return self.text
 
-class RawConnection:
+
+class RawConnection(RawHttp):
     """One connection."""
 
     def __init__(self, port: int, tls: ssl.SSLContext) -> None:
-        self._socket = tls.wrap_socket(
-            socket.create_connection(("127.0.0.1", port), timeout=DEADLINE), server_hostname=NAME
-        )
-        self._buffer = bytearray()
-
-    def __enter__(self) -> RawConnection:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End it."""
-        self._socket.close()
-
-    def send(self, data: bytes) -> None:
-        """Send bytes."""
-        self._socket.sendall(data)
-
-    def read(self, size: int) -> bytes:
-        """At most so many bytes; b"" at the end."""
-        return self._socket.recv(size)
+        super().__init__("127.0.0.1", port, tls, NAME, DEADLINE)
 
     def answer(self) -> Answer:
         """The next answer."""
-        head = self.until(b"\r\n\r\n")
-        length = re.search(rb"\r\nContent-Length: (\d+)\r\n", head)
-        body = self.exactly(int(length[1])) if length is not None else b""
-        return Answer(int(head.split()[1]), head, body)
-
-    def ended(self) -> bool:
-        """Whether the server closes the connection (waits for that)."""
-        try:
-            return not self._buffer and self._socket.recv(1) == b""
-        except ConnectionError:
-            return True
+        found = super().answer()
+        return Answer(found.status, found.head, found.body)
 
     def post(self, user: str, body: bytes, *fields: str) -> None:
         """Send a request with HTTP basic authentication."""
@@ -118,29 +92,6 @@ class RawConnection:
         """Send an operation, and read its answer."""
         self.post(user, envelope(operation), *fields)
         return self.answer()
-
-    def until(self, mark: bytes) -> bytes:
-        """What comes up to a mark, with it."""
-        while (end := self._buffer.find(mark)) < 0:
-            self._more()
-        return self._take(end + len(mark))
-
-    def exactly(self, size: int) -> bytes:
-        """So many bytes."""
-        while len(self._buffer) < size:
-            self._more()
-        return self._take(size)
-
-    def _take(self, size: int) -> bytes:
-        taken = bytes(memoryview(self._buffer)[:size])
-        del self._buffer[:size]
-        return taken
-
-    def _more(self) -> None:
-        data = self._socket.recv(1 << 18)
-        if not data:
-            raise ConnectionError(f"the connection ended behind {bytes(self._buffer[:200])!r}")
-        self._buffer += data
 
 
 class RawClient:
@@ -211,6 +162,41 @@ class RawClient:
         return self.arc.answer()
 
 
+class User(RawClient):
+    """A client that has begun its session and wants its operations to succeed: they raise Refused if not. It looks at
+    devices and at what is on their links."""
+
+    def __init__(self, port: int, tls: ssl.SSLContext, user: str) -> None:
+        super().__init__(port, tls, user)
+        try:
+            self.begin().good()
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, name: str, content: str = "", attributes: str = "") -> Answer:
+        """An operation on the SSRC."""
+        answer = super().ask(name, content, attributes)
+        answer.good()
+        return answer
+
+    def poll(self) -> Answer:
+        """poll, and its answer."""
+        answer = super().poll()
+        answer.good()
+        return answer
+
+    def values(self, name: str, local: str = "state") -> list[str]:
+        """The texts of metadata of one type at a device."""
+        found = self.search(device(name), _NEAR).text
+        return re.findall(rf"<x:{local} [^>]*>(.*?)</x:{local}>", found)
+
+    def follow(self, name: str) -> None:
+        """Subscribe to a device; takes the first result."""
+        self.subscribe("it", device(name), _NEAR)
+        assert "<searchResult" in self.poll().text
+
+
 def device(name: str) -> str:
     """A device."""
     return f"<device><name>{name}</name></device>"
@@ -219,6 +205,12 @@ def device(name: str) -> str:
 def update(identifiers: str, metadata: str, lifetime: str = "session") -> str:
     """An <update>."""
     return f'<update lifetime="{lifetime}">{identifiers}<metadata>{metadata}</metadata></update>'
+
+
+def delete(identifiers: str, filter: str = "") -> str:
+    """A <delete>. filter: names; everything without."""
+    attribute = f' filter="{filter}"' if filter else ""
+    return f"<delete{attribute}>{identifiers}</delete>"
 
 
 def single(text: str, name: str = "state") -> str:

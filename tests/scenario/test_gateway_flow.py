@@ -8,7 +8,8 @@ import pytest
 
 from runtime.errors import ExitCode, OperatorError
 from tests.scenario.conftest import Connect, MakeGateway
-from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess, wait_for
+from tests.scenario.daemon_process import wait_for
+from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
 from tests.scenario.raw_host import CLIENT, STREAM, entry, stream_condition
 from tests.unit.gateway.harness import refusal
 from xmpp import namespaces as ns
@@ -190,7 +191,7 @@ def test_what_the_operator_sees(make_gateway: MakeGateway, connect: Connect) -> 
         "routes": 2,
         "stale_routes": 0,
     }
-    blue = {"name": "blue", "source": "static", "import": ["64512:1"], "export": ["64512:1"]}
+    blue: dict[str, object] = {"name": "blue", "source": "static", "import": ["64512:1"], "export": ["64512:1"]}
     blue |= {"hosts": ["hv1"], "routes": 1}
     assert gateway.ask("vpn.show", {"name": "blue"}) == gateway.ask("vpn.list")["items"][0] == blue
     assert [route["prefix"] for route in gateway.ask("route.list")["items"]] == ["10.1.1.1/32", "2001:db8::1/128"]

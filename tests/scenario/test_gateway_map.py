@@ -10,7 +10,8 @@ import pytest
 
 from lab.pki import Authority
 from tests.scenario.conftest import Connect, MakeGateway
-from tests.scenario.gateway_process import GatewayProcess, wait_for
+from tests.scenario.daemon_process import wait_for
+from tests.scenario.gateway_process import GatewayProcess
 from tests.scenario.orchestration import (
     Orchestration,
     bind,

@@ -16,7 +16,8 @@ from slixmpp.xmlstream.matcher import MatchXPath
 
 from lab.pki import Authority
 from tests.scenario.conftest import MakeGateway
-from tests.scenario.gateway_process import DEADLINE, DOMAIN, MESH, GatewayProcess
+from tests.scenario.daemon_process import DEADLINE
+from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
 from tests.scenario.raw_host import client_context, entry
 from xmpp import namespaces as ns
 from xmpp.notification import parse_event

@@ -10,7 +10,8 @@ import pytest
 from gateway.server import SESSIONS_PER_HOST
 from lab.pki import Authority
 from tests.scenario.conftest import Connect, MakeGateway
-from tests.scenario.gateway_process import DOMAIN, GatewayProcess, wait_for
+from tests.scenario.daemon_process import wait_for
+from tests.scenario.gateway_process import DOMAIN, GatewayProcess
 from tests.scenario.raw_host import CLIENT, HEADER, RawHost, client_context, entry, mechanisms, stream_condition
 from tests.unit.gateway.harness import refusal
 from xmpp import namespaces as ns

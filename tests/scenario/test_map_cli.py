@@ -16,7 +16,7 @@ import pytest
 from lab.speakers.base import die_with_parent
 from runtime.errors import ExitCode
 from tests.scenario.conftest import MakeMap
-from tests.scenario.gateway_process import DEADLINE, wait_for
+from tests.scenario.daemon_process import DEADLINE, wait_for
 from tests.scenario.map_process import PASSWORD, MapProcess, client
 
 PRESENTATION = """<?xml version="1.0"?>
@@ -111,7 +111,7 @@ def test_a_vpn_from_create_to_delete(operators: tuple[Operator, Operator], tmp_p
     operator, looker = operators
     name = 'R&D <"1">'
     watched = tmp_path / "watched"
-    watching = looker.begin(watched, "watch", "--vpn", name, "--json", "--count", "2")
+    watching = looker.begin(watched, "watch", "--vpn", name, "--json", "--count", "3")
     wait_for(lambda: "watching, " in watched.read_text(), "the watch to begin")
 
     operator("vpn", "create", name, "--route-target", "64512:1", "--import", "64512:9")

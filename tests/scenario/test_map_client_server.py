@@ -34,8 +34,8 @@ from ifmap.values import (
     node,
 )
 from lab.pki import Authority
-from tests.scenario.gateway_process import wait_for
-from tests.scenario.map_server_process import PASSWORD, MapProcess
+from tests.scenario.daemon_process import wait_for
+from tests.scenario.map_process import PASSWORD, MapProcess, client
 from tests.scenario.scripted_map import DEADLINE, Log, until
 
 ROOT = device("root")
@@ -45,28 +45,16 @@ STATE = MetadataName("urn:example:m", "state")
 EVENT = MetadataName("urn:example:m", "event")
 
 
-class Server(MapProcess):
-    """Stays at its port."""
-
-    def start(self) -> None:
-        super().start()
-        self._config.write_text(self._config.read_text().replace('"127.0.0.1:0"', f'"127.0.0.1:{self.port}"'))
-
-    def restart(self) -> None:
-        self.kill()
-        self.start()
-
-
-MakeServer = Callable[[str], Server]
+MakeServer = Callable[[str], MapProcess]
 
 
 @pytest.fixture
 def make_server(tmp_path: Path, authority: Authority) -> Iterator[MakeServer]:
-    made: list[Server] = []
+    made: list[MapProcess] = []
 
-    def make(name: str) -> Server:
-        directory = tmp_path / name
-        server = Server(directory, authority, f"sqlite:///{directory}/map.db", ["gw", "operator"], name=name)
+    def make(name: str) -> MapProcess:
+        clients = client("gw") + client("operator")
+        server = MapProcess(tmp_path / name, authority, clients, name=name)
         made.append(server)
         server.start()
         return server
@@ -79,7 +67,7 @@ def make_server(tmp_path: Path, authority: Authority) -> Iterator[MakeServer]:
 
 @pytest.fixture
 def settings(authority: Authority) -> Callable[..., ClientSettings]:
-    def make(user: str, *servers: Server, **changes: Any) -> ClientSettings:
+    def make(user: str, *servers: MapProcess, **changes: Any) -> ClientSettings:
         endpoints = tuple(Endpoint("localhost", server.port) for server in servers)
         values: dict[str, Any] = {
             "password": PASSWORD,
@@ -215,7 +203,8 @@ def test_a_server_that_is_killed_again_and_again(make_server: MakeServer, settin
                 publisher.remove(node(device(f"d{400 + round}")), STATE)
                 await until(lambda: publisher.published.waiting == 0 and gateway.replica.complete, "the publisher")
                 await equal(gateway, operator, members=150 * (round + 1))
-            server.restart()
+            server.kill()
+            server.start()
             await gateway.wait("started", round + 2)
         async with MapClient(settings("operator", server)) as operator:
             await until(lambda: publisher.published.waiting == 0, "the publisher")
@@ -326,4 +315,4 @@ def test_a_server_that_hangs(make_server: MakeServer, settings: MakeSettings) ->
 
     run(scenario)
     first.signal(signal.SIGCONT)
-    wait_for(first.status, "the server's return")
+    wait_for(lambda: first.ask("status"), "the server's return")

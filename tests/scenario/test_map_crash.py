@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import http.client
 import random
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.pki import Authority
-from tests.scenario.gateway_process import wait_for
-from tests.scenario.map_server_process import Refused, ServerProcess, SimpleClient, delete, update
+from tests.scenario.daemon_process import wait_for
+from tests.scenario.map_process import MapProcess, client
 from tests.scenario.postgres import Postgres
+from tests.scenario.raw_map import Refused, User, context, delete, device, multi, single, update
 
 CLIENTS = ("a", "b", "c", "d")
 READER = "reader"
@@ -26,8 +26,8 @@ class Publisher:
     """A client that counts. In each publish, for ever: state = N on all its devices (replacing N - 1), an event N added
     and event N - 2 deleted on the first, and `own` = N in the session's lifetime. acknowledged: the last N answered."""
 
-    def __init__(self, server: ServerProcess, name: str, acknowledged: int) -> None:
-        self.server = server
+    def __init__(self, connect: Callable[[str], User], name: str, acknowledged: int) -> None:
+        self._connect = connect
         self.name = name
         self.acknowledged = acknowledged
         self.publisher = ""
@@ -40,12 +40,12 @@ class Publisher:
 
     def _run(self) -> None:
         try:
-            client = self.server.connect(self.name)
-            self.publisher = client.publisher
+            user = self._connect(self.name)
+            self.publisher = user.publisher
             while True:
-                self._publish(client, self.acknowledged + 1)
+                self._publish(user, self.acknowledged + 1)
                 self.acknowledged += 1
-        except (OSError, http.client.HTTPException):
+        except OSError:
             return  # the server was killed
         except Refused as refusal:
             if "SystemError" not in str(refusal):  # its database was
@@ -53,17 +53,17 @@ class Publisher:
         except BaseException as error:
             self.error = error
 
-    def _publish(self, client: SimpleClient, number: int) -> None:
-        first = self.devices[0]
-        event = f"x:event[text()='{number - 2}']"
-        client.publish(
-            *(update(name, text=str(number)) for name in self.devices),
-            update(first, local="event", text=str(number), single=False),
-            delete(first, filter=event),
-            update(first, local="own", text=str(number), lifetime="session"),
+    def _publish(self, user: User, number: int) -> None:
+        first = device(self.devices[0])
+        text = str(number)
+        user.publish(
+            "".join(update(device(name), single(text), "forever") for name in self.devices)
+            + update(first, multi(text), "forever")
+            + delete(first, f"x:event[text()='{number - 2}']")
+            + update(first, single(text, "own"))
         )
 
-    def found(self, reader: SimpleClient) -> int:
+    def found(self, reader: User) -> int:
         """The number that the map has, after a check that it has all or nothing of each publish."""
         states = {tuple(reader.values(name, "state")) for name in self.devices}
         assert len(states) == 1, f"a publish of {self.name} is there in part: {states}"
@@ -80,14 +80,27 @@ class Site:
 
     def __init__(self, directory: Path, authority: Authority, postgres: Postgres | None) -> None:
         self.postgres = postgres
-        url = postgres.url if postgres is not None else f"sqlite:///{directory / 'map.db'}"
-        self.server = ServerProcess(directory, authority, url, [*CLIENTS, READER])
+        url = postgres.url if postgres is not None else ""
+        self.server = MapProcess(directory, authority, "".join(map(client, (*CLIENTS, READER))), url=url)
+        self._tls = context(str(authority.certificate))
+        self._users: list[User] = []
+
+    def connect(self, name: str) -> User:
+        """A new session of a client."""
+        user = User(self.server.port, self._tls, name)
+        self._users.append(user)
+        return user
 
     def crash(self) -> None:
         """kill -9 of the server; and PostgreSQL without a checkpoint, so that it has to recover."""
         if self.postgres is not None:
             self.postgres.crash()
         self.server.kill()
+
+    def close(self) -> None:
+        """Close the clients' connections, which nobody uses any more."""
+        while self._users:
+            self._users.pop().close()
 
     def start(self) -> None:
         """Start all again."""
@@ -104,20 +117,20 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, authority: Authority) -
         yield made
     finally:
         made.server.kill()
+        made.close()
         if postgres is not None:
             postgres.close()
     assert "Traceback" not in made.server.text(), made.server.text()
 
 
 def test_what_was_acknowledged_outlives_a_crash(site: Site) -> None:
-    server = site.server
     dice = random.Random(4)
     acknowledged = dict.fromkeys(CLIENTS, 0)
     publisher_ids: dict[str, str] = {}
     total = 0
     site.start()
     for _ in range(ROUNDS):
-        publishers = [Publisher(server, name, acknowledged[name]) for name in CLIENTS]
+        publishers = [Publisher(site.connect, name, acknowledged[name]) for name in CLIENTS]
         goal = total + dice.randint(1, 250)
         for publisher in publishers:
             publisher.thread.start()
@@ -127,14 +140,15 @@ def test_what_was_acknowledged_outlives_a_crash(site: Site) -> None:
             publisher.thread.join(20)
             assert publisher.error is None, publisher.error
             assert publisher_ids.setdefault(publisher.name, publisher.publisher) == publisher.publisher
+        site.close()
         site.start()
-        reader = server.connect(READER)
+        reader = site.connect(READER)
         for publisher in publishers:
             number = publisher.found(reader)
             assert number in (publisher.acknowledged, publisher.acknowledged + 1), publisher.name
             acknowledged[publisher.name] = number
         # What the types were fixed to be has outlived it, too.
         with pytest.raises(Refused, match="InvalidMetadata"):
-            reader.publish(update("else", local="event", single=True))
+            reader.publish(update(device("else"), single("", "event")))
         total = sum(acknowledged.values())
     assert total > 100 and all(acknowledged.values())

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.scenario.conftest import MakeClient, MakeMap
-from tests.scenario.gateway_process import wait_for
+from tests.scenario.daemon_process import wait_for
 from tests.scenario.map_process import MapProcess, client
 from tests.scenario.raw_map import BASE, SOAP, RawClient, basic, device, envelope, multi, single, update
 

@@ -25,7 +25,7 @@ from lab.pki import Authority
 from runtime.config import load
 from runtime.errors import OperatorError
 from tests.scenario.conftest import MakeClient, MakeMap
-from tests.scenario.gateway_process import wait_for
+from tests.scenario.daemon_process import wait_for
 from tests.scenario.map_process import NAME, MapProcess, client
 from tests.scenario.raw_map import RawConnection, basic, context, device, envelope, multi, single, update
 
@@ -157,7 +157,7 @@ def test_a_bad_configuration_changes_nothing(own_map: MapProcess, map_client: Ma
     wait_for(lambda: server.ask("status")["state"] == "ok", "the good configuration")
 
 
-def test_reload_of_certificates(own_map: MapProcess, map_client: MakeClient, authority: Authority) -> None:
+def test_reload_of_certificates(own_map: MapProcess, map_client: MakeClient) -> None:
     server = own_map
     server.reload(client("c0"))
     raw = map_client(server, "c0")
@@ -168,7 +168,7 @@ def test_reload_of_certificates(own_map: MapProcess, map_client: MakeClient, aut
             return tls.getpeercert(binary_form=True) or b""
 
     before = serial()
-    authority.issue("map", NAME, dns=[NAME], addresses=["127.0.0.1"])
+    server.certify()
     assert serial() == before
     server.reload(client("c0"))
     assert serial() != before

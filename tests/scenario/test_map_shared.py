@@ -93,7 +93,7 @@ async def test_concurrent_publishes_of_three_servers_are_one_history(servers: Se
 
     await asyncio.gather(*(work(user, seed) for seed, user in enumerate(publishers)))
     await publishers[0].publish(update(spoke(99), "last"))
-    await until(lambda: all(one.results and b">last<" in one.results[-1] for one in watchers), "the last result")
+    await until(lambda: all(one.results and b">last<" in one.results[-1][1] for one in watchers), "the last result")
     await converged(*nodes)
     assert len(watchers[0].results) > 60
     assert watchers[1].results == watchers[0].results
@@ -159,9 +159,9 @@ async def test_notifications_and_purges_reach_subscribers_of_other_servers(serve
     await publisher.publish(Notify(spoke(1), update(spoke(1), "told once").metadata))
     await one.ask(publisher.ssrc, "a", PurgePublisher(publisher.id, publisher.publisher))
     await until(lambda: len(watcher.results) == 2, "both")
-    told, deleted = watcher.results
-    assert told.startswith(b"<notifyResult") and b">told once<" in told
-    assert deleted.startswith(b"<deleteResult") and b">kept<" in deleted
+    (first, told), (second, deleted) = watcher.results
+    assert (first, second) == (b"notify", b"delete")
+    assert b">told once<" in told and b">kept<" in deleted
     assert two.texts(spoke(1)) == []
 
 
@@ -180,8 +180,8 @@ async def test_a_server_that_goes_takes_its_session_metadata_along(
     leave: Callable[[], Awaitable[None]] = getattr(one, how)
     await leave()
     await until(lambda: watcher.results, "the deletion")
-    (deleted,) = watcher.results
-    assert deleted.startswith(b"<deleteResult") and b">of the session<" in deleted
+    ((kind, deleted),) = watcher.results
+    assert kind == b"delete" and b">of the session<" in deleted
     assert two.texts(spoke(1)) == [] and two.texts(spoke(2)) == ["for ever"]
     with postgres.connect() as connection:
         assert connection.execute("SELECT name FROM map_server").fetchall() == [("two",)]
