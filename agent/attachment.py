@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from agent.names import check_attachment, check_device, check_netns, check_vpn, derived_device, made_mac
 from datapath.values import VRRP_MAC, PortKind
 from runtime.errors import ExitCode, OperatorError
-from vpn.prefix import Prefix, PrefixError, format_address, parse_address
+from vpn.prefix import Prefix, PrefixError, format_address, not_unicast, parse_address
 from xmpp.entry import EntryError
 from xmpp.entry import check_attachment as check_known_as
 
@@ -209,19 +209,7 @@ def _prefixes(what: str, texts: list[str], addresses: tuple[bytes, ...]) -> tupl
 
 def _unusable(packed: bytes) -> str | None:
     """Why no VM can have the address, or None."""
-    if packed in _FIRST_HOPS:
-        return "the address of the first hop"
-    if len(packed) == 4:
-        if packed[0] in (0, 127):
-            return "not a unicast address"
-        return "a multicast or reserved address" if packed[0] >= 224 else None
-    if packed[0] == 0xFF:
-        return "a multicast address"
-    if packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
-        return "a link-local address"
-    if packed[:12] == bytes(10) + b"\xff\xff":
-        return "an IPv4-mapped address"
-    return "not a unicast address" if packed[:15] == bytes(15) and packed[15] <= 1 else None
+    return "the address of the first hop" if packed in _FIRST_HOPS else not_unicast(packed)
 
 
 def _text(params: Mapping[str, object], key: str) -> str:

@@ -34,6 +34,24 @@ def parse_address(text: str) -> bytes:
         raise PrefixError(f"{text!r} is not an IPv4 or IPv6 address") from None
 
 
+def not_unicast(packed: bytes) -> str | None:
+    """Why no interface of a VM can have an address (4 or 16 bytes), in words such as "a multicast address"; else None.
+
+    Link-local addresses count: they mean something on one link alone, so no VPN can carry them.
+    """
+    if len(packed) == 4:
+        if packed[0] in (0, 127):
+            return "not a unicast address"
+        return "a multicast or reserved address" if packed[0] >= 224 else None
+    if packed[0] == 0xFF:
+        return "a multicast address"
+    if packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
+        return "a link-local address"
+    if packed[:12] == bytes(10) + b"\xff\xff":
+        return "an IPv4-mapped address"
+    return "not a unicast address" if packed[:15] == bytes(15) and packed[15] <= 1 else None
+
+
 def format_address(packed: bytes) -> str:
     """Text form of a packed address (4 or 16 bytes; IPv6 as in RFC 5952)."""
     return socket.inet_ntop(_FAMILY[len(packed)], packed)
@@ -59,7 +77,9 @@ class Prefix(NamedTuple):
         if length > bits:
             raise PrefixError(f"{text!r}: the prefix length is greater than {bits}")
         if int.from_bytes(packed, "big") & ((1 << (bits - length)) - 1):
-            raise PrefixError(f"{text!r} has host bits set")
+            network = int.from_bytes(packed, "big") >> (bits - length) << (bits - length)
+            meant = format_address(network.to_bytes(len(packed), "big"))
+            raise PrefixError(f"{text!r} has host bits set: the prefix is {meant}/{length}")
         return cls(packed, length)
 
     @property
