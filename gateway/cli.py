@@ -260,6 +260,21 @@ def map_show(options: Options) -> None:
     options.repeat(look)
 
 
+@map_server.command("accept")
+@common
+@pass_options
+def map_accept(options: Options) -> None:
+    """Believe the MAP server that its map is empty: VPNs of the map end, and what hosts announced by it is withheld.
+
+    A server without VPNs, whose map doesn't say that this is meant, isn't believed: it may have lost its store.
+    """
+    reply = options.ask("map.accept")
+    if not reply.get("configured", True):
+        warn(_NO_MAP, PROGRAM)
+    text = "accepted: what it doesn't have is no more" if reply.get("accepted") else "nothing is in doubt"
+    options.show(reply, lambda colour: f"map: {text}\n")
+
+
 _NO_MAP = "no map server is configured: gateway.toml has no [map]"
 
 

@@ -104,6 +104,7 @@ class Daemon:
                 "peer.reset": self._peer_reset,
                 "bgp.routes": self._bgp_routes,
                 "map.show": self._map_show,
+                "map.accept": self._map_accept,
                 "attachment.list": self._attachment_list,
                 "status": self._show_status,
                 "config.show": self._config_show,
@@ -287,6 +288,11 @@ class Daemon:
     async def _map_show(self, params: Document, call: Call) -> Document:
         view = self._map_view()
         return view.document() if view is not None else {"configured": False}
+
+    async def _map_accept(self, params: Document, call: Call) -> Document:
+        if self._map is None:
+            return {"configured": False, "accepted": False}
+        return {"configured": True, "accepted": self._map.accept()}
 
     async def _attachment_list(self, params: Document, call: Call) -> Document:
         if self._map is None:

@@ -3,8 +3,9 @@
     results --> Replica (one a subscription) --edges that changed--> Vpns --names that changed--> Provisioning
 
 All VPNs are found from the catalogue (docs/design/map-schema.md); groups that nobody lists there may be named, each
-with a subscription of its own. What was known before stays until every subscription has told its first result: then,
-and after each new session, only the difference counts.
+with a subscription of its own. What was known before stays until every subscription has told its first result in a
+session; then the difference counts. A server that has nothing at all is believed only when its map says that this is
+meant, or an operator does: else it may have lost its store, and every tenant would be without a network by that.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from collections.abc import Iterable, Mapping
 from gateway.provisioning import Difference, Provisioning
 from ifmap import filters
 from ifmap.answers import ReceivedMetadata, ReceivedPart
-from ifmap.l3vpn import CATALOGUE, CATALOGUE_DEPTH, PROVISIONING, connectivity_group
+from ifmap.l3vpn import CATALOGUE, CATALOGUE_DEPTH, PROVISIONED, PROVISIONING, connectivity_group
 from ifmap.replica import Replica
-from ifmap.values import Edge, Identifier, SearchSpec
+from ifmap.values import Edge, Identifier, ResultKind, SearchSpec
 from ifmap.vpns import Vpns
 
 CATALOGUE_NAME = "vpns"
@@ -35,8 +36,8 @@ def subscriptions(groups: Iterable[str]) -> dict[str, SearchSpec]:
 
 
 def _spec(start: Identifier, depth: int) -> SearchSpec:
-    provisioning = filters.of_names(*PROVISIONING)
-    return SearchSpec(start, depth, match_links=provisioning, result_filter=provisioning, max_size=MAX_SIZE)
+    links, results = filters.of_names(*PROVISIONING), filters.of_names(*PROVISIONING, PROVISIONED)
+    return SearchSpec(start, depth, match_links=links, result_filter=results, max_size=MAX_SIZE)
 
 
 class MapFeed:
@@ -48,17 +49,34 @@ class MapFeed:
         self._vpns = Vpns()
         self._whole = False
         """All of it has been there once, so what it lacks is no more."""
+        self._believed = False
+        """All of the present session is there, and isn't in doubt."""
 
     @property
     def synchronised(self) -> bool:
         """Whether everything of the present session is here."""
         return all(replica.complete for replica in self._replicas.values())
 
+    @property
+    def disbelieved(self) -> bool:
+        """Whether the server has nothing, though we know something and nobody says that it is meant to be empty."""
+        known = self._provisioning.vpns or self._provisioning.attachments
+        return bool(known) and not self._believed and self.synchronised and self._vpns.bare
+
+    def accept(self) -> bool:
+        """An operator says that an empty map is meant; returns whether it was disbelieved."""
+        if not self.disbelieved:
+            return False
+        self._believed = True
+        return True
+
     def result(self, part: ReceivedPart) -> None:
         """Take a result of a subscription."""
         replica = self._replicas.get(part.name)
         if replica is None:
             return
+        if part.kind is ResultKind.SEARCH:
+            self._believed = False
         for edge in replica.apply(part).edges:
             self._vpns.put(edge, replica.contents(edge) or self._elsewhere(edge))
 
@@ -68,18 +86,20 @@ class MapFeed:
 
     def session_lost(self) -> None:
         """What is known stays, until the next session's results."""
+        self._believed = False
         for replica in self._replicas.values():
             replica.session_lost()
 
     def difference(self) -> Difference:
         """Bring the provisioning up to date; returns where it differed."""
+        if not self._believed:
+            if not self.synchronised or self.disbelieved:
+                return Difference()
+            self._believed = True
+        changed = self._vpns.take_changes()
         if self._whole:
-            changed = self._vpns.take_changes()
             return self._provisioning.take(self._vpns, changed.groups, changed.attachments)
-        if not self.synchronised:
-            return Difference()
         self._whole = True
-        self._vpns.take_changes()
         return self._provisioning.take_all(self._vpns)
 
     def problems(self) -> list[tuple[str, str]]:

@@ -84,6 +84,8 @@ class MapLink:
         self._judge_handle: asyncio.Handle | None = None
         self._state_handle: asyncio.Handle | None = None
         self._restored = False
+        self._disbelieved = False
+        """As the log knows it."""
         self._regrants: dict[str, None] = {}
         """Attachments whose entitlements the authorization doesn't have yet."""
 
@@ -111,6 +113,14 @@ class MapLink:
             self._connect(plan)
         self._judge()
         self.items_changed()
+
+    def accept(self) -> bool:
+        """An operator says that the server's empty map is meant; returns whether it wasn't believed before."""
+        if self._connection is None or not self._connection.feed.accept():
+            return False
+        log.warning("the empty map of the server is accepted by an operator")
+        self._work()
+        return True
 
     async def stop(self) -> None:
         """End the session, keep what is known for the next start, and permit everything."""
@@ -160,8 +170,12 @@ class MapLink:
         self._work_handle = None
         if self._connection is None:
             return
-        known = self.provisioning.known
-        difference = self._connection.feed.difference()
+        known, feed = self.provisioning.known, self._connection.feed
+        difference = feed.difference()
+        if feed.disbelieved != self._disbelieved:
+            self._disbelieved = feed.disbelieved
+            if feed.disbelieved:
+                log.warning("the map of the server is empty, as one that has lost its contents: what was known stays")
         if not difference and known == self.provisioning.known:
             return
         log.info(
@@ -223,6 +237,7 @@ class MapLink:
             client=client,
             since=time.time() - (self._loop.time() - client.since),
             synchronised=self._synchronised(),
+            disbelieved=self._connection.feed.disbelieved,
             known=self.provisioning.known,
             restored=self._restored,
             vpns=len(self.provisioning.vpns),
@@ -241,7 +256,8 @@ class MapLink:
         """Whether all that the server has is here, and has taken effect."""
         assert self._connection is not None
         waiting = self._work_handle is not None or self._regrants or self._service.admission.due
-        return self._connection.feed.synchronised and not waiting
+        feed = self._connection.feed
+        return feed.synchronised and not feed.disbelieved and not waiting
 
     def attachments(self) -> Document:
         """attachment.list: what is said of attachments in the map."""

@@ -15,6 +15,9 @@ UP = Description("vrfwire_map_up", "gauge", (), "1 when there is a session with 
 SYNCHRONISED = Description(
     "vrfwire_map_synchronised", "gauge", (), "1 when all that the server provisions is here, as of this session"
 )
+DISBELIEVED = Description(
+    "vrfwire_map_disbelieved", "gauge", (), "1 when the server's map is empty and not believed: the former stays"
+)
 SESSIONS = Description("vrfwire_map_sessions_total", "counter", (), "sessions with a MAP server")
 RESULTS = Description("vrfwire_map_results_total", "counter", (), "results of subscriptions received")
 VPNS = Description("vrfwire_map_vpns", "gauge", (), "VPNs that the map provisions")
@@ -34,8 +37,8 @@ PUBLISHED = Description(
 UNPUBLISHED = Description("vrfwire_map_unpublished_metadata", "gauge", (), "metadata that the server doesn't have yet")
 
 MAP_METRICS = (
-    *(UP, SYNCHRONISED, SESSIONS, RESULTS, VPNS, ATTACHMENTS, BINDINGS, PROBLEMS, WITHHELD, ITEMS, PUBLISHED),
-    UNPUBLISHED,
+    *(UP, SYNCHRONISED, DISBELIEVED, SESSIONS, RESULTS, VPNS, ATTACHMENTS, BINDINGS, PROBLEMS, WITHHELD, ITEMS),
+    *(PUBLISHED, UNPUBLISHED),
 )
 """All of them, in the order of docs/metrics.md."""
 
@@ -46,6 +49,7 @@ def measure_map(view: MapView, admission: Admission) -> Iterator[tuple[Descripti
     """Samples: metric, labels, value."""
     yield UP, (), view.connected
     yield SYNCHRONISED, (), view.synchronised
+    yield DISBELIEVED, (), view.disbelieved
     yield SESSIONS, (), view.client.sessions
     yield RESULTS, (), view.client.results
     yield VPNS, (), view.vpns

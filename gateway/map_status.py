@@ -21,8 +21,8 @@ SHOWN = 10
 @dataclass(frozen=True, slots=True)
 class MapView:
     """The state of a link, taken at one time. since: Unix time of the client's state; presences: number by condition;
-    unpublished: metadata that the server doesn't have yet; kept: what is wrong with the file of provisioning; troubles:
-    the thing and why."""
+    disbelieved: the server's map is empty, and what was known stays; unpublished: metadata that it doesn't have yet;
+    kept: what is wrong with the file of provisioning; troubles: the thing and why."""
 
     plan_servers: tuple[str, ...]
     gateway: str
@@ -30,6 +30,7 @@ class MapView:
     client: ClientStatus
     since: float
     synchronised: bool
+    disbelieved: bool
     known: bool
     restored: bool
     vpns: int
@@ -57,6 +58,7 @@ class MapView:
             "state": str(self.client.state),
             "since": timestamp(self.since),
             "synchronised": self.synchronised,
+            "disbelieved": self.disbelieved,
             "source": "server" if self.synchronised else self._source(),
             "gateway": self.gateway,
             "publisher_id": self.client.publisher_id,
@@ -94,6 +96,16 @@ class MapView:
             kept = "what was known last stays in use" if self.known else "nothing is permitted before it is reached"
             why = f"no session: {self.client.last_error}; {kept}"
             found.append(Problem(f"map server {self.client.server}", why, "`vrfwire-gateway-ctl map show`"))
+        if self.disbelieved:
+            why = (
+                "its map is empty, and doesn't say that VPNs are provisioned in it: as if it had lost what it held; "
+                "what was known last stays in use"
+            )
+            hint = (
+                "is it the right server? then restore its store or provision again; "
+                "if nothing is to be there: `vrfwire-gateway-ctl map accept`"
+            )
+            found.append(Problem(f"map server {self.client.server}", why, hint))
         for name, why in self.refused_subscriptions.items():
             hint = "the server's limits of searches may be too small (map.toml: max_search_size)"
             found.append(Problem(f"map subscription {name}", why, hint))

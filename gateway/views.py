@@ -170,6 +170,7 @@ MAP = (
     Column("since", "since"),
     Column("synchronised", "synchronised"),
     Column("known from", "source"),
+    Column("empty, not believed", "disbelieved"),
     Column("authorization", "authorization"),
     Column("VPNs", "vpns"),
     Column("attachments", "attachments"),
@@ -180,6 +181,7 @@ MAP = (
     Column("publisher id", "publisher_id"),
     Column("last error", "last_error"),
 )
+_QUIET_MAP = ("last error", "empty, not believed")
 MAP_PROBLEMS = (Column("WHAT", "what"), Column("WHY", "why"))
 
 
@@ -292,7 +294,7 @@ def map_shown(reply: Reply, options: Options, colour: bool) -> str:
     """The session with the MAP server, and what is wrong."""
     if not reply.get("configured", True):
         return ""
-    lines = [column for column in MAP if column.title != "last error" or column.text(reply) != "-"]
+    lines = [column for column in MAP if column.title not in _QUIET_MAP or column.text(reply) not in ("-", "no")]
     problems = _table("problems", items(reply, "problems"), MAP_PROBLEMS, options, colour)
     return details(reply, lines, colour=colour) + problems
 

@@ -38,6 +38,9 @@ ATTACHMENT_INFO = MetadataName(NAMESPACE, "attachment-info")
 ATTACHMENT_STATE = MetadataName(NAMESPACE, "attachment-state")
 ATTACHMENT_ADDRESS = MetadataName(NAMESPACE, "attachment-address")
 LISTED = MetadataName(OWN_NAMESPACE, "listed")
+PROVISIONED = MetadataName(OWN_NAMESPACE, "provisioned")
+"""On the catalogue itself, from the first change of the provisioning on: a map without groups that has it is meant so,
+one that hasn't may have lost what it held."""
 
 PROVISIONING = (LISTED, GROUP_TARGET, CONNECTION, BINDING, ATTACHMENT_ADDRESS)
 """Links that say what should be; lifetime forever."""
@@ -259,6 +262,11 @@ def _dereference(text: str) -> str:
 def listed() -> NewMetadata:
     """On the link catalogue - connectivity group: the group is to be found."""
     return _metadata(LISTED)
+
+
+def provisioned() -> NewMetadata:
+    """On the catalogue: VPNs are provisioned in this map."""
+    return _metadata(PROVISIONED)
 
 
 def group_target(direction: Direction = Direction.BOTH) -> NewMetadata:

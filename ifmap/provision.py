@@ -29,10 +29,22 @@ from ifmap.l3vpn import (
     group_target,
     ip_address,
     listed,
+    provisioned,
     read_identifier,
     route_target,
 )
-from ifmap.values import Delete, Edge, Identifier, Lifetime, MetadataName, NewMetadata, PublishOperation, Update, link
+from ifmap.values import (
+    Delete,
+    Edge,
+    Identifier,
+    Lifetime,
+    MetadataName,
+    NewMetadata,
+    PublishOperation,
+    Update,
+    link,
+    node,
+)
 from ifmap.vpn_facts import Addresses, Binding, Connection, Fact, GroupProtocol, Listing, Problem, Target
 from ifmap.vpns import Group, Vpns
 from runtime.errors import ExitCode, OperatorError
@@ -77,6 +89,11 @@ def listing(vpns: Vpns, name: str) -> Operations:
     return (update(link(CATALOGUE, _group(name)), listed()),)
 
 
+def marking(vpns: Vpns) -> Operations:
+    """Have the map say that it is provisioned: gateways then believe it also when it has no group."""
+    return () if vpns.provisioned else (update(node(CATALOGUE), provisioned()),)
+
+
 # -- groups
 
 
@@ -88,7 +105,7 @@ def create(vpns: Vpns, name: str, wanted: Targets, replace: bool = False) -> Ope
         raise OperatorError(
             f"VPN {name}", f"is there with other route targets: {shown}", "--replace changes them", ExitCode.CONFLICT
         )
-    operations = list(listing(vpns, name))
+    operations = [*marking(vpns), *listing(vpns, name)]
     missing = dict(wanted)
     if here == wanted:
         missing.clear()
@@ -122,7 +139,7 @@ def remove(vpns: Vpns, name: str, force: bool = False) -> Operations:
             "unbind first, or delete with --force",
             ExitCode.CONFLICT,
         )
-    operations: list[PublishOperation] = []
+    operations = list(marking(vpns))
     leaving: set[str] = set()
     for edge, fact in _facts(vpns, Target, Connection, Binding, GroupProtocol, Listing, Problem):
         match fact:
@@ -149,7 +166,7 @@ def connect(vpns: Vpns, one: str, other: str) -> Operations:
         raise OperatorError(f"VPN {one}", "can't be connected with itself", code=ExitCode.USAGE)
     for name in (one, other):
         require(vpns, name)
-    operations = [*listing(vpns, one), *listing(vpns, other)]
+    operations = [*marking(vpns), *listing(vpns, one), *listing(vpns, other)]
     if other not in vpns.group(one).connected:
         operations.append(update(link(_group(one), _group(other)), connection()))
     return tuple(operations)
@@ -181,7 +198,7 @@ def disconnect(vpns: Vpns, one: str, other: str) -> Operations:
 def bind(vpns: Vpns, attachment: str, group: str, addresses: Iterable[Prefix], replace: bool = False) -> Operations:
     """Have an attachment in a VPN, with these addresses beside those it has; with replace, with these only."""
     require(vpns, group)
-    operations = list(listing(vpns, group))
+    operations = [*marking(vpns), *listing(vpns, group)]
     if not vpns.is_bound(attachment, group):
         operations.append(update(link(_attachment(attachment), _group(group)), binding()))
     here = vpns.addresses(attachment)

@@ -64,7 +64,8 @@ class ShorthandError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Shorthand:
-    """operations: what the document means, in its order, then the listing of its groups. groups: their names."""
+    """operations: what the document means, in its order, then the listing of its groups, the mark of the map. groups:
+    their names."""
 
     operations: tuple[PublishOperation, ...]
     groups: tuple[str, ...]
@@ -107,6 +108,8 @@ def read(publish: Element, default: Lifetime = Lifetime.FOREVER) -> Shorthand:
     for name in groups:
         edge = link(CATALOGUE, l3vpn.connectivity_group(name))
         operations.append(Update(edge, (l3vpn.listed(),), Lifetime.FOREVER))
+    if groups:
+        operations.append(Update(node(CATALOGUE), (l3vpn.provisioned(),), Lifetime.FOREVER))
     return Shorthand(tuple(operations), tuple(groups))
 
 

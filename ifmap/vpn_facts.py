@@ -15,6 +15,7 @@ from ifmap.l3vpn import (
     GROUP_CE_PROTOCOL,
     GROUP_TARGET,
     LISTED,
+    PROVISIONED,
     Direction,
     IdentifierType,
     SchemaError,
@@ -102,6 +103,10 @@ class Listing(NamedTuple):
     group: str
 
 
+class Provisioned(NamedTuple):
+    """provisioned"""
+
+
 class Problem(NamedTuple):
     """Something that can't be read. what: the thing ("VPN blue"); why: one line."""
 
@@ -109,7 +114,7 @@ class Problem(NamedTuple):
     why: str
 
 
-Fact = Target | Connection | Binding | Addresses | Presence | GroupProtocol | Listing | Problem
+Fact = Target | Connection | Binding | Addresses | Presence | GroupProtocol | Listing | Provisioned | Problem
 
 
 def read_edge(edge: Edge, metadata: Iterable[Stored]) -> Iterator[Fact]:
@@ -227,6 +232,10 @@ def _listing(place: _Link, found: Stored) -> Fact | None:
     return Listing(group.name) if group is not None and group.type is _GROUP and CATALOGUE in place.edge else None
 
 
+def _provisioned(place: _Link, found: Stored) -> Fact | None:
+    return Provisioned() if place.edge == (CATALOGUE, None) else None
+
+
 _READERS: Mapping[MetadataName, Callable[[_Link, Stored], Fact | None]] = {
     BINDING: _binding,
     ATTACHMENT_ADDRESS: _addresses,
@@ -236,4 +245,5 @@ _READERS: Mapping[MetadataName, Callable[[_Link, Stored], Fact | None]] = {
     ATTACHMENT_INFO: _info,
     GROUP_CE_PROTOCOL: _protocol,
     LISTED: _listing,
+    PROVISIONED: _provisioned,
 }

@@ -21,6 +21,7 @@ from ifmap.vpn_facts import (
     Listing,
     Presence,
     Problem,
+    Provisioned,
     Stored,
     Target,
     read_edge,
@@ -90,6 +91,8 @@ class Vpns:
         self._protocols = _Index[str]()
         self._listed = _Index[Listing]()
         self._problems: dict[Edge, None] = {}
+        self.provisioned = False
+        """Whether the catalogue says that VPNs are provisioned here."""
         self._changed_groups: set[str] = set()
         self._changed_attachments: set[str] = set()
         for edge, metadata in contents:
@@ -137,6 +140,8 @@ class Vpns:
                 self._protocols.add(group, edge, protocol)
             case Listing(group):
                 self._listed.add(group, edge, fact)
+            case Provisioned():
+                self.provisioned = True
             case Problem():
                 self._problems[edge] = None
         self._note(fact)
@@ -161,6 +166,8 @@ class Vpns:
                 self._protocols.discard(group, edge)
             case Listing(group):
                 self._listed.discard(group, edge)
+            case Provisioned():
+                self.provisioned = False
             case Problem():
                 self._problems.pop(edge, None)
 
@@ -181,6 +188,12 @@ class Vpns:
                 self._changed_groups.add(group)
 
     # -- asking
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is no group, and nothing that says that this is meant."""
+        known = self._targets or self._connected or self._members or self._protocols or self._listed
+        return not known and not self.provisioned
 
     def groups(self) -> set[str]:
         """Names of all connectivity groups of which anything is known."""

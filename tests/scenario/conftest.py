@@ -11,6 +11,7 @@ import pytest
 from lab.pki import Authority
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
 from tests.scenario.map_process import MapProcess, client
+from tests.scenario.orchestration import Orchestration
 from tests.scenario.raw_host import RawHost, client_context
 from tests.scenario.raw_map import RawClient, context
 
@@ -119,3 +120,13 @@ def map_client(authority: Authority) -> Iterator[MakeClient]:
     yield make
     for raw in made:
         raw.close()
+
+
+@pytest.fixture
+def orchestration(tmp_path: Path, authority: Authority) -> Iterator[Orchestration]:
+    """A MAP server that is provisioned by the test."""
+    made = Orchestration(tmp_path / "map", authority)
+    made.start()
+    yield made
+    made.server.kill()
+    assert "Traceback" not in made.server.text(), made.server.text()

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-from lab.pki import Authority
 from tests.scenario.conftest import Connect, MakeGateway
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import GatewayProcess
@@ -29,15 +24,6 @@ from xmpp.notices import Notice, NoticeKind
 
 WEB, DB = "10.1.1.1/32", "10.1.1.2/32"
 ROUTER_ID = 'router_id = "192.0.2.1"\nstale_time = 1'
-
-
-@pytest.fixture
-def orchestration(tmp_path: Path, authority: Authority) -> Iterator[Orchestration]:
-    made = Orchestration(tmp_path / "map", authority)
-    made.start()
-    yield made
-    made.server.kill()
-    assert "Traceback" not in made.server.text(), made.server.text()
 
 
 def item(prefix: str) -> str:

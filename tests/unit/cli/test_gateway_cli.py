@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,19 @@ def test_a_map_that_is_not_configured(commands: Commands, daemon: FakeDaemon) ->
         assert outcome.code == 0 and "[map]" in outcome.err
         assert commands.gateway_ctl(*arguments, "-j").json["configured"] is False
     assert commands.gateway_ctl("map", "show").out == ""
+
+
+def test_an_empty_map_is_accepted(commands: Commands, daemon: FakeDaemon) -> None:
+    daemon.answers["map.show"] = {**MAP, "disbelieved": True}
+    assert re.search(r"^empty, not believed: +yes$", commands.gateway_ctl("map", "show").out, re.MULTILINE)
+    daemon.answers["map.show"] = {**MAP, "disbelieved": False}
+    assert "not believed" not in commands.gateway_ctl("map", "show").out
+    for accepted, text in ((True, "map: accepted"), (False, "map: nothing is in doubt")):
+        daemon.answers["map.accept"] = {"configured": True, "accepted": accepted}
+        outcome = commands.gateway_ctl("map", "accept")
+        assert (outcome.code, outcome.err) == (0, "") and outcome.out.startswith(text)
+    daemon.answers["map.accept"] = {"configured": False, "accepted": False}
+    assert "[map]" in commands.gateway_ctl("map", "accept").err
 
 
 def test_problems_of_the_map_are_shown(commands: Commands, daemon: FakeDaemon) -> None:

@@ -12,6 +12,7 @@ from ifmap.l3vpn import (
     CATALOGUE,
     GROUP_TARGET,
     NAMESPACE,
+    PROVISIONED,
     PROVISIONING,
     SchemaError,
     attachment_address,
@@ -20,8 +21,10 @@ from ifmap.l3vpn import (
     customer_attachment,
     group_target,
     ip_address,
+    listed,
+    provisioned,
 )
-from ifmap.values import Edge, Metadata, MetadataName, NewMetadata, ResultKind, link
+from ifmap.values import Edge, Metadata, MetadataName, NewMetadata, ResultKind, link, node
 from tests.unit.gateway.test_map_provisioning import target, targets
 from vpn.prefix import Prefix, parse_address
 
@@ -55,7 +58,8 @@ def test_what_is_subscribed() -> None:
     assert (one.start, one.max_depth) == (connectivity_group("blue"), 2)
     for spec in found.values():
         assert spec.match_links is not None and spec.match_links.names == frozenset(PROVISIONING)
-        assert spec.result_filter is not None and spec.result_filter.names == frozenset(PROVISIONING)
+        assert spec.result_filter is not None
+        assert spec.result_filter.names == frozenset({*PROVISIONING, PROVISIONED})
     with pytest.raises(SchemaError):
         subscriptions(["\x00"])
 
@@ -85,6 +89,85 @@ def test_an_empty_map_is_a_map() -> None:
     assert feed.difference() == Difference() and provisioning.known
 
 
+MARK = (node(CATALOGUE), provisioned())
+
+
+def lost_contents(feed: MapFeed, provisioning: Provisioning) -> None:
+    """A new session, whose first result is that of a server that has nothing."""
+    before = dict(provisioning.vpns), dict(provisioning.attachments)
+    feed.session_lost()
+    feed.result(part(ResultKind.SEARCH))
+    assert feed.synchronised and feed.disbelieved
+    assert feed.difference() == Difference() and feed.disbelieved
+    assert (provisioning.vpns, provisioning.attachments) == before
+
+
+def told_all() -> tuple[MapFeed, Provisioning]:
+    provisioning = Provisioning()
+    feed = MapFeed(provisioning, subscriptions(()))
+    feed.result(part(ResultKind.SEARCH, *ALL, MARK))
+    feed.difference()
+    return feed, provisioning
+
+
+def test_a_map_that_has_lost_its_contents_is_not_believed() -> None:
+    feed, provisioning = told_all()
+    lost_contents(feed, provisioning)
+    # Its server is gone, too, and comes back with all of it.
+    feed.session_lost()
+    assert not feed.disbelieved and feed.difference() == Difference()
+    feed.result(part(ResultKind.SEARCH, *ALL, MARK))
+    assert not feed.disbelieved and feed.difference() == Difference()
+    # In the same session counts what goes, also when it is the last.
+    feed.result(part(ResultKind.DELETE, *ALL, MARK))
+    assert not feed.disbelieved
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+
+
+def test_a_group_or_the_mark_ends_the_disbelief() -> None:
+    for sign in (MARK, (link(CATALOGUE, connectivity_group("red")), listed())):
+        feed, provisioning = told_all()
+        lost_contents(feed, provisioning)
+        feed.result(part(ResultKind.UPDATE, sign))
+        assert not feed.disbelieved
+        assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+        assert provisioning.vpns == {} and not feed.disbelieved
+
+
+def test_an_empty_map_that_is_meant_is_believed() -> None:
+    feed, provisioning = told_all()
+    feed.session_lost()
+    feed.result(part(ResultKind.SEARCH, MARK))
+    assert not feed.disbelieved and feed.difference().vpns == {"blue"} and provisioning.vpns == {}
+    feed.session_lost()
+    feed.result(part(ResultKind.SEARCH))
+    assert not feed.disbelieved, "there is nothing to lose"
+
+
+def test_an_operator_can_have_it_believed() -> None:
+    feed, provisioning = told_all()
+    assert not feed.accept(), "it isn't in doubt"
+    lost_contents(feed, provisioning)
+    assert feed.accept() and not feed.disbelieved and not feed.accept()
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+
+
+def test_what_was_kept_is_not_given_up_for_an_empty_map() -> None:
+    provisioning = Provisioning()
+    provisioning.restore({}, {"web": WEB})
+    feed = MapFeed(provisioning, subscriptions(["blue"]))
+    feed.result(part(ResultKind.SEARCH))
+    assert not feed.disbelieved, "not all is there"
+    feed.result(part(ResultKind.SEARCH, name="group-1"))
+    assert feed.disbelieved and feed.difference() == Difference() and provisioning.attachments == {"web": WEB}
+    # Of several subscriptions none is enough to make the others' emptiness believed before it has told.
+    feed.session_lost()
+    feed.result(part(ResultKind.SEARCH))
+    assert feed.difference() == Difference()
+    feed.result(part(ResultKind.SEARCH, ALL[0], name="group-1"))
+    assert feed.difference() == Difference(frozenset({"blue"}), frozenset({"web"}))
+
+
 def test_a_new_session_costs_the_difference() -> None:
     provisioning = Provisioning()
     feed = MapFeed(provisioning, subscriptions(()))
@@ -104,7 +187,7 @@ def test_nothing_is_removed_before_all_subscriptions_have_told() -> None:
     provisioning = Provisioning()
     provisioning.restore({"old": targets("64512:7", "64512:7")}, {"web": WEB})
     feed = MapFeed(provisioning, subscriptions(["blue"]))
-    feed.result(part(ResultKind.SEARCH))
+    feed.result(part(ResultKind.SEARCH, MARK))
     assert feed.difference() == Difference() and set(provisioning.vpns) == {"old"}
     feed.result(part(ResultKind.SEARCH, *ALL, name="group-1"))
     assert feed.difference() == Difference(frozenset({"old", "blue"}), frozenset())

@@ -28,6 +28,7 @@ VIEW = MapView(
     client=CLIENT,
     since=1_769_860_800.0,
     synchronised=True,
+    disbelieved=False,
     known=True,
     restored=False,
     vpns=2,
@@ -78,6 +79,9 @@ def test_problems() -> None:
     assert what == "map server https://map1:8443/" and "no session: https://map1:8443/: no" in why and "stays" in why
     [lost] = replace(AWAY, known=False).problems()
     assert "nothing is permitted" in lost.why
+    [empty] = replace(VIEW, disbelieved=True).problems()
+    assert empty.what == "map server https://map1:8443/" and "empty" in empty.why and "stays in use" in empty.why
+    assert "map accept" in empty.hint
     starting = replace(AWAY, client=replace(CLIENT, state=ClientState.CONNECTING))
     assert starting.problems() == [], "it has only begun"
     assert problems(refused_subscriptions={"vpns": "SearchResultsTooBig: 5"}) == [
@@ -122,6 +126,9 @@ def test_metrics() -> None:
     assert found["vrfwire_map_items_total", ("refused",)] == 1
     assert found["vrfwire_map_items_total", ("admitted",)] == 0
     assert found["vrfwire_map_published_attachments", ("up",)] == 5
+    assert found["vrfwire_map_disbelieved", ()] == 0
+    empty = {one.name: value for one, _, value in measure_map(replace(VIEW, disbelieved=True), bench.service.admission)}
+    assert (empty["vrfwire_map_disbelieved"], empty["vrfwire_map_problems"]) == (1, 1)
     away = {(one.name, labels): value for one, labels, value in measure_map(AWAY, bench.service.admission)}
     assert (away["vrfwire_map_up", ()], away["vrfwire_map_synchronised", ()]) == (0, 0)
     assert away["vrfwire_map_problems", ()] == 1

@@ -167,6 +167,7 @@ def test_metadata_is_well_formed_and_single() -> None:
     routes = [Prefix.parse("10.1.1.1/32"), Prefix.parse("2001:db8::/64")]
     for made in (
         l3vpn.listed(),
+        l3vpn.provisioned(),
         l3vpn.group_target(),
         l3vpn.connection(),
         l3vpn.binding(),

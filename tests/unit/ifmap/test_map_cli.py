@@ -38,6 +38,7 @@ from ifmap.values import (
     SearchSpec,
     Update,
     link,
+    node,
 )
 from ifmap.vpns import Vpns
 from runtime.command import run
@@ -235,7 +236,48 @@ def test_delete_takes_what_cannot_be_read_along(shell: Shell) -> None:
     shell("state")
     assert "'64512:x' is not a route target" in shell.err
     shell("vpn", "delete", "blue")
-    assert list(shell.map.graph.edges()) == []
+    assert list(shell.map.graph.edges()) == [node(l3vpn.CATALOGUE)]
+
+
+def test_a_map_says_from_its_first_change_on_that_it_is_provisioned(shell: Shell, tmp_path: Path) -> None:
+    """Gateways tell by that an empty map that is meant from one that has lost what it held."""
+    group = l3vpn.connectivity_group("blue")
+    target = link(group, l3vpn.route_target(RouteTarget.parse("64512:1")))
+
+    def marks() -> int:
+        return sum(one.name == l3vpn.PROVISIONED for one in shell.map.graph.contents(node(l3vpn.CATALOGUE)).values())
+
+    def published_by_another_program(name: str) -> None:
+        shell.map.graph = Graph(STANDARD)
+        shell.map.put(
+            Update(link(l3vpn.CATALOGUE, group), (l3vpn.listed(),), Lifetime.FOREVER),
+            Update(target, (l3vpn.group_target(),), Lifetime.FOREVER),
+            Update(link(l3vpn.connectivity_group(name), target.second or group), (l3vpn.group_target(),)),
+        )
+
+    shell("vpn", "list")
+    assert marks() == 0
+    document = tmp_path / "document.xml"
+    document.write_text(DOCUMENT)
+    shell("publish", str(document))
+    assert marks() == 1
+    for command in (
+        ("vpn", "create", "blue", "--route-target", "64512:1"),
+        ("bind", "web-1", "blue"),
+        ("vpn", "connect", "blue", "red"),
+        ("vpn", "delete", "blue"),
+    ):
+        published_by_another_program("red")
+        assert marks() == 0
+        shell(*command)
+        assert marks() == 1, command
+        [added] = [one for one in shell.map.publishes[-1] if one.edge == node(l3vpn.CATALOGUE)]
+        assert isinstance(added, Update) and added.lifetime is Lifetime.FOREVER
+    for arguments in (("create", "blue", "--route-target", "64512:1"), ("delete", "blue"), ("delete", "red")):
+        before = len(shell.map.publishes)
+        shell("vpn", *arguments)
+        assert marks() == 1 and len(shell.map.publishes) == before + 1
+    assert shell.json("vpn", "list") == {"items": []}
 
 
 def test_connections(shell: Shell) -> None:
@@ -432,7 +474,7 @@ DOCUMENT = """<ifmap:publish session-id="1" xmlns:ifmap="http://ietf.org/I-D.mar
 def test_publish_of_the_presentations_document(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "document.xml"
     path.write_text(DOCUMENT)
-    assert shell("publish", str(path)) == f"document {path}: published (3 operations, turned into IF-MAP)\n"
+    assert shell("publish", str(path)) == f"document {path}: published (4 operations, turned into IF-MAP)\n"
     assert shell.err == ""
     assert shell("state", "--graph") == (
         "VPN SimpleVPN\n`-- attachment vm:00:00:00:01:02:03: up\n    `-- up at 192.168.0.1\n"

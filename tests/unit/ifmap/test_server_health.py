@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from ifmap.l3vpn import PROVISIONED
 from ifmap.server.config import HealthSection
 from ifmap.server.health import Conditions, Finding, response
 from ifmap.values import MetadataName
@@ -25,6 +26,13 @@ def test_a_map_that_lacks_something() -> None:
     assert "3 lasting metadata" in found[0].why
     assert "{urn:x}gone" in found[1].why
     assert "vpn:connection" in found[2].why
+
+
+def test_a_map_in_which_nothing_was_ever_provisioned() -> None:
+    conditions = Conditions.of(HealthSection(require=("vrfwire:provisioned",)))
+    [finding] = conditions.look({})
+    assert "vrfwire:provisioned" in finding.why
+    assert conditions.look({PROVISIONED: 1}) == []
 
 
 def test_answers() -> None:

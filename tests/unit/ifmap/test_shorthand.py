@@ -17,6 +17,7 @@ from ifmap.values import Delete, Lifetime, MetadataName, NewMetadata, Notify, Pu
 from vpn.prefix import Prefix
 
 NAMESPACE = "http://ietf.org/I-D.marques-l3vpn-schema"
+MARK = ("vpn-catalogue", "provisioned", "")
 PRESENTATION = f"""<?xml version="1.0"?>
 <ifmap:publish session-id="1"
  xmlns:ifmap="{NAMESPACE}">
@@ -38,6 +39,7 @@ MEANING = [
     ("connectivity-group SimpleVPN", "customer-attachment vm:00:00:00:01:02:03", "binding", ""),
     ("customer-attachment vm:00:00:00:01:02:03", "provider-attachment 192.168.0.1", "attachment-state", "up"),
     ("connectivity-group SimpleVPN", "vpn-catalogue", "listed", ""),
+    MARK,
 ]
 
 
@@ -45,14 +47,15 @@ def shorthand(inner: str) -> Document:
     return read_document(f'<ifmap:publish xmlns:ifmap="{NAMESPACE}">{inner}</ifmap:publish>'.encode())
 
 
-def said(document: Document) -> list[tuple[str, str, str, str]]:
+def said(document: Document) -> list[tuple[str, ...]]:
     """Ends in words, type and state of each update."""
     found = []
     for operation in document.operations:
         assert isinstance(operation, Update)
         (new,) = operation.metadata
         state = l3vpn.read_state(new.head + new.tail) if new.name == l3vpn.ATTACHMENT_STATE else ""
-        found.append((*edge_words(operation.edge), new.name.local, state))
+        ends = (words for words in edge_words(operation.edge) if words)
+        found.append((*ends, new.name.local, state))
     return found
 
 
@@ -61,7 +64,7 @@ def test_the_presentations_document_as_printed() -> None:
     assert said(document) == MEANING
     assert document.shorthand and not document.mended
     lifetimes = [operation.lifetime for operation in document.operations if isinstance(operation, Update)]
-    assert lifetimes == [Lifetime.FOREVER] * 3
+    assert lifetimes == [Lifetime.FOREVER] * 4
 
 
 def test_the_presentations_document_in_mended_spelling() -> None:
@@ -80,9 +83,9 @@ def test_it_is_real_if_map_then() -> None:
 
 def test_lifetime_of_what_does_not_say_its_own() -> None:
     document = read_document(PRESENTATION.replace("<update>", '<update lifetime="session">').encode())
-    assert [one.lifetime for one in document.operations if isinstance(one, Update)] == ["session", "session", "forever"]
+    assert [one.lifetime for one in document.operations if isinstance(one, Update)] == ["session"] * 2 + ["forever"] * 2
     document = read_document(PRESENTATION.encode(), Lifetime.SESSION)
-    assert [one.lifetime for one in document.operations if isinstance(one, Update)] == ["session", "session", "forever"]
+    assert [one.lifetime for one in document.operations if isinstance(one, Update)] == ["session"] * 2 + ["forever"] * 2
 
 
 def test_a_route_target_inside_of_a_group_target() -> None:
@@ -94,6 +97,7 @@ def test_a_route_target_inside_of_a_group_target() -> None:
         ("connectivity-group SimpleVPN", "route-target 1:1", "group-target", ""),
         ("connectivity-group SimpleVPN", "route-target 1:2", "group-target", ""),
         ("connectivity-group SimpleVPN", "vpn-catalogue", "listed", ""),
+        MARK,
     ]
 
 
@@ -118,6 +122,7 @@ def test_identifiers_right_in_the_operation() -> None:
         ("customer-attachment x", "ip-address 2001:db8:0:0:0:0:0:0", "attachment-address", ""),
         ("connectivity-group a", "vpn-catalogue", "listed", ""),
         ("connectivity-group b", "vpn-catalogue", "listed", ""),
+        MARK,
     ]
 
 
@@ -136,7 +141,7 @@ def test_what_metadata_says_is_kept() -> None:
         '</metadata></update><update><connectivity-group name="a"/><metadata><group-ce-protocol>'
         "<bgp><autonomous-system>7</autonomous-system></bgp></group-ce-protocol></metadata></update>"
     )
-    assert contents(document)[:-1] == [
+    assert contents(document)[:-2] == [
         l3vpn.group_target(Direction.IMPORT),
         l3vpn.attachment_address(16),
         l3vpn.attachment_info([Prefix.parse("10.1.0.0/16")]),

@@ -62,6 +62,23 @@ def listing(group: str) -> Contents:
     return link(CATALOGUE, l3vpn.connectivity_group(group)), stored(l3vpn.listed())
 
 
+def test_whether_the_catalogue_says_that_vpns_are_provisioned() -> None:
+    mark = stored(l3vpn.provisioned())
+    elsewhere = [(node(l3vpn.connectivity_group("a")), mark), (link(CATALOGUE, CATALOGUE), mark)]
+    vpns = Vpns([listing("a"), *elsewhere])
+    assert not vpns.provisioned
+    vpns.take_changes()
+    vpns.put(node(CATALOGUE), mark)
+    assert vpns.provisioned and vpns.groups() == {"a"} and not vpns.take_changes()
+    vpns.put(listing("a")[0], [])
+    assert not vpns.bare
+    vpns.put(node(CATALOGUE), [])
+    assert not vpns.provisioned and vpns.bare
+    for contents in (target("a", "1:1"), connection("a", "b"), binding("web-1", "a"), listing("a")):
+        assert not Vpns([contents]).bare
+    assert Vpns([address("web-1", "10.1.1.1")]).bare, "of nobody's VPN"
+
+
 def test_own_targets_by_direction() -> None:
     vpns = Vpns([target("a", "1:1"), target("a", "1:2", Direction.IMPORT), target("a", "1:3", Direction.EXPORT)])
     group = vpns.group("a")
