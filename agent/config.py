@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from runtime.config import between, one_of, option
-from runtime.log import LEVELS
+from runtime import sections
+from runtime.config import between, one_of, option, positive
+from runtime.sections import LogSection
 from vpn.label import LABEL_MAX, LABEL_MIN
 
 RESERVED_TABLES = 256
@@ -22,12 +23,6 @@ def _host_name(value: str) -> str:
     if not _HOST_NAME.fullmatch(name):
         raise ValueError("must be a host name: letters, digits, dots and dashes")
     return name
-
-
-def _positive(value: float) -> float:
-    if not value > 0:
-        raise ValueError("must be more than 0")
-    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +68,7 @@ class DatapathSection:
     label_base: int = option(100000, check=between(LABEL_MIN, LABEL_MAX), help="first label")
     label_count: int = option(100000, check=between(1, LABEL_MAX), help="number of labels")
     label_quarantine: float = option(
-        300.0, check=_positive, help="rest of a freed label; more than stale_time here and at the gateways together"
+        300.0, check=positive, help="rest of a freed label; more than stale_time here and at the gateways together"
     )
     underlay_mtu: int | None = option(
         None, help="largest packet that the underlay carries; default: MTU of the device with the underlay address"
@@ -92,21 +87,20 @@ class DatapathSection:
 class SignalingSection:
     """[signaling]"""
 
-    hold_time: float = option(30.0, check=_positive, help="silence after which a gateway is held for dead")
-    login_time: float = option(15.0, check=_positive, help="most time for a connection to become a session")
-    reconnect_min: float = option(0.5, check=_positive, help="first wait before connecting again")
-    reconnect_max: float = option(30.0, check=_positive, help="longest wait before connecting again")
-    stale_time: float = option(45.0, check=_positive, help="keep a lost session's routes that long after the next one")
-    end_of_table_time: float = option(30.0, check=_positive, help="most time that a gateway may owe the end of a table")
-    retry_time: float = option(30.0, check=_positive, help="time between tries of what a gateway refused")
+    hold_time: float = option(30.0, check=positive, help="silence after which a gateway is held for dead")
+    login_time: float = option(15.0, check=positive, help="most time for a connection to become a session")
+    reconnect_min: float = option(0.5, check=positive, help="first wait before connecting again")
+    reconnect_max: float = option(30.0, check=positive, help="longest wait before connecting again")
+    stale_time: float = option(45.0, check=positive, help="keep a lost session's routes that long after the next one")
+    end_of_table_time: float = option(30.0, check=positive, help="most time that a gateway may owe the end of a table")
+    retry_time: float = option(30.0, check=positive, help="time between tries of what a gateway refused")
 
 
 @dataclass(frozen=True, slots=True)
-class ControlSection:
+class ControlSection(sections.ControlSection):
     """[control]"""
 
     socket: Path = option(Path("/run/vrfwire/agent.sock"), help="control socket")
-    group: str | None = option(None, help="group whose members may use the control socket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +108,6 @@ class StateSection:
     """[state]"""
 
     directory: Path = option(Path("/var/lib/vrfwire"), help="attachments, labels and numbers of VPNs")
-
-
-@dataclass(frozen=True, slots=True)
-class LogSection:
-    """[log]"""
-
-    level: str = option("info", check=one_of(*LEVELS), help="debug, info, warning or error")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +121,7 @@ class AgentConfig:
     signaling: SignalingSection = SignalingSection()
     control: ControlSection = ControlSection()
     state: StateSection = StateSection()
-    log: LogSection = LogSection()
+    log: LogSection = field(default_factory=LogSection)
 
     def __post_init__(self) -> None:
         ends = [(gateway.address, gateway.port) for gateway in self.gateway]

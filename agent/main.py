@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from agent.config import AgentConfig, GatewaySection
@@ -20,11 +18,10 @@ from agent.store import State, Store
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.plane import Datapath
-from runtime import log as logs
-from runtime.collector import collect_seldom
-from runtime.config import Loaded, load, read_secret
-from runtime.control import ControlServer, group_id
-from runtime.errors import ExitCode, OperatorError
+from runtime.config import Loaded, read_secret
+from runtime.control import ControlServer
+from runtime.daemon import Program, Source
+from runtime.errors import OperatorError
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
 
@@ -158,8 +155,6 @@ def check(config: AgentConfig) -> None:
     for entry in config.gateway:
         if entry.password_file is not None:
             read_secret(entry.password_file)
-    if config.control.group is not None:
-        group_id(config.control.group)
 
 
 def _ranges(config: AgentConfig, state: State) -> tuple[range, range]:
@@ -171,7 +166,15 @@ def _ranges(config: AgentConfig, state: State) -> tuple[range, range]:
     return range(min(tables), max(tables) + 1), range(min(labels), max(labels) + 1)
 
 
-async def _serve(loaded: Loaded[AgentConfig], store: Store) -> None:
+async def _serve(loaded: Loaded[AgentConfig], source: Source) -> None:
+    store = Store(loaded.value.state.directory)
+    try:
+        await _run(loaded, store)
+    finally:
+        store.close()
+
+
+async def _run(loaded: Loaded[AgentConfig], store: Store) -> None:
     # The slowest import, and --check and errors in the configuration don't need it.
     from datapath.kernel import KernelConfig, open_kernel
 
@@ -194,33 +197,12 @@ async def _serve(loaded: Loaded[AgentConfig], store: Store) -> None:
         kernel.close()
 
 
+PROGRAM = Program("vrfwire-agent", "vrfwire-agent", "Host daemon of vrfwire.", "agent", AgentConfig, check, _serve)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="vrfwire-agent", description="Host daemon of vrfwire.")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="default: /etc/vrfwire/agent.toml")
-    parser.add_argument("--socket", metavar="PATH", type=Path, help="control socket, in place of [control] socket")
-    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
-    options = parser.parse_args(arguments)
-    try:
-        overrides = {"control.socket": options.socket}
-        loaded = load(AgentConfig, program="agent", path=options.config, overrides=overrides)
-        if options.check:
-            check(loaded.value)
-            print("configuration ok")
-            return ExitCode.OK
-        logs.configure(loaded.value.log.level)
-        collect_seldom()
-        store = Store(loaded.value.state.directory)
-        try:
-            asyncio.run(_serve(loaded, store))
-        finally:
-            store.close()
-    except OperatorError as error:
-        print(f"vrfwire-agent: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.code
-    return ExitCode.OK
+    return PROGRAM.main(arguments)
 
 
 if __name__ == "__main__":

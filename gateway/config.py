@@ -11,9 +11,10 @@ from gateway.map_config import MapSection
 from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
 from gateway.provisioning import VPN_NAME
-from runtime.config import between, one_of, option
+from runtime import sections
+from runtime.config import between, option, positive
 from runtime.listen import Listen
-from runtime.log import LEVELS
+from runtime.sections import LogSection, MetricsSection
 from vpn.community import RouteTarget
 from xmpp.jid import JidError, prepare_domain, prepare_localpart
 from xmpp.pubsub import NODE_MAX
@@ -41,12 +42,6 @@ def _vpn_name(value: str) -> str:
     return value
 
 
-def _positive(value: float) -> float:
-    if not value > 0:
-        raise ValueError("must be more than 0")
-    return value
-
-
 def _not_negative(value: float) -> float:
     if not value >= 0:
         raise ValueError("must not be negative")
@@ -69,8 +64,8 @@ class GatewaySection:
         None, key="as", check=between(1, 0xFFFFFFFE), help="autonomous system of this gateway; needed with [[bgp.peer]]"
     )
     hold_time: float = option(90.0, check=_not_negative, help="silence after which a host is taken for gone; 0: never")
-    stale_time: float = option(60.0, check=_positive, help="how long the routes of a host outlive its session")
-    login_timeout: float = option(10.0, check=_positive, help="time for a host to log in")
+    stale_time: float = option(60.0, check=positive, help="how long the routes of a host outlive its session")
+    login_timeout: float = option(10.0, check=positive, help="time for a host to log in")
     max_items: int = option(10_000, check=between(1, 10_000_000), help="routes that one host may publish")
     max_sessions: int = option(10_000, check=between(1, 1_000_000), help="connections at a time")
 
@@ -110,11 +105,10 @@ class HostSection:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlSection:
+class ControlSection(sections.ControlSection):
     """[control]"""
 
     socket: Path = option(DEFAULT_SOCKET, help="control socket")
-    group: str | None = option(None, help="group whose members may use the control socket")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +116,6 @@ class StateSection:
     """[state]"""
 
     directory: Path = option(Path("/var/lib/vrfwire"), help="what is known of hosts and of the map, for the next start")
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsSection:
-    """[metrics]"""
-
-    listen: Listen | None = option(
-        None, parse=Listen.parse, expects='"ADDRESS:PORT"', help="where Prometheus finds /metrics; default: nowhere"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LogSection:
-    """[log]"""
-
-    level: str = option("info", check=one_of(*LEVELS), help="least severity that is logged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +128,8 @@ class GatewayConfig:
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
     state: StateSection = StateSection()
-    metrics: MetricsSection = MetricsSection()
-    log: LogSection = LogSection()
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    log: LogSection = field(default_factory=LogSection)
     bgp: BgpSection = field(default_factory=BgpSection)
     map: MapSection | None = None
 

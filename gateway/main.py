@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import logging
 import os
-import resource
 import secrets
 import signal
 import sys
@@ -14,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bgp.rib.policy import Identity
-from gateway.config import DEFAULT_SOCKET, GatewayConfig
+from gateway.config import GatewayConfig
 from gateway.identity import server_context
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
@@ -30,11 +27,10 @@ from gateway.server import Server
 from gateway.service import Limits, Service
 from gateway.speaker import Speaker
 from gateway.status import Document, Problem, Status
-from runtime import log as logs
-from runtime.collector import collect_seldom
 from runtime.config import Loaded, load, read_secret
-from runtime.control import Call, ControlServer, group_id
-from runtime.errors import ExitCode, OperatorError
+from runtime.control import Call, ControlServer
+from runtime.daemon import Program, Source, raise_file_limit
+from runtime.errors import OperatorError
 from runtime.listen import Listen
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
@@ -55,9 +51,9 @@ STATUS_INTERVAL = 1.0
 class Daemon:
     """The gateway: configuration, server and control socket. Use it within one event loop."""
 
-    def __init__(self, loaded: Loaded[GatewayConfig], path: Path | None) -> None:
+    def __init__(self, loaded: Loaded[GatewayConfig], source: Source) -> None:
         self._loaded = loaded
-        self._path = path
+        self._source = source
         self._reload_problem: Problem | None = None
         self._bound: list[Listen] = []
         self._metrics: MetricsEndpoint | None = None
@@ -216,7 +212,7 @@ class Daemon:
         VPNs change in place; hosts, certificates and times count for the sessions that begin from now on.
         """
         try:
-            loaded = load(GatewayConfig, program="gateway", path=self._path)
+            loaded = load(GatewayConfig, program="gateway", path=self._source.path, overrides=self._source.overrides)
             keys = _scram_keys(loaded.value)
             bgp = _bgp_settings(loaded.value, self.speaker.rib.identity if self.speaker.peers else None)
             tls = server_context(loaded.value.tls.certificate, loaded.value.tls.key, loaded.value.tls.ca)
@@ -366,51 +362,27 @@ def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> Bgp
     return resolve(bgp, router_id, asn)
 
 
-def _raise_file_limit() -> None:
-    """A session is a file: take as many as the service manager allows."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def check(config: GatewayConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
     server_context(config.tls.certificate, config.tls.key, config.tls.ca)
     _scram_keys(config)
     _bgp_settings(config)
     _map_plan(config)
-    if config.control.group is not None:
-        group_id(config.control.group)
 
 
-async def _serve(loaded: Loaded[GatewayConfig], path: Path | None) -> None:
-    await Daemon(loaded, path).run()
+async def _serve(loaded: Loaded[GatewayConfig], source: Source) -> None:
+    raise_file_limit()
+    await Daemon(loaded, source).run()
+
+
+PROGRAM = Program(
+    "vrfwire-gateway", "vrfwire-gateway", "Signaling gateway of vrfwire.", "gateway", GatewayConfig, check, _serve
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="vrfwire-gateway", description="Signaling gateway of vrfwire.")
-    parser.add_argument("--config", metavar="FILE", type=Path, help="default: /etc/vrfwire/gateway.toml")
-    parser.add_argument("--socket", metavar="PATH", type=Path, help=f"control socket, default: {DEFAULT_SOCKET}")
-    parser.add_argument("--check", action="store_true", help="check the configuration and exit")
-    options = parser.parse_args(arguments)
-    try:
-        overrides = {"control.socket": options.socket}
-        loaded = load(GatewayConfig, program="gateway", path=options.config, overrides=overrides)
-        if options.check:
-            check(loaded.value)
-            print("configuration ok")
-            return ExitCode.OK
-        logs.configure(loaded.value.log.level)
-        _raise_file_limit()
-        collect_seldom()
-        asyncio.run(_serve(loaded, options.config))
-    except OperatorError as error:
-        print(f"vrfwire-gateway: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        return error.code
-    return ExitCode.OK
+    return PROGRAM.main(arguments)
 
 
 if __name__ == "__main__":

@@ -28,10 +28,23 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from runtime.errors import ExitCode, OperatorError
-from runtime.schema import Field, Shape, between, convert, describe, expected, fields, from_text, one_of, option, plain
+from runtime.schema import (
+    Field,
+    Shape,
+    between,
+    convert,
+    describe,
+    expected,
+    fields,
+    from_text,
+    one_of,
+    option,
+    plain,
+    positive,
+)
 from runtime.toml_lines import Location, locate
 
-__all__ = ["Loaded", "Setting", "between", "describe", "load", "one_of", "option", "read_secret"]
+__all__ = ["Loaded", "Setting", "between", "describe", "load", "one_of", "option", "positive", "read_secret"]
 
 T = TypeVar("T")
 

@@ -61,6 +61,13 @@ def between(low: int, high: int) -> Callable[[int], int]:
     return check
 
 
+def positive(value: float) -> float:
+    """A check: more than 0."""
+    if not value > 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
 def one_of(*names: str) -> Callable[[str], str]:
     """A check: one of names; with tuple[str, ...], give it as parse."""
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from pathlib import Path
 
 from ifmap.access import Access, parse_rules
 from ifmap.server.passwords import PasswordHash
 from ifmap.service import ServiceSettings
-from runtime.config import between, one_of, option, read_secret
+from runtime import sections
+from runtime.config import between, one_of, option, positive, read_secret
 from runtime.errors import OperatorError
 from runtime.listen import Listen
-from runtime.log import LEVELS
+from runtime.sections import LogSection, MetricsSection
 
 DEFAULT_SOCKET = Path("/run/vrfwire/map.sock")
 DEFAULT_URL = "sqlite:////var/lib/vrfwire/map.db"
@@ -27,12 +28,6 @@ _PASSWORD_IN_URL = re.compile(r"[^/]*//[^/@]*:[^/]*@")
 def _client_name(value: str) -> str:
     if not 0 < len(value) <= MAX_NAME or not value.isprintable() or ":" in value or value != value.strip():
         raise ValueError(f"must be 1 to {MAX_NAME} printable characters, without a colon or spaces at its ends")
-    return value
-
-
-def _positive(value: float) -> float:
-    if not value > 0:
-        raise ValueError("must be more than 0")
     return value
 
 
@@ -61,9 +56,9 @@ class MapSection:
     identifiers: str = option(
         "strict", check=one_of("strict", "opaque"), help="extended identifiers: canonical (IF-MAP 2.1), or any text"
     )
-    session_timeout: float = option(180.0, check=_positive, help="how long a session lives without a connection")
-    request_time: float = option(60.0, check=_positive, help="most time for a request to arrive")
-    login_time: float = option(10.0, check=_positive, help="most time for a connection to prove who it is")
+    session_timeout: float = option(180.0, check=positive, help="how long a session lives without a connection")
+    request_time: float = option(60.0, check=positive, help="most time for a request to arrive")
+    login_time: float = option(10.0, check=positive, help="most time for a connection to prove who it is")
     max_connections: int = option(4_096, check=between(1, 1_000_000), help="connections at a time")
     max_logins: int = option(
         64, check=between(1, 1_000_000), help="connections of one address that haven't proved who they are"
@@ -168,27 +163,10 @@ class HealthSection:
 
 
 @dataclass(frozen=True, slots=True)
-class ControlSection:
+class ControlSection(sections.ControlSection):
     """[control]"""
 
     socket: Path = option(DEFAULT_SOCKET, help="control socket")
-    group: str | None = option(None, help="group whose members may use the control socket")
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsSection:
-    """[metrics]"""
-
-    listen: Listen | None = option(
-        None, parse=Listen.parse, expects='"ADDRESS:PORT"', help="where Prometheus finds /metrics; default: nowhere"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class LogSection:
-    """[log]"""
-
-    level: str = option("info", check=one_of(*LEVELS), help="least severity that is logged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +179,8 @@ class MapConfig:
     client: tuple[ClientSection, ...] = ()
     health: HealthSection = HealthSection()
     control: ControlSection = ControlSection()
-    metrics: MetricsSection = MetricsSection()
-    log: LogSection = LogSection()
+    metrics: MetricsSection = field(default_factory=MetricsSection)
+    log: LogSection = field(default_factory=LogSection)
 
     def __post_init__(self) -> None:
         if not self.map.listen:

@@ -10,9 +10,7 @@ import secrets
 import signal
 import socket
 import ssl
-from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifmap.server import health, status
@@ -28,6 +26,7 @@ from ifmap.server.store import StoreError
 from ifmap.service import MapService
 from runtime.config import Loaded, load
 from runtime.control import Call, ControlServer
+from runtime.daemon import Source
 from runtime.errors import OperatorError
 from runtime.service import Notifier, stop_event
 from runtime.tls import server_context
@@ -56,16 +55,13 @@ def server_name(config: MapConfig) -> str:
 class Daemon:
     """The server, with its map loaded. Make and use it within one event loop.
 
-    path, overrides: of the configuration, for when it is read again.
+    source: of the configuration, for when it is read again.
     """
 
-    def __init__(
-        self, loaded: Loaded[MapConfig], path: Path | None, overrides: Mapping[str, object], stored: StoredMap
-    ) -> None:
+    def __init__(self, loaded: Loaded[MapConfig], source: Source, stored: StoredMap) -> None:
         config = loaded.value
         self._loaded = loaded
-        self._path = path
-        self._overrides = dict(overrides)
+        self._source = source
         self._reload_problem: Problem | None = None
         self._conditions = Conditions.of(config.health)
         self._store_name = stored.store.what
@@ -201,7 +197,7 @@ class Daemon:
     def reload(self) -> None:
         """Read the configuration again; the old one stays when it is bad."""
         try:
-            loaded = load(MapConfig, program="map", path=self._path, overrides=self._overrides)
+            loaded = load(MapConfig, program="map", path=self._source.path, overrides=self._source.overrides)
             config = loaded.value
             tls, clients, access = tls_of(config), Clients.of(config.client), config.access()
         except OperatorError as error:

@@ -23,6 +23,7 @@ from gateway.main import Daemon as GatewayDaemon
 from lab.pki import Authority
 from runtime.client import ControlClient
 from runtime.config import load
+from runtime.daemon import Source
 from vpn.prefix import Prefix
 
 DOMAIN = "vpn.example.net"
@@ -85,7 +86,7 @@ class Gateway:
         path = self.world.directory / f"gateway-{self.address}.toml"
         path.write_text(text)
         loaded = load(GatewayConfig, program="gateway", path=path, environ={})
-        self.daemon = GatewayDaemon(loaded, path)
+        self.daemon = GatewayDaemon(loaded, Source(path, {}))
         self.daemon.server.listen(loaded.value.gateway.listen)
 
     async def stop(self) -> None:

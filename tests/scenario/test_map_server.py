@@ -23,6 +23,7 @@ from ifmap.server.storage import StoredMap, open_map
 from ifmap.server.store import StoreError
 from lab.pki import Authority
 from runtime.config import load
+from runtime.daemon import Source
 from runtime.errors import OperatorError
 from tests.scenario.conftest import MakeClient, MakeMap
 from tests.scenario.daemon_process import wait_for
@@ -229,7 +230,7 @@ def in_daemon(path: Path, use: Callable[[Daemon, FailingStore, int], None]) -> N
         loaded = load(MapConfig, program="map", path=path)
         stored = open_map(loaded.value.store.address())
         failing = FailingStore(stored.store)
-        daemon = Daemon(loaded, path, {}, StoredMap(cast(Any, failing), stored.graph, stored.loaded))
+        daemon = Daemon(loaded, Source(path, {}), StoredMap(cast(Any, failing), stored.graph, stored.loaded))
         running = asyncio.create_task(daemon.run())
         async with asyncio.timeout(20):
             while not daemon.listener.bound:  # noqa: ASYNC110 (no event tells)
