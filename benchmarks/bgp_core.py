@@ -17,7 +17,8 @@ from collections.abc import Callable
 from ipaddress import IPv4Address
 
 from benchmarks.bgp_raw import ASN, memberships, routes, stream
-from benchmarks.bgp_scenarios import Figures, resident
+from benchmarks.bgp_scenarios import Figures
+from benchmarks.processes import resident
 from bgp.connection import Connection
 from bgp.events import SessionUp, UpdateReceived
 from bgp.family import RTC, VPNV4, Family

@@ -11,10 +11,10 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 from benchmarks.bgp_raw import PORT, Peers, RawError, RawSession, encode, memberships, routes, stream
+from benchmarks.processes import processor, resident
 from bgp.family import RTC, VPNV4
 from bgp.update_encoder import end_of_rib
 
@@ -46,33 +46,6 @@ class Settings:
     def of(self, pid: int) -> Settings:
         """The same for another process."""
         return dataclasses.replace(self, pid=pid)
-
-
-def family_of(pid: int) -> Iterator[int]:
-    """A process and all below it."""
-    yield pid
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text(encoding="ascii").split():
-            yield from family_of(int(child))
-
-
-def resident(pid: int) -> float:
-    """Resident memory of a process and all below it, MiB."""
-    total = 0
-    for one in family_of(pid):
-        for line in Path(f"/proc/{one}/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmRSS:"):
-                total += int(line.split()[1])
-    return round(total / 1024, 1)
-
-
-def processor(pid: int) -> float:
-    """Seconds of CPU that a process and all below it have used."""
-    total = 0
-    for one in family_of(pid):
-        fields = Path(f"/proc/{one}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / 100
 
 
 def warm(peers: Peers, source: RawSession, sink: RawSession, deadline: float) -> None:

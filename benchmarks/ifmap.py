@@ -30,7 +30,10 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.ifmap_raw import METADATA, Channel, Client, Node, Server, nodes
+from benchmarks.processes import resident
 from benchmarks.report import Figures, Progress
+from lab.errors import LabError
+from runtime.errors import OperatorError
 
 BATCH = 200
 """Metadata of one publish."""
@@ -47,7 +50,14 @@ ELSEWHERE = 1_000
 
 
 def run(progress: Progress) -> Figures:
-    """Measure."""
+    """Measure. Raises OperatorError when the server fails."""
+    try:
+        return _run(progress)
+    except LabError as error:
+        raise OperatorError("ifmap benchmark", f"{error}\n{error.log}") from error
+
+
+def _run(progress: Progress) -> Figures:
     figures: dict[str, float | int | str] = {}
     with tempfile.TemporaryDirectory(prefix="vrfwire-bench-") as name:
         directory = Path(name)
@@ -86,7 +96,7 @@ def _sizes(server: Server, figures: dict[str, float | int | str], progress: Prog
     """Rates at growing sizes of the map, its memory, and how long it takes to load it."""
     client = Client(server, "c0")
     held = 0
-    empty = server.memory
+    empty = resident(server.pid)
     fresh = _batches(list(nodes("fresh", ADDED // METADATA)))
     for label, size in SIZES.items():
         filled = _fill(client, f"at-{label}", size - held)
@@ -100,8 +110,8 @@ def _sizes(server: Server, figures: dict[str, float | int | str], progress: Prog
         figures[f"batch_{label}_per_s"] = statistics.median(added)
         figures[f"delete_{label}_per_s"] = statistics.median(deleted)
     figures["batch_metadata_per_s"] = figures["batch_4k_per_s"]
-    figures["memory_400k_mb"] = server.memory
-    figures["bytes_per_metadatum"] = (server.memory - empty) * (1 << 20) / held
+    figures["memory_400k_mb"] = resident(server.pid)
+    figures["bytes_per_metadatum"] = (resident(server.pid) - empty) * (1 << 20) / held
     client.close()
     server.stop()
     figures["restart_400k_s"] = server.start()

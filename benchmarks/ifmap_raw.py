@@ -4,12 +4,9 @@ are looked into by substring."""
 from __future__ import annotations
 
 import base64
-import os
 import re
-import signal
 import socket
 import ssl
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -19,7 +16,10 @@ from typing import Self
 
 from ifmap.server.passwords import hash_password
 from lab import toml
+from lab.daemon import Daemon
 from lab.pki import Authority
+from lab.raw_http import RawHttp
+from lab.speakers.base import die_with_parent
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
 
@@ -29,6 +29,9 @@ HASH_COST = 4
 """2**4: the cost of logins isn't what is measured here."""
 START = 120.0
 """Seconds that a server may take to load its store."""
+STOP = 60.0
+SILENCE = 300.0
+"""Seconds that an answer may take."""
 NAMESPACE = "urn:vrfwire:bench"
 _HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?><s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope" '
@@ -37,7 +40,6 @@ _HEAD = (
 _TAIL = "</s:Body></s:Envelope>"
 _SESSION = re.compile(rb'session-id="([^"]+)"')
 _PUBLISHER = re.compile(rb'ifmap-publisher-id="([^"]+)"')
-_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class Server:
@@ -58,40 +60,34 @@ class Server:
             "client": [{"name": f"c{n}", "password_hash": hashed, "purge_others": True} for n in range(clients)],
             "log": {"level": "warning"},
         }
-        self._config = directory / "map.toml"
-        self._config.write_text(toml.dumps(settings))
-        self._log = directory / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        config = directory / "map.toml"
+        config.write_text(toml.dumps(settings))
+        argv = [str(Path(sys.executable).parent / "vrfwire-map"), "serve", "--config", str(config)]
+        self._daemon = Daemon("vrfwire-map", argv, None, directory / "log", self._answers, prepare=die_with_parent)
+
+    def _answers(self) -> bool:
+        try:
+            with ControlClient(str(self.socket)) as client:
+                client.call("version", timeout=5.0)
+        except OperatorError:
+            return False
+        return True
 
     def start(self) -> float:
-        """Start it; returns the seconds until it served. Raises OperatorError."""
+        """Start it; returns the seconds until it served. Raises LabError."""
         began = time.monotonic()
-        command = [str(Path(sys.executable).parent / "vrfwire-map"), "serve", "--config", str(self._config)]
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        while True:
-            try:
-                with ControlClient(str(self.socket)) as client:
-                    client.call("version", timeout=5.0)
-                return time.monotonic() - began
-            except OperatorError:
-                if self._process.poll() is not None or time.monotonic() - began > START:
-                    raise OperatorError("vrfwire-map", f"doesn't serve: {self._log.read_text()[-2000:]}") from None
-                time.sleep(0.02)
+        self._daemon.launch()
+        self._daemon.wait_ready(START)
+        return time.monotonic() - began
 
     def stop(self) -> None:
         """End it, if it runs."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)
-            self._process.wait(60)
-            self._process = None
+        self._daemon.stop(STOP)
 
     @property
-    def memory(self) -> float:
-        """Resident memory, MiB."""
-        assert self._process is not None
-        pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+    def pid(self) -> int:
+        """Of its process."""
+        return self._daemon.pid
 
     def __enter__(self) -> Self:
         self.start()
@@ -112,10 +108,8 @@ class Channel:
     """One connection of a client."""
 
     def __init__(self, server: Server, client: str) -> None:
-        context = ssl.create_default_context(cafile=str(server.ca))
-        plain = socket.create_connection((ADDRESS, server.port), timeout=300)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = context.wrap_socket(plain, server_hostname=ADDRESS)
+        tls = ssl.create_default_context(cafile=str(server.ca))
+        self._http = RawHttp(ADDRESS, server.port, tls, ADDRESS, SILENCE)
         self._login = base64.b64encode(f"{client}:{PASSWORD}".encode()).decode()
 
     def prepared(self, body: bytes) -> bytes:
@@ -127,39 +121,22 @@ class Channel:
         return head.encode() + body
 
     def send(self, request: bytes) -> None:
-        self._socket.sendall(request)
+        self._http.send(request)
 
     def receive(self) -> bytes:
         """The body of the next answer. Raises OperatorError for an error."""
-        data = bytearray()
-        while (end := data.find(b"\r\n\r\n")) < 0:
-            data += self._read()
-        found = _LENGTH.search(data, 0, end + 2)
-        if not data.startswith(b"HTTP/1.1 200") or found is None:
-            raise OperatorError("vrfwire-map", f"answered {bytes(data[:200])!r}")
-        total = end + 4 + int(found[1])
-        parts, size = [bytes(data)], len(data)
-        while size < total:
-            parts.append(self._read())
-            size += len(parts[-1])
-        body = b"".join(parts)[end + 4 :]
-        if b"<errorResult" in body[:1000]:
-            raise OperatorError("vrfwire-map", f"answered {body[:600]!r}")
-        return body
+        answer = self._http.answer()
+        if answer.status != 200 or b"<errorResult" in answer.body[:1000]:
+            raise OperatorError("vrfwire-map", f"answered {answer.status} {answer.body[:600]!r}")
+        return answer.body
 
     def ask(self, request: bytes) -> bytes:
         """send() and receive()."""
         self.send(request)
         return self.receive()
 
-    def _read(self) -> bytes:
-        data = self._socket.recv(1 << 20)
-        if not data:
-            raise OperatorError("vrfwire-map", "closed the connection")
-        return data
-
     def close(self) -> None:
-        self._socket.close()
+        self._http.close()
 
 
 class Client:

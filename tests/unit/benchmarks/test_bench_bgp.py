@@ -15,7 +15,8 @@ import pytest
 from benchmarks import bgp_core, bgp_scenarios
 from benchmarks.bgp import compare
 from benchmarks.bgp_raw import ASN, NEXT_HOP, encode, memberships, routes, stream, target
-from benchmarks.bgp_scenarios import Settings, family_of, processor, resident
+from benchmarks.bgp_scenarios import Settings
+from benchmarks.processes import family_of, processor, resident
 from bgp.connection import Connection
 from bgp.events import SessionDown, SessionUp, UpdateReceived
 from bgp.family import RTC, VPNV4
