@@ -13,6 +13,7 @@ from ifmap.proposals import BeginProposal, EndProposal, Proposal, PublishProposa
 from ifmap.results import ResultQueue
 from ifmap.service_state import SessionEvent, State, is_forced
 from ifmap.sessions import Session
+from ifmap.slices import Work
 from ifmap.values import Poll
 
 PORTION = 2_000
@@ -37,15 +38,15 @@ class Commits:
         self._planned: list[Planned] = []
         self._next_key = state.next_key
 
-    def begin(self, wall_time: float, limit: int) -> Batch | None:
-        """As MapService.begin."""
+    def begin(self, wall_time: float, limit: int) -> Work[Batch | None]:
+        """As MapService.beginning."""
         if self._batch is not None:
             raise RuntimeError("a batch is out already")
         while self._state.queue:
             planning = Planning(self._state, wall_time, self._random, min(limit, PORTION))
             planned = []
             for proposal in self._take(limit):
-                planned.append(planning.plan(proposal))
+                planned.append((yield from planning.plan(proposal)))
                 if planned[-1].unfinished:
                     # What its client asked for later comes after the rest of it.
                     break
@@ -55,11 +56,11 @@ class Commits:
                 self._batch = Batch(records, durable)
                 self._planned, self._next_key = planned, planning.next_key
                 return self._batch
-            self._settle(planned, 0.0)
+            yield from self._settle(planned, 0.0)
         return None
 
-    def committed(self, batch: Batch, now: float) -> None:
-        """As MapService.committed."""
+    def committed(self, batch: Batch, now: float) -> Work[None]:
+        """As MapService.committing."""
         planned = self._close(batch)
         counters = self._state.counters
         self._state.next_key = self._next_key
@@ -67,7 +68,7 @@ class Commits:
         counters.records += len(batch.records)
         for record in batch.records:
             counters.count_delta(record.delta)
-        self._settle(planned, now)
+        yield from self._settle(planned, now)
 
     def failed(self, batch: Batch, text: str) -> None:
         """As MapService.failed."""
@@ -83,8 +84,8 @@ class Commits:
                 self._state.refuse(proposal.channel, proposal, error)
         self._state.queue.put_back(again)
 
-    def foreign(self, record: Record) -> None:
-        """As MapService.foreign."""
+    def foreign(self, record: Record) -> Work[None]:
+        """As MapService.following."""
         if self._batch is not None:
             raise RuntimeError("a batch is out: foreign records come before it is planned or after it is committed")
         state = self._state
@@ -92,7 +93,7 @@ class Commits:
         reason = "another server of this store took this one for gone"
         if record.began is not None:
             reason = f"another newSession of client {record.began.client} at another server took over"
-        told = self._apply(record, reason)
+        told = yield from self._apply(record, reason)
         if record.began is not None:
             state.elsewhere[record.began.client] = record.began.session_id
         for change in record.delta.changes:
@@ -100,12 +101,13 @@ class Commits:
                 state.next_key = max(state.next_key, metadata.key + 1)
         self.deliver(told)
 
-    def end_all(self, reason: str) -> None:
+    def end_all(self, reason: str) -> Work[None]:
         """Ends all sessions at once, without a word to others."""
         if self._batch is not None:
             raise RuntimeError("a batch is out")
         for session in list(self._state.sessions):
             self._end(session, reason)
+        yield
 
     def deliver(self, told: Iterable[ResultQueue]) -> None:
         """Answers the polls that wait on these results."""
@@ -141,7 +143,7 @@ class Commits:
         planned, self._planned, self._batch = self._planned, [], None
         return planned
 
-    def _settle(self, planned: list[Planned], now: float) -> None:
+    def _settle(self, planned: list[Planned], now: float) -> Work[None]:
         """What was planned takes effect in its order; polls are answered after all of it."""
         told: dict[ResultQueue, None] = {}
         for one in planned:
@@ -149,9 +151,9 @@ class Commits:
             if one.error is not None:
                 self._state.refuse(proposal.channel, proposal, one.error)
                 continue
-            ends = self._begin_ends(one)
+            ends = yield from self._begin_ends(one)
             if one.record is not None:
-                told.update(dict.fromkeys(self._apply(one.record, one.reason)))
+                told.update(dict.fromkeys((yield from self._apply(one.record, one.reason))))
             if one.unfinished:
                 self._state.queue.put_back([*ends, proposal])
                 continue
@@ -160,14 +162,14 @@ class Commits:
                 self._state.answer(proposal.channel, proposal, body)
         self.deliver(told)
 
-    def _apply(self, record: Record, reason: str) -> Collection[ResultQueue]:
+    def _apply(self, record: Record, reason: str) -> Work[Collection[ResultQueue]]:
         """Changes what is committed. The order in which a session ends (IF-MAP 2.2, 4.3): its subscriptions, its
         metadata, its poll, its id."""
         state = self._state
         ending = [session for session_id in record.ended if (session := state.sessions.get(session_id))]
         for session in ending:
-            state.subscriptions.drop(session.queue)
-        told = state.subscriptions.apply(record.delta)
+            yield from state.subscriptions.dropping(session.queue)
+        told = yield from state.subscriptions.applying(record.delta)
         for session in ending:
             self._end(session, reason)
         if record.ended and state.elsewhere:
@@ -178,7 +180,7 @@ class Commits:
             state.publishers[record.publisher.client] = record.publisher.publisher_id
         return told
 
-    def _begin_ends(self, planned: Planned) -> list[Proposal]:
+    def _begin_ends(self, planned: Planned) -> Work[list[Proposal]]:
         """Sessions of which a first portion goes now take no more requests, have no subscriptions, and will end
         whatever becomes of who wanted that. Returns the proposals for it."""
         proposal = planned.proposal
@@ -189,7 +191,7 @@ class Commits:
             session = self._state.sessions.get(session_id)
             if session is not None:
                 session.ending = session.ending or planned.reason
-                self._state.subscriptions.drop(session.queue)
+                yield from self._state.subscriptions.dropping(session.queue)
                 if isinstance(proposal, BeginProposal):
                     ends.append(EndProposal(session.client, None, session, planned.reason, forced=True))
         return ends

@@ -12,9 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from types import MappingProxyType
+from weakref import WeakSet
 
 from ifmap.delta import Change, Delta
 from ifmap.places import Link, Place, Vertex
+from ifmap.slices import SLICE, Work, finish
+from ifmap.snapshot import Snapshot
 from ifmap.values import Edge, Identifier, Metadata, MetadataName
 
 _NO_METADATA: Mapping[int, Metadata] = MappingProxyType({})
@@ -36,6 +39,8 @@ class Graph:
         self._vertices: dict[Identifier, Vertex] = {}
         self._by_publisher: dict[str, dict[int, Place]] = {}
         self._by_session: dict[str, dict[int, Place]] = {}
+        self._snapshots: WeakSet[Snapshot] = WeakSet()
+        self._before: Snapshot | None = None
 
     # -- what it holds
 
@@ -94,27 +99,58 @@ class Graph:
     def apply(self, delta: Delta) -> None:
         """Makes the changes. What is to be removed is found by its key; what isn't there, or is there already, is
         passed over."""
-        self.sweep(self.change(delta))
+        finish(self.sweep(finish(self.change(delta))))
 
-    def change(self, delta: Delta) -> list[tuple[Place, Change]]:
+    def snapshot(self) -> Snapshot:
+        """The graph as it is now; while `change` goes on, as it was before."""
+        if self._before is not None:
+            return self._before
+        made = Snapshot()
+        self._snapshots.add(made)
+        return made
+
+    def change(self, delta: Delta) -> Work[list[tuple[Place, Change]]]:
         """First half of `apply`, for the subscriptions: the changes that had an effect, with their places.
 
-        Links and identifiers that are left without metadata stay until `sweep`.
+        Links and identifiers that are left without metadata stay until `sweep`. In slices; meanwhile only snapshots of
+        the graph are to be read.
         """
         for name, single in delta.types:
             self.cardinality.setdefault(name, single)
-        return [
-            (place, self._change(place, change))
-            for change in delta.changes
-            for place in (self._make_place(change.edge),)
-        ]
+        changed: list[tuple[Place, Change]] = []
+        sizes = [len(change.added) + len(change.removed) + len(change.replaced) for change in delta.changes]
+        if sum(sizes) > SLICE:
+            self._before = self.snapshot()
+        # There will be no other before this is done.
+        snapshots = tuple(self._snapshots)
+        count = 0
+        for change, size in zip(delta.changes, sizes, strict=True):
+            place = self._make_place(change.edge)
+            for snapshot in snapshots:
+                snapshot.keep(place)
+            if size > SLICE:
+                made = yield from self._change_much(place, change)
+            else:
+                made = self._change(place, change)
+            changed.append((place, made))
+            count += size
+            if count >= SLICE:
+                count = 0
+                yield
+        self._before = None
+        return changed
 
-    def sweep(self, changed: Iterable[tuple[Place, Change]]) -> None:
-        """Second half of `apply`: forgets the links and identifiers that have nothing any more."""
+    def sweep(self, changed: Iterable[tuple[Place, Change]]) -> Work[None]:
+        """Second half of `apply`: forgets the links and identifiers that have nothing any more. In slices."""
+        count = 0
         for place, _ in changed:
             if place:
                 continue
+            count += 1
+            if not count % SLICE:
+                yield
             if isinstance(place, Link):
+                self._keep_links(place)
                 place.one.detach(place)
                 if place.other is not place.one:
                     place.other.detach(place)
@@ -147,11 +183,29 @@ class Graph:
         if link is None:
             # With the vertices' own identifiers, so that equal ones are held once.
             link = Link(Edge(one.identifier, other.identifier), one, other)
+            self._keep_links(link)
             one.attach(link)
             if other is not one:
                 other.attach(link)
             self.link_count += 1
         return link
+
+    def _keep_links(self, link: Link) -> None:
+        for snapshot in self._snapshots:
+            snapshot.keep_links(link.one)
+            snapshot.keep_links(link.other)
+
+    def _change_much(self, place: Place, change: Change) -> Work[Change]:
+        removed: list[Metadata] = []
+        added: list[Metadata] = []
+        for start in range(0, len(change.removed), SLICE):
+            removed += self._remove(place, change.removed[start : start + SLICE])
+            yield
+        replaced = self._remove(place, change.replaced)
+        for start in range(0, len(change.added), SLICE):
+            added += [metadata for metadata in change.added[start : start + SLICE] if self._add(place, metadata)]
+            yield
+        return Change(place.edge, tuple(added), tuple(removed), replaced)
 
     def _change(self, place: Place, change: Change) -> Change:
         removed = self._remove(place, change.removed)

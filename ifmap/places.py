@@ -26,6 +26,13 @@ class _Pile:
         self.by_key: dict[int, Metadata] = {}
         self.by_name: dict[MetadataName, dict[int, Metadata]] | None = None
 
+    def copy(self) -> _Pile:
+        copied = _Pile()
+        copied.by_key = dict(self.by_key)
+        if self.by_name is not None:
+            copied.by_name = {name: dict(same) for name, same in self.by_name.items()}
+        return copied
+
     def add(self, metadata: Metadata) -> None:
         self.by_key[metadata.key] = metadata
         if self.by_name is not None:
@@ -125,8 +132,15 @@ class Place:
             return self.named(wanted.names)
         return [one for one in self.all() if wanted.matches(one)]
 
+    def copy(self) -> Place:
+        """Its metadata, as a place that nothing else has to do with."""
+        copied = Place(self.edge)
+        contents = self._contents
+        copied._contents = contents.copy() if isinstance(contents, _Pile) else contents
+        return copied
+
     def add(self, metadata: Metadata) -> None:
-        """Only the graph calls this."""
+        """Only who the place belongs to calls this: the graph, or a plan."""
         contents = self._contents
         if contents is None:
             self._contents = metadata
@@ -138,7 +152,7 @@ class Place:
             pile.add(metadata)
 
     def remove(self, metadata: Metadata) -> None:
-        """Only the graph calls this. The metadatum is there."""
+        """As `add`. The metadatum is there."""
         contents = self._contents
         if isinstance(contents, _Pile):
             contents.remove(metadata)

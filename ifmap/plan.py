@@ -15,6 +15,7 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.metadata import stamped
 from ifmap.places import Place
+from ifmap.slices import SLICE, Work
 from ifmap.values import (
     Delete,
     Edge,
@@ -29,28 +30,28 @@ from ifmap.values import (
 
 May = Callable[[MetadataName], None]
 
+MAX_LOOKS = 2_000_000
+"""Metadata that the deletions of one publish may look at, one of them as often as several filters do."""
+
 
 class _Layer:
-    """What a batch does to one place. gone: keys of the graph's metadata that goes. added: by key, in order. singles:
-    those of `added` that are singleValue."""
+    """What a batch does to one place. gone: keys of the graph's metadata that goes. added: what comes."""
 
-    __slots__ = ("added", "gone", "singles")
+    __slots__ = ("added", "gone")
 
-    def __init__(self) -> None:
+    def __init__(self, edge: Edge) -> None:
         self.gone: set[int] = set()
-        self.added: dict[int, Metadata] = {}
-        self.singles: dict[MetadataName, Metadata] = {}
+        self.added = Place(edge)
 
     def merge(self, change: Change) -> None:
         for metadata in (*change.removed, *change.replaced):
-            if self.added.pop(metadata.key, None) is None:
+            mine = self.added.get(metadata.key)
+            if mine is None:
                 self.gone.add(metadata.key)
-            elif metadata.single and self.singles.get(metadata.name) is metadata:
-                del self.singles[metadata.name]
+            else:
+                self.added.remove(mine)
         for metadata in change.added:
-            self.added[metadata.key] = metadata
-            if metadata.single:
-                self.singles[metadata.name] = metadata
+            self.added.add(metadata)
 
 
 class _Base:
@@ -65,70 +66,85 @@ class _Base:
     def single(self, name: MetadataName) -> Metadata | None:
         """The metadatum of a singleValue type."""
         layer = self._layer
-        if layer is not None and (found := layer.singles.get(name)) is not None:
+        if layer is not None and (found := layer.added.single(name)) is not None:
             return found
         found = None if self._place is None else self._place.single(name)
         return None if found is None or (layer is not None and found.key in layer.gone) else found
 
-    def matching(self, wanted: Filter | None) -> Iterable[Metadata]:
-        """What a filter is true of."""
-        found = () if self._place is None else self._place.matching(wanted)
+    def candidates(self, names: Collection[MetadataName] | None) -> Iterable[Metadata]:
+        """The metadata of these types; None: all."""
+        found = _candidates(self._place, names)
         layer = self._layer
         if layer is None:
             return found
-        kept = [metadata for metadata in found if metadata.key not in layer.gone] if layer.gone else list(found)
-        kept += matching(layer.added.values(), wanted)
-        return kept
+        kept = [metadata for metadata in found if metadata.key not in layer.gone] if layer.gone else found
+        return chain(kept, _candidates(layer.added, names))
 
 
 class _Work:
-    """What the publish at hand does to one place."""
+    """What the publish at hand does to one place. bare: nothing of what was there is left to be deleted."""
 
-    __slots__ = ("added", "base", "removed", "replaced", "singles")
+    __slots__ = ("added", "bare", "base", "removed", "replaced", "superseded")
 
-    def __init__(self, base: _Base) -> None:
+    def __init__(self, edge: Edge, base: _Base) -> None:
         self.base = base
-        self.added: dict[int, Metadata] = {}
-        self.singles: dict[MetadataName, Metadata] = {}
+        self.bare = False
+        self.added = Place(edge)
         self.removed: dict[int, Metadata] = {}
         self.replaced: dict[MetadataName, Metadata] = {}
+        self.superseded: set[int] = set()
 
     def update(self, metadata: Metadata) -> None:
         name = metadata.name
         if metadata.single:
-            mine = self.singles.get(name)
+            mine = self.added.single(name)
             if mine is not None:
-                del self.added[mine.key]
+                self.added.remove(mine)
             else:
                 old = self.base.single(name)
                 if old is not None:
                     # Deleted by this same publish just before: the net effect is a replacement all the same.
                     self.removed.pop(old.key, None)
                     self.replaced[name] = old
-            self.singles[name] = metadata
-        self.added[metadata.key] = metadata
+                    self.superseded.add(old.key)
+        self.added.add(metadata)
 
-    def delete(self, wanted: Filter | None, may: May | None) -> None:
-        superseded = {metadata.key for metadata in self.replaced.values()}
-        for metadata in self.base.matching(wanted):
-            if metadata.key in superseded or metadata.key in self.removed:
-                continue
-            if may is not None:
-                may(metadata.name)
-            self.removed[metadata.key] = metadata
-        for metadata in matching(self.added.values(), wanted):
-            if may is not None:
-                may(metadata.name)
-            del self.added[metadata.key]
-            if metadata.single:
-                del self.singles[metadata.name]
-                # The new value was never seen by anybody, but the old one was.
-                old = self.replaced.pop(metadata.name, None)
-                if old is not None:
-                    self.removed[old.key] = old
+    def delete(self, wanted: Filter | None, publishing: _Publishing) -> Work[None]:
+        names = None if wanted is None else wanted.names
+        accepts = wanted.matches if wanted is not None and names is None else None
+        if not self.bare:
+            for metadata in self.base.candidates(names):
+                if publishing.look():
+                    yield
+                if metadata.key in self.superseded or metadata.key in self.removed:
+                    continue
+                if accepts is None or accepts(metadata):
+                    publishing.may(metadata.name)
+                    self.removed[metadata.key] = metadata
+            self.bare = wanted is None
+        for metadata in tuple(_candidates(self.added, names)):
+            if publishing.look():
+                yield
+            if accepts is None or accepts(metadata):
+                publishing.may(metadata.name)
+                self._take_back(metadata)
 
-    def change(self, edge: Edge) -> Change:
-        return Change(edge, tuple(self.added.values()), tuple(self.removed.values()), tuple(self.replaced.values()))
+    def _take_back(self, metadata: Metadata) -> None:
+        """The new value was never seen by anybody, but the old one was."""
+        self.added.remove(metadata)
+        if metadata.single:
+            old = self.replaced.pop(metadata.name, None)
+            if old is not None:
+                self.superseded.remove(old.key)
+                self.removed[old.key] = old
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.added or self.removed or self.replaced)
+
+    def change(self) -> Change:
+        added, removed, replaced = self.added.all(), self.removed.values(), self.replaced.values()
+        return Change(self.added.edge, tuple(added), tuple(removed), tuple(replaced))
 
 
 class Planner:
@@ -151,11 +167,11 @@ class Planner:
         session_id: str,
         timestamp: str,
         may: May | None = None,
-    ) -> Delta:
-        """A publish. timestamp: text of the ifmap-timestamp. may: raises IfmapError if the client may not write
-        metadata of this type; asked for all that is to be added, notified or deleted. Raises IfmapError (and then
+    ) -> Work[Delta]:
+        """A publish, in slices. timestamp: text of the ifmap-timestamp. may: raises IfmapError if the client may not
+        write metadata of this type; asked for all that is to be added, notified or deleted. Raises IfmapError (and then
         nothing of the publish remains): InvalidMetadata for a cardinality that contradicts that of the type, what `may`
-        raises, what a filter raises.
+        raises, Failure for deletions that look at too much.
 
         A value that the publish replaces or deletes again itself isn't in the delta; the older one that it replaced is.
         """
@@ -167,25 +183,28 @@ class Planner:
             edge = operation.edge
             if isinstance(operation, Notify):
                 for new in operation.metadata:
-                    publishing.check(new)
+                    if publishing.check(new):
+                        yield
                     xml = stamped(new, publisher_id, timestamp)
                     notified.append((edge, Metadata(0, new.name, new.single, publisher_id, session_id, xml)))
                 continue
             work = works.get(edge)
             if work is None:
-                work = works[edge] = _Work(_Base(self._graph.place(edge), self._layers.get(edge)))
+                work = works[edge] = _Work(edge, _Base(self._graph.place(edge), self._layers.get(edge)))
             if isinstance(operation, Delete):
-                work.delete(operation.filter, may)
+                yield from work.delete(operation.filter, publishing)
                 continue
             session = session_id if operation.lifetime is Lifetime.SESSION else ""
             for new in operation.metadata:
-                publishing.check(new)
+                if publishing.check(new):
+                    yield
                 xml = stamped(new, publisher_id, timestamp)
                 work.update(Metadata(key, new.name, new.single, publisher_id, session, xml))
                 key += 1
         self.next_key = key
-        changes = [work.change(edge) for edge, work in works.items() if work.added or work.removed or work.replaced]
-        return self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items())))
+        changes = tuple([work.change() for work in works.values() if work.changes])
+        yield
+        return self._planned(Delta(changes, tuple(notified), tuple(publishing.types.items())))
 
     def purge(self, publisher_id: str, most: int, before: int) -> tuple[Delta, bool]:
         """All metadata of a publisher goes, whatever its lifetime, but at most so many. Returns whether there are more.
@@ -231,7 +250,7 @@ class Planner:
     def _added(self, goes: Callable[[Metadata], bool]) -> Iterator[tuple[Metadata, Edge]]:
         """Metadata that comes by the batch."""
         for edge, layer in self._layers.items():
-            for metadata in layer.added.values():
+            for metadata in layer.added.all():
                 if goes(metadata):
                     yield metadata, edge
 
@@ -240,16 +259,16 @@ class Planner:
         for change in delta.changes:
             layer = self._layers.get(change.edge)
             if layer is None:
-                layer = self._layers[change.edge] = _Layer()
+                layer = self._layers[change.edge] = _Layer(change.edge)
             layer.merge(change)
         self._types.update(delta.types)
         return delta or NOTHING
 
 
 class _Publishing:
-    """Checks the metadata of one publish. types: that are used for the first time."""
+    """Checks the metadata of one publish, and what it costs. types: that are used for the first time."""
 
-    __slots__ = ("_checked", "_known", "_may", "_planned", "types")
+    __slots__ = ("_checked", "_count", "_known", "_looks", "_may", "_planned", "types")
 
     def __init__(
         self, known: Mapping[MetadataName, bool], planned: Mapping[MetadataName, bool], may: May | None
@@ -257,16 +276,30 @@ class _Publishing:
         self._known = known
         self._planned = planned
         self._may = may
+        self._count = 0
+        self._looks = 0
         self._checked: dict[MetadataName, bool] = {}
         self.types: dict[MetadataName, bool] = {}
 
-    def check(self, new: NewMetadata) -> None:
-        """Raises IfmapError: InvalidMetadata, what `may` raises."""
+    def may(self, name: MetadataName) -> None:
+        """Raises IfmapError: AccessDenied."""
+        if self._may is not None:
+            self._may(name)
+
+    def look(self) -> bool:
+        """A deletion looks at a metadatum. Returns whether others should have their turn. Raises IfmapError."""
+        self._looks += 1
+        if self._looks > MAX_LOOKS:
+            text = f"the deletions of this publish look at more than {MAX_LOOKS} metadata; send fewer at a time"
+            raise IfmapError(ErrorCode.FAILURE, text)
+        return not self._looks % SLICE
+
+    def check(self, new: NewMetadata) -> bool:
+        """Returns whether others should have their turn. Raises IfmapError: InvalidMetadata, AccessDenied."""
         name = new.name
         single = self._checked.get(name)
         if single is None:
-            if self._may is not None:
-                self._may(name)
+            self.may(name)
             single = self._known.get(name)
             if single is None:
                 single = self._planned.get(name)
@@ -277,15 +310,15 @@ class _Publishing:
             shown = f"{{{name.namespace}}}{name.local}" if name.namespace else name.local
             text = f"metadata of type {shown} is {_cardinality(single)}, not {_cardinality(new.single)}"
             raise IfmapError(ErrorCode.INVALID_METADATA, text)
+        self._count += 1
+        return not self._count % SLICE
 
 
-def matching(all_of: Iterable[Metadata], wanted: Filter | None) -> list[Metadata]:
-    """The metadata that a filter is true of."""
-    if wanted is None:
-        return list(all_of)
-    if wanted.names is not None:
-        return [metadata for metadata in all_of if metadata.name in wanted.names]
-    return [metadata for metadata in all_of if wanted.matches(metadata)]
+def _candidates(place: Place | None, names: Collection[MetadataName] | None) -> Collection[Metadata]:
+    """The metadata of a place that are of these types; None: all of it."""
+    if place is None:
+        return ()
+    return place.all() if names is None else place.named(names)
 
 
 def _cardinality(single: bool) -> str:

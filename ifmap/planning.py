@@ -13,6 +13,7 @@ from ifmap.plan import Planner
 from ifmap.proposals import BeginProposal, EndProposal, ExpireProposal, Proposal, PublishProposal, PurgeProposal
 from ifmap.service_state import State, from_peer
 from ifmap.sessions import Session
+from ifmap.slices import Work
 
 
 @dataclass(slots=True)
@@ -49,13 +50,13 @@ class Planning:
         """The first free metadata key when the batch is committed."""
         return self._planner.next_key
 
-    def plan(self, proposal: Proposal) -> Planned:
-        """Plans the next proposal of the batch."""
+    def plan(self, proposal: Proposal) -> Work[Planned]:
+        """Plans the next proposal of the batch, in slices."""
         planned = Planned(proposal)
         try:
             match proposal:
                 case PublishProposal():
-                    planned.record = self._publish(proposal)
+                    planned.record = yield from self._publish(proposal)
                 case PurgeProposal():
                     self._purge(proposal, planned)
                 case BeginProposal():
@@ -72,11 +73,13 @@ class Planning:
             planned.error = error
         return planned
 
-    def _publish(self, proposal: PublishProposal) -> Record | None:
+    def _publish(self, proposal: PublishProposal) -> Work[Record | None]:
         session = self._session(proposal.session_id, proposal.client)
         access = self._state.access_of(proposal.client)
         may = None if access.write.everything else access.check_write
-        delta = self._planner.publish(proposal.operations, session.publisher_id, session.id, self._timestamp, may)
+        delta = yield from self._planner.publish(
+            proposal.operations, session.publisher_id, session.id, self._timestamp, may
+        )
         return Record(delta, proposal.client, self._wall_time) if delta else None
 
     def _purge(self, proposal: PurgeProposal, planned: Planned) -> None:

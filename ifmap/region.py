@@ -14,6 +14,7 @@ from ifmap.identifiers import type_names
 from ifmap.marks import Mark, MarkStore
 from ifmap.places import Link, Vertex
 from ifmap.selection import Remembered, Selection, key_of
+from ifmap.slices import SLICE, Work
 from ifmap.values import Filter, Identifier, SearchSpec
 
 
@@ -101,17 +102,25 @@ class Region:
                     seen.add(far)
                     found.append(far)
 
-    def put(self, shift: Shift, store: MarkStore) -> None:
+    def put(self, shift: Shift, store: MarkStore) -> Work[None]:
         """Makes a shift real."""
-        for vertex, mark in shift.now.items():
+        for count, (vertex, mark) in enumerate(shift.now.items(), 1):
             store.put(self, vertex, mark)
+            if not count % SLICE:
+                yield
         store.finish()
 
-    def clear(self, store: MarkStore) -> list[Vertex]:
+    def clear(self, store: MarkStore) -> Work[list[Vertex]]:
         """Takes all marks away; returns the vertices that had one."""
-        members = list(self.members())
-        for vertex in members:
+        members: list[Vertex] = []
+        for vertex in self.members():
+            members.append(vertex)
+            if not len(members) % SLICE:
+                yield
+        for count, vertex in enumerate(members, 1):
             store.put(self, vertex, None)
+            if not count % SLICE:
+                yield
         store.finish()
         return members
 
@@ -119,34 +128,37 @@ class Region:
 class Shift:
     """How the marks of a region change, worked out while the vertices still have the old ones.
 
-    now: vertices with a new mark, None for those that leave. limit: how many may join.
+    now: vertices with a new mark, None for those that leave. limit: how many may join. In slices, during which the
+    graph and the marks stay as they are.
     """
 
-    __slots__ = ("_joined", "_levels", "_limit", "_region", "now")
+    __slots__ = ("_count", "_joined", "_levels", "_limit", "_region", "now")
 
     def __init__(self, region: Region, limit: int) -> None:
         self.now: dict[Vertex, Mark | None] = {}
         self._region = region
         self._limit = limit
         self._joined = 0
+        # Links gone through in this slice.
+        self._count = 0
         # Vertices to look at, by distance.
         self._levels: dict[int, list[Vertex]] = {}
 
-    def begin(self) -> None:
+    def begin(self) -> Work[None]:
         """Marks a new region from its start on. Raises TooManyJoin."""
         region = self._region
         self.now[region.start] = Mark(0, 0, region.scope.is_open(region.start.identifier, 0))
         self._levels[0] = [region.start]
-        self._settle()
+        yield from self._settle()
 
-    def adapt(self, lost: Iterable[Link], gained: Collection[Link]) -> None:
+    def adapt(self, lost: Iterable[Link], gained: Collection[Link]) -> Work[None]:
         """Adapts the marks to links that don't match any more and to links that match now. Both are among the links of
         their vertices. Raises TooManyJoin."""
-        detached = self._detach(lost, gained)
+        detached = yield from self._detach(lost, gained)
         for vertex in detached:
             self.now[vertex] = None
         for vertex, distance in detached.items():
-            self._reattach(vertex, distance, detached, gained)
+            yield from self._reattach(vertex, distance, detached, gained)
         for link in gained:
             for near, far in ((link.one, link.other), (link.other, link.one)):
                 # The old distance will do: should it fall, the vertex is gone through again. Those that were detached
@@ -154,7 +166,7 @@ class Shift:
                 mark = self._region.mark(near)
                 if mark is not None and mark.open and near not in detached and near is not far:
                     self._reach(far, mark.distance + 1)
-        self._settle()
+        yield from self._settle()
 
     def mark(self, vertex: Vertex) -> Mark | None:
         """The mark that a vertex will have."""
@@ -162,7 +174,7 @@ class Shift:
             return self.now[vertex]
         return self._region.mark(vertex)
 
-    def _detach(self, lost: Iterable[Link], gained: Collection[Link]) -> dict[Vertex, int]:
+    def _detach(self, lost: Iterable[Link], gained: Collection[Link]) -> Work[dict[Vertex, int]]:
         """The vertices that aren't reached any more at their old distance, with that distance."""
         region = self._region
         links = region.scope.links
@@ -184,6 +196,10 @@ class Shift:
                 if old is None or not old.open:
                     continue
                 for link in vertex.links():
+                    self._count += 1
+                    if self._count >= SLICE:
+                        self._count = 0
+                        yield
                     far = link.far(vertex)
                     mark = region.mark(far)
                     if mark is not None and mark.distance == distance + 1 and link not in gained and links.any(link):
@@ -198,13 +214,19 @@ class Shift:
         if not parents:
             self._levels.setdefault(mark.distance, []).append(vertex)
 
-    def _reattach(self, vertex: Vertex, distance: int, detached: Collection[Vertex], gained: Collection[Link]) -> None:
+    def _reattach(
+        self, vertex: Vertex, distance: int, detached: Collection[Vertex], gained: Collection[Link]
+    ) -> Work[None]:
         """Looks for a longer way to a vertex over links that have been there."""
         region = self._region
         if distance >= region.scope.max_depth:
             return
         links = region.scope.links
         for link in vertex.links():
+            self._count += 1
+            if self._count >= SLICE:
+                self._count = 0
+                yield
             far = link.far(vertex)
             mark = region.mark(far)
             if mark is not None and mark.open and far not in detached and link not in gained and links.any(link):
@@ -223,7 +245,7 @@ class Shift:
         elif distance == mark.distance:
             self.now[vertex] = Mark(distance, mark.parents + 1, mark.open)
 
-    def _settle(self) -> None:
+    def _settle(self) -> Work[None]:
         """Goes on from the vertices that have come nearer, nearest first."""
         links = self._region.scope.links
         levels = self._levels
@@ -234,6 +256,10 @@ class Shift:
                 if mark is None or mark.distance != distance or not mark.open:
                     continue
                 for link in vertex.links():
+                    self._count += 1
+                    if self._count >= SLICE:
+                        self._count = 0
+                        yield
                     far = link.far(vertex)
                     known = self.mark(far)
                     if (known is None or known.distance > distance) and links.any(link):

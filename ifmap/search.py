@@ -13,49 +13,70 @@ from collections.abc import Iterator
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.items import item_xml
-from ifmap.places import Vertex
+from ifmap.places import Place, Vertex
 from ifmap.region import Scope
+from ifmap.selection import Selection
+from ifmap.slices import SLICE, Work
 from ifmap.values import ResultItem, SearchSpec, node
 
 
-def find(graph: Graph, spec: SearchSpec) -> Iterator[ResultItem]:
-    """The items of a search, nearest first; the start identifier is always the first of them."""
+def find(graph: Graph, spec: SearchSpec) -> Iterator[ResultItem | None]:
+    """The items of a search, nearest first; the start identifier is always the first of them. None in between: a moment
+    to let others have their turn. The result is that of when it began, whatever happens to the graph meanwhile."""
     start = graph.vertex(spec.start)
     if start is None:
         yield ResultItem(node(spec.start), ())
         return
     scope = Scope(spec)
-    yield ResultItem(start.edge, tuple(scope.on_vertices.on(start)))
+    snapshot = graph.snapshot()
+
+    def item(place: Place, selection: Selection) -> ResultItem:
+        return ResultItem(place.edge, tuple(selection.on(snapshot.place(place))))
+
+    yield item(start, scope.on_vertices)
     seen = {start}
     gone_through: set[Vertex] = set()
     level = [start]
-    distance = 0
+    distance = count = 0
     while level:
         following: list[Vertex] = []
         for vertex in level:
+            count += 1
+            if count >= SLICE:
+                count = 0
+                yield None
             if not scope.is_open(vertex.identifier, distance):
                 continue
-            for link in vertex.links():
+            links = snapshot.links(vertex)
+            # A copy, if the graph may have its turn before all of them have been looked at.
+            for link in tuple(links) if count + len(links) >= SLICE else links:
+                count += 1
+                if count >= SLICE:
+                    count = 0
+                    yield None
                 far = link.far(vertex)
-                if far in gone_through or not scope.links.any(link):
+                if far in gone_through or not scope.links.any(snapshot.place(link)):
                     continue
-                yield ResultItem(link.edge, tuple(scope.on_links.on(link)))
+                yield item(link, scope.on_links)
                 if far not in seen:
                     seen.add(far)
                     following.append(far)
-                    yield ResultItem(far.edge, tuple(scope.on_vertices.on(far)))
+                    yield item(far, scope.on_vertices)
             gone_through.add(vertex)
         level = following
         distance += 1
 
 
-def search(graph: Graph, spec: SearchSpec, limit: int) -> list[bytes]:
-    """The items of a search, serialised, for responses.search_result. limit: bytes, as decided from max-size and the
-    server's settings (spec.max_size isn't looked at). Raises IfmapError SearchResultsTooBig."""
+def search(graph: Graph, spec: SearchSpec, limit: int) -> Work[list[bytes]]:
+    """The items of a search, serialised, for responses.search_result; in slices. limit: bytes, as decided from max-size
+    and the server's settings (spec.max_size isn't looked at). Raises IfmapError SearchResultsTooBig."""
     items = []
     size = 0
-    for edge, metadata in find(graph, spec):
-        item = item_xml(edge, metadata)
+    for found in find(graph, spec):
+        if found is None:
+            yield
+            continue
+        item = item_xml(*found)
         size += len(item)
         if size > limit:
             text = f"the result is larger than {limit} bytes"

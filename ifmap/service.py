@@ -28,6 +28,7 @@ from ifmap.commits import Batch, Commits
 from ifmap.counters import Counters, Figures
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
+from ifmap.jobs import Job, Jobs
 from ifmap.journal import Record
 from ifmap.proposals import BeginProposal, EndProposal, ExpireProposal, PublishProposal, PurgeProposal
 from ifmap.requests import ReadSettings, read
@@ -35,6 +36,7 @@ from ifmap.search import search
 from ifmap.service_settings import ServiceSettings
 from ifmap.service_state import SessionEvent, State, from_peer
 from ifmap.sessions import Session, Sessions
+from ifmap.slices import Work, finish
 from ifmap.subscriptions import Subscriptions
 from ifmap.values import (
     EndSession,
@@ -82,6 +84,7 @@ class MapService:
             next_key,
         )
         self._commits = Commits(self._state, random)
+        self._jobs = Jobs(self._state)
         self._read_settings = settings.reading()
         self._now = 0.0
 
@@ -110,6 +113,7 @@ class MapService:
         turn hasn't come is forgotten, since nobody could learn the session's id."""
         self._now = max(self._now, now)
         self._state.channels.closed(channel)
+        self._jobs.channel_closed(channel)
         self._state.sessions.channel_closed(channel, self._now)
 
     def take_outputs(self) -> list[Output]:
@@ -131,6 +135,18 @@ class MapService:
         for session in self._state.sessions.overdue(now):
             self._state.force_end(session, f"no connection for {self._state.settings.session_timeout:g} s")
 
+    # -- what takes long
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is at work; the shell's reason to call `go_on`."""
+        return self._jobs.busy
+
+    def go_on(self) -> None:
+        """A slice, some milliseconds, of the request whose turn it is."""
+        self._jobs.go_on()
+        self._work()
+
     # -- writing
 
     @property
@@ -139,16 +155,25 @@ class MapService:
         return len(self._state.queue)
 
     def begin(self, wall_time: float, limit: int = 10_000) -> Batch | None:
+        """All of `beginning` at once."""
+        return finish(self.beginning(wall_time, limit))
+
+    def beginning(self, wall_time: float, limit: int = 10_000) -> Work[Batch | None]:
         """Plans what waits, clients in turn, up to about `limit` metadata. wall_time: Unix time, the ifmap-timestamp.
-        None: nothing that has to be committed (there may be outputs all the same: what was refused)."""
-        batch = self._commits.begin(wall_time, limit)
+        None: nothing that has to be committed (there may be outputs all the same: what was refused). In slices, between
+        which everything may be called but what has to do with batches, `foreign` and `reload`; so are the others."""
+        batch = yield from self._commits.begin(wall_time, limit)
         self._work()
         return batch
 
     def committed(self, batch: Batch, now: float) -> None:
+        """All of `committing` at once."""
+        finish(self.committing(batch, now))
+
+    def committing(self, batch: Batch, now: float) -> Work[None]:
         """The batch is safe: it takes effect, is answered and delivered."""
         self._now = max(self._now, now)
-        self._commits.committed(batch, self._now)
+        yield from self._jobs.commit(self._commits.committed(batch, self._now))
         self._work()
 
     def failed(self, batch: Batch, text: str) -> None:
@@ -159,9 +184,13 @@ class MapService:
         self._work()
 
     def foreign(self, record: Record, now: float) -> None:
+        """All of `following` at once."""
+        finish(self.following(record, now))
+
+    def following(self, record: Record, now: float) -> Work[None]:
         """Another server committed this. A session of ours that it ended (its client began one there) ends here."""
         self._now = max(self._now, now)
-        self._commits.foreign(record)
+        yield from self._jobs.commit(self._commits.foreign(record))
         self._work()
 
     def expired(self, sessions: Collection[str]) -> None:
@@ -179,7 +208,7 @@ class MapService:
     ) -> None:
         """All sessions end for this reason, and the service goes on with the map as it was loaded anew: the other
         servers took this one for gone, or it missed what they did. Not while a batch is out."""
-        self._commits.end_all(reason)
+        finish(self._jobs.commit(self._commits.end_all(reason)))
         state = self._state
         state.graph, state.subscriptions = graph, Subscriptions(graph)
         state.publishers, state.elsewhere, state.next_key = dict(publishers), dict(elsewhere), next_key
@@ -260,14 +289,17 @@ class MapService:
                 if isinstance(request, IfmapError):
                     raise request
                 body = self._handle(channel, client, access, request, peer)
+                if isinstance(body, Job):
+                    self._jobs.start(body)
+                    continue
             except IfmapError as error:
                 self._state.refuse(channel, request, error)
             else:
                 if body is not None:
                     self._state.answer(channel, request, body)
 
-    def _handle(self, channel: int, client: str, access: Access, request: Request, peer: str) -> bytes | None:
-        """Answer to a request; None if it comes later. Raises IfmapError."""
+    def _handle(self, channel: int, client: str, access: Access, request: Request, peer: str) -> bytes | Job | None:
+        """Answer to a request, or what makes it; None if it comes later. Raises IfmapError."""
         state = self._state
         if isinstance(request, NewSession):
             state.queue.put(BeginProposal(client, channel, request.max_poll_result_size, peer))
@@ -287,11 +319,9 @@ class MapService:
             case PurgePublisher():
                 state.queue.put(PurgeProposal(client, channel, session.id, request.publisher_id))
             case Search():
-                spec = access.restrict(request.spec)
-                return responses.search_result(search(state.graph, spec, state.settings.search_size(spec.max_size)))
+                return Job(channel, request, self._search(access, request), exclusive=False)
             case Subscribe():
-                self._subscribe(session, access, request)
-                return responses.subscribe_received()
+                return Job(channel, request, self._subscribe(session, access, request), exclusive=True)
         return None
 
     def _poll(self, session: Session, channel: int, peer: str) -> None:
@@ -303,8 +333,15 @@ class MapService:
         else:
             session.polling = True
 
-    def _subscribe(self, session: Session, access: Access, request: Subscribe) -> None:
-        """All operations of a subscribe, or none. Raises Failure."""
+    def _search(self, access: Access, request: Search) -> Work[bytes]:
+        """Raises SearchResultsTooBig."""
+        spec = access.restrict(request.spec)
+        items = yield from search(self._state.graph, spec, self._state.settings.search_size(spec.max_size))
+        return responses.search_result(items)
+
+    def _subscribe(self, session: Session, access: Access, request: Subscribe) -> Work[bytes]:
+        """All operations of a subscribe, or none. Raises InvalidSessionID (it ended before this began), Failure."""
+        self._state.sessions.find(session.id, session.client)
         settings, subscriptions = self._state.settings, self._state.subscriptions
         names = set(subscriptions.names(session.queue))
         for operation in request.operations:
@@ -320,10 +357,11 @@ class MapService:
             if isinstance(operation, Subscription):
                 spec = access.restrict(operation.spec)
                 limit = settings.search_size(spec.max_size)
-                subscriptions.subscribe(session.queue, Subscription(operation.name, spec), limit)
+                yield from subscriptions.subscribing(session.queue, Subscription(operation.name, spec), limit)
             else:
-                subscriptions.unsubscribe(session.queue, operation.name)
+                yield from subscriptions.unsubscribing(session.queue, operation.name)
         self._commits.deliver((session.queue,))
+        return responses.subscribe_received()
 
     def _arrived_behind(self, channel: int, client: str, request: Request | IfmapError, peer: str) -> None:
         """A request that came on a connection whose earlier one isn't answered. If that is a poll, it could wait for

@@ -20,6 +20,7 @@ from ifmap.marks import MarkStore
 from ifmap.places import Link, Place, Vertex
 from ifmap.region import Region, Scope, Shift, TooManyJoin
 from ifmap.results import ResultQueue, Told, too_big
+from ifmap.slices import SLICE, Work, finish
 from ifmap.telling import Changes, Serialise, Telling, listing, matched_before
 from ifmap.values import Edge, Metadata, ResultKind, Subscription
 
@@ -49,7 +50,10 @@ class _Watched:
 
 
 class Subscriptions:
-    """All subscriptions on a graph. From when it is made on, the graph changes by `apply` of this class alone."""
+    """All subscriptions on a graph. From when it is made on, the graph changes by `applying` of this class alone.
+
+    What may take long comes in slices, and one such piece of work is to be finished before the next is begun.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -67,14 +71,27 @@ class Subscriptions:
         return self._by_queue.get(queue, {}).keys()
 
     def subscribe(self, queue: ResultQueue, subscription: Subscription, max_size: int) -> None:
+        """All of `subscribing` at once; so are the following."""
+        finish(self.subscribing(queue, subscription, max_size))
+
+    def unsubscribe(self, queue: ResultQueue, name: str) -> None:
+        finish(self.unsubscribing(queue, name))
+
+    def drop(self, queue: ResultQueue) -> None:
+        finish(self.dropping(queue))
+
+    def apply(self, delta: Delta) -> Collection[ResultQueue]:
+        return finish(self.applying(delta))
+
+    def subscribing(self, queue: ResultQueue, subscription: Subscription, max_size: int) -> Work[None]:
         """A new subscription, or one in the place of that of the same name (whose waiting results are void). Its
         searchResult is put into the queue, or errorResult SearchResultsTooBig if it is larger than max_size, and then
         there is no subscription. max_size: bytes, as decided from the spec's and the server's settings."""
         name = subscription.name
-        self.unsubscribe(queue, name)
+        yield from self.unsubscribing(queue, name)
         scope = Scope(subscription.spec)
-        watched = self._watched.get(scope.key) or self._watch(scope, max_size)
-        items = None if watched is None else _initial_items(watched.region, max_size)
+        watched = self._watched.get(scope.key) or (yield from self._watch(scope, max_size))
+        items = None if watched is None else (yield from _initial_items(watched.region, max_size))
         if watched is None or items is None:
             result = too_big(max_size)
         else:
@@ -83,50 +100,57 @@ class Subscriptions:
             watched.subscribers[subscriber] = None
             self._by_queue.setdefault(queue, {})[name] = subscriber
         if not queue.add(name, result):
-            self._drop_all(queue)
+            yield from self._drop_all(queue)
         if watched is not None:
-            self._unwatch(watched)
+            yield from self._unwatch(watched)
 
-    def unsubscribe(self, queue: ResultQueue, name: str) -> None:
+    def unsubscribing(self, queue: ResultQueue, name: str) -> Work[None]:
         """Ends a subscription, if there is one of the name; what waits of it is void."""
         queue.void(name)
         subscriber = self._by_queue.get(queue, {}).get(name)
         if subscriber is not None:
-            self._remove(subscriber)
+            yield from self._remove(subscriber)
 
-    def drop(self, queue: ResultQueue) -> None:
+    def dropping(self, queue: ResultQueue) -> Work[None]:
         """Ends all subscriptions of a queue and empties it: the session is over."""
         queue.clear()
-        self._drop_all(queue)
+        yield from self._drop_all(queue)
 
-    def apply(self, delta: Delta) -> Collection[ResultQueue]:
+    def applying(self, delta: Delta) -> Work[Collection[ResultQueue]]:
         """Changes the graph and puts what subscribers have to be told into their queues: notify, delete, update
         results, in this order. Returns the queues that something was put into."""
         if not self._watched:
-            self._graph.apply(delta)
+            changed = yield from self._graph.change(delta)
+            yield from self._graph.sweep(changed)
             return ()
         told: dict[Region, list[Told]] = {}
-        for region, by_edge in self._notified(delta.notified).items():
+        for region, by_edge in (yield from self._notified(delta.notified)).items():
             told[region] = [_told(ResultKind.NOTIFY, [item_xml(edge, notes) for edge, notes in by_edge.items()])]
-        changed = self._graph.change(delta)
+        changed = yield from self._graph.change(delta)
         changes = dict(changed)
         concerned: dict[Region, list[Place]] = {}
-        for place in changes:
+        for count, place in enumerate(changes, 1):
+            if not count % SLICE:
+                yield
             for region in _regions_at(place):
                 concerned.setdefault(region, []).append(place)
         serialise = _Shared() if len(concerned) > 1 else item_xml
         for region, places in concerned.items():
-            told.setdefault(region, []).extend(self._update(region, places, changes, serialise))
-        touched = self._deliver(told)
-        self._graph.sweep(changed)
+            told.setdefault(region, []).extend((yield from self._update(region, places, changes, serialise)))
+            # Many regions with little to do each are much to do, too.
+            yield
+        touched = yield from self._deliver(told)
+        yield from self._graph.sweep(changed)
         return touched
 
     # -- changes
 
-    def _notified(self, notified: Iterable[tuple[Edge, Metadata]]) -> dict[Region, dict[Edge, list[Metadata]]]:
+    def _notified(self, notified: Iterable[tuple[Edge, Metadata]]) -> Work[dict[Region, dict[Edge, list[Metadata]]]]:
         """Who gets which notified metadata."""
         found: dict[Region, dict[Edge, list[Metadata]]] = {}
-        for edge, metadata in notified:
+        for count, (edge, metadata) in enumerate(notified, 1):
+            if not count % SLICE:
+                yield
             place = self._graph.place(edge)
             for region in () if place is None else _regions_at(place):
                 scope = region.scope
@@ -139,14 +163,16 @@ class Subscriptions:
                     found.setdefault(region, {}).setdefault(edge, []).append(metadata)
         return found
 
-    def _update(self, region: Region, places: list[Place], changes: Changes, serialise: Serialise) -> list[Told]:
+    def _update(self, region: Region, places: list[Place], changes: Changes, serialise: Serialise) -> Work[list[Told]]:
         """Brings a region up to date after changes at its vertices. A region that grows beyond all measure is left with
         a size that nobody has allowed."""
         links = region.scope.links
         matched: dict[Place, tuple[bool, bool]] = {}
         lost: list[Link] = []
         gained: dict[Link, None] = {}
-        for place in places:
+        for count, place in enumerate(places, 1):
+            if not count % SLICE:
+                yield
             if isinstance(place, Link):
                 before, after = matched[place] = matched_before(links, place, changes[place]), links.any(place)
                 if before and not after:
@@ -156,20 +182,20 @@ class Subscriptions:
         largest = max(subscriber.max_size for subscriber in self._watched[region.scope.key].subscribers)
         shift = Shift(region, largest // _SMALLEST_ITEM)
         try:
-            shift.adapt(lost, gained)
+            yield from shift.adapt(lost, gained)
         except TooManyJoin:
             region.size = largest + 1
             region.scope.forget()
             return []
         telling = Telling(region, shift, changes, serialise)
-        telling.tell(places, matched)
+        yield from telling.tell(places, matched)
         region.scope.forget()
-        region.put(shift, self._marks)
+        yield from region.put(shift, self._marks)
         region.size += telling.growth
         results = ((ResultKind.DELETE, telling.deletes), (ResultKind.UPDATE, telling.updates))
         return [_told(kind, items) for kind, items in results if items]
 
-    def _deliver(self, told: dict[Region, list[Told]]) -> set[ResultQueue]:
+    def _deliver(self, told: dict[Region, list[Told]]) -> Work[set[ResultQueue]]:
         """Puts results into queues; ends the subscriptions that are too big now, and all of a queue that is."""
         touched: set[ResultQueue] = set()
         for region, results in told.items():
@@ -180,52 +206,54 @@ class Subscriptions:
                     # Its queue was full just now.
                     continue
                 if region.size > subscriber.max_size:
-                    self.unsubscribe(queue, subscriber.name)
+                    yield from self.unsubscribing(queue, subscriber.name)
                     mine: Sequence[Told] = (too_big(subscriber.max_size),)
                 else:
                     mine = results
                 for result in mine:
                     touched.add(queue)
                     if not queue.add(subscriber.name, result):
-                        self._drop_all(queue)
+                        yield from self._drop_all(queue)
                         break
         return touched
 
     # -- who watches what
 
-    def _watch(self, scope: Scope, max_size: int) -> _Watched | None:
+    def _watch(self, scope: Scope, max_size: int) -> Work[_Watched | None]:
         """A new region; None if it is too large."""
         start = self._graph.make_vertex(scope.start)
         region = Region(scope, start)
         shift = Shift(region, max_size // _SMALLEST_ITEM)
         try:
-            shift.begin()
+            yield from shift.begin()
         except TooManyJoin:
             self._graph.forget(start)
             return None
-        region.put(shift, self._marks)
+        yield from region.put(shift, self._marks)
         watched = self._watched[scope.key] = _Watched(region)
         return watched
 
-    def _unwatch(self, watched: _Watched) -> None:
+    def _unwatch(self, watched: _Watched) -> Work[None]:
         """Forgets a region that nobody is subscribed to any more."""
         key = watched.region.scope.key
         if not watched.subscribers and self._watched.get(key) is watched:
             del self._watched[key]
-            for vertex in watched.region.clear(self._marks):
+            for count, vertex in enumerate((yield from watched.region.clear(self._marks)), 1):
                 self._graph.forget(vertex)
+                if not count % SLICE:
+                    yield
 
-    def _remove(self, subscriber: _Subscriber) -> None:
+    def _remove(self, subscriber: _Subscriber) -> Work[None]:
         mine = self._by_queue[subscriber.queue]
         del mine[subscriber.name]
         if not mine:
             del self._by_queue[subscriber.queue]
         del subscriber.watched.subscribers[subscriber]
-        self._unwatch(subscriber.watched)
+        yield from self._unwatch(subscriber.watched)
 
-    def _drop_all(self, queue: ResultQueue) -> None:
+    def _drop_all(self, queue: ResultQueue) -> Work[None]:
         for subscriber in list(self._by_queue.get(queue, {}).values()):
-            self._remove(subscriber)
+            yield from self._remove(subscriber)
 
 
 class _Shared:
@@ -257,11 +285,15 @@ def _regions_at(place: Place) -> Collection[Region]:
     return [*one, *[region for region in other if region not in one]]
 
 
-def _initial_items(region: Region, max_size: int) -> list[bytes] | None:
+def _initial_items(region: Region, max_size: int) -> Work[list[bytes] | None]:
     """The items of a region for its searchResult; None if they are too large. Knows the region's size afterwards."""
     items = []
     size = 0
-    for item, counted in listing(region):
+    for listed in listing(region):
+        if listed is None:
+            yield
+            continue
+        item, counted = listed
         size += counted
         if size > max_size:
             break

@@ -14,6 +14,7 @@ from ifmap.items import item_xml
 from ifmap.places import Link, Place, Vertex
 from ifmap.region import Region, Shift
 from ifmap.selection import Selection
+from ifmap.slices import SLICE, Work
 from ifmap.values import Edge, Metadata
 
 WRAPPER = len(b"<metadata></metadata>")
@@ -24,16 +25,23 @@ Changes = Mapping[Place, Change]
 """The changes of a delta, made in the graph already, by place."""
 
 
-def listing(region: Region) -> Iterator[tuple[bytes, int]]:
-    """All items of a region, serialised, as a searchResult has them, with the bytes that each counts."""
+def listing(region: Region) -> Iterator[tuple[bytes, int] | None]:
+    """All items of a region, serialised, as a searchResult has them, with the bytes that each counts. None in between:
+    a moment to let others have their turn."""
     scope = region.scope
     done: set[Link] = set()
+    count = 0
     for vertex in region.members():
+        count += 1
         yield _listed(vertex, scope.on_vertices)
         mark = region.mark(vertex)
         if mark is None or not mark.open:
             continue
         for link in vertex.links():
+            count += 1
+            if count >= SLICE:
+                count = 0
+                yield None
             if link not in done and scope.links.any(link):
                 done.add(link)
                 yield _listed(link, scope.on_links)
@@ -68,12 +76,14 @@ class Telling:
         self._changes = changes
         self._serialise = serialise
 
-    def tell(self, places: Iterable[Place], matched: Mapping[Place, tuple[bool, bool]]) -> None:
-        """Works it out. places: those changes of the delta that are at a vertex of the region. matched: for the links
-        among them whether they did and do match."""
+    def tell(self, places: Iterable[Place], matched: Mapping[Place, tuple[bool, bool]]) -> Work[None]:
+        """Works it out, in slices. places: those changes of the delta that are at a vertex of the region. matched: for
+        the links among them whether they did and do match."""
         scope = self._region.scope
         links: dict[Place, None] = {}
-        for vertex, mark in self._shift.now.items():
+        for count, (vertex, mark) in enumerate(self._shift.now.items(), 1):
+            if not count % SLICE:
+                yield
             old = self._region.mark(vertex)
             if old is None:
                 if mark is None:
@@ -87,12 +97,16 @@ class Telling:
                 turned = old.open is not mark.open
             if turned:
                 links.update(dict.fromkeys(vertex.links()))
-        for place in places:
+        for count, place in enumerate(places, 1):
+            if not count % SLICE:
+                yield
             if isinstance(place, Link):
                 links[place] = None
             elif isinstance(place, Vertex) and self._region.mark(place) and self._shift.mark(place):
                 self._differs(place, scope.on_vertices)
-        for link in links:
+        for count, link in enumerate(links, 1):
+            if not count % SLICE:
+                yield
             assert isinstance(link, Link)
             before, after = matched.get(link) or (scope.links.any(link),) * 2
             before = before and self._region.lists(link)

@@ -18,6 +18,9 @@ from runtime.log import fields
 
 log = logging.getLogger("vrfwire.map")
 
+TURN = 0.01
+"""Seconds that work which takes long goes on before others have their turn."""
+
 
 class Engine:
     """Use it within one event loop; give it its listener and its writer before it is used. health: answers GET
@@ -33,6 +36,7 @@ class Engine:
         self._outputs: deque[Output] = deque()
         self._delivering = False
         self._timer: asyncio.TimerHandle | None = None
+        self._going_on: asyncio.Handle | None = None
 
     # -- for connections
 
@@ -63,6 +67,8 @@ class Engine:
             log.info("session of %s at %s %s", client, peer, told, extra=fields(peer=peer))
         if self.service.waiting:
             self.writer.wake()
+        if self.service.busy and self._going_on is None:
+            self._going_on = self._loop.call_soon(self._go_on)
         self._arm()
 
     def deliver(self) -> None:
@@ -78,10 +84,21 @@ class Engine:
             self._delivering = False
 
     def stop(self) -> None:
-        """No timer any more."""
+        """No timer and no work any more."""
+        if self._going_on is not None:
+            self._going_on.cancel()
+            self._going_on = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _go_on(self) -> None:
+        """Some of the requests that take long; then others have their turn."""
+        self._going_on = None
+        end = self._loop.time() + TURN
+        while self.service.busy and self._loop.time() < end:
+            self.service.go_on()
+        self.turn()
 
     def _arm(self) -> None:
         due = self.service.timer()

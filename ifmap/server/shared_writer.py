@@ -126,33 +126,33 @@ class SharedWriter(Writer):
     async def _follow(self) -> None:
         """Replay what others did."""
         while entries := await self._call(self._store.read):
-            self._replay(entries)
+            await self._replay(entries)
 
     async def _change(self) -> None:
         """One batch. Raises StoreError, after those who wait for it have their answers."""
         began = time.perf_counter()
         entries = await self._call(self._store.begin)
         try:
-            self._replay(entries)
-            batch = self._service.begin(time.time(), BATCH)
+            await self._replay(entries)
+            batch = await self._in_turns(self._service.beginning(time.time(), BATCH))
             if batch is None or not batch.durable:
                 await self._call(self._store.rollback)
                 if batch is not None:
-                    self._service.committed(batch, self._now())
+                    await self._in_turns(self._service.committing(batch, self._now()))
                 return
             try:
                 await self._call(self._store.commit, batch.records)
             except StoreError as error:
                 self._failed(batch, str(error))
                 raise
-            self._committed(batch, time.perf_counter() - began)
+            await self._committed(batch, time.perf_counter() - began)
         except LoadAgain:
             await self._call(self._store.rollback)
             raise
         finally:
             self._flush()
 
-    def _replay(self, entries: list[LogEntry]) -> None:
+    async def _replay(self, entries: list[LogEntry]) -> None:
         """Raises LoadAgain."""
         for entry in entries:
             try:
@@ -161,7 +161,7 @@ class SharedWriter(Writer):
                 # Set here, too: the store takes the entry for read, whatever else goes wrong now.
                 self._load_again = True
                 raise LoadAgain(f"record {entry.sequence} of the log can't be replayed: {error}") from error
-            self._service.foreign(record, self._now())
+            await self._in_turns(self._service.following(record, self._now()))
             self.counters.foreign += 1
         if entries:
             self._flush()

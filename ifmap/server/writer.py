@@ -18,6 +18,7 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 from ifmap.server.store import Store, StoreError
 from ifmap.service import Batch, MapService
+from ifmap.slices import Work
 
 log = logging.getLogger("vrfwire.map.store")
 
@@ -31,6 +32,8 @@ RETRY = 0.1
 CHECK = 1.0
 """Seconds between attempts to write, while the store fails and nobody publishes."""
 IDLE = 3600.0
+TURN = 0.01
+"""Seconds that planning a batch, or putting it into effect, goes on before others have their turn."""
 
 
 class StoreProblem(NamedTuple):
@@ -120,8 +123,22 @@ class Writer(ABC):
         if not self._stopping:
             await asyncio.sleep(RETRY)
 
-    def _committed(self, batch: Batch, took: float) -> None:
-        self._service.committed(batch, self._now())
+    async def _in_turns(self, work: Work[T]) -> T:
+        """Do work of the service; others have their turn now and then."""
+        end = self._now() + TURN
+        while True:
+            try:
+                next(work)
+            except StopIteration as done:
+                result: T = done.value
+                return result
+            if self._now() >= end:
+                self._flush()
+                await asyncio.sleep(0)
+                end = self._now() + TURN
+
+    async def _committed(self, batch: Batch, took: float) -> None:
+        await self._in_turns(self._service.committing(batch, self._now()))
         self.counters.batches += 1
         self.counters.records += len(batch.records)
         self.counters.seconds += took
@@ -158,6 +175,8 @@ class LocalWriter(Writer):
             try:
                 if self._service.waiting:
                     await self._write()
+                    # A batch that needs no store has waited for nothing, and the next may be there.
+                    await asyncio.sleep(0)
                 elif self.problem is not None:
                     await self._call(self._store.check)
                     self._mended()
@@ -172,12 +191,10 @@ class LocalWriter(Writer):
 
     async def _write(self) -> None:
         """One batch. Raises StoreError, after those who wait for it have their answers."""
-        batch = self._service.begin(time.time(), BATCH)
+        batch = await self._in_turns(self._service.beginning(time.time(), BATCH))
         try:
             if batch is not None and not batch.durable:
-                self._service.committed(batch, self._now())
-                # Nothing else lets others have their turn between batches that need no store.
-                await asyncio.sleep(0)
+                await self._in_turns(self._service.committing(batch, self._now()))
             elif batch is not None:
                 began = time.perf_counter()
                 try:
@@ -185,7 +202,7 @@ class LocalWriter(Writer):
                 except StoreError as error:
                     self._failed(batch, str(error))
                     raise
-                self._committed(batch, time.perf_counter() - began)
+                await self._committed(batch, time.perf_counter() - began)
                 self._mended()
         finally:
             self._flush()

@@ -17,6 +17,7 @@ from ifmap.graph import Graph
 from ifmap.identifiers import type_names
 from ifmap.plan import Planner
 from ifmap.results import ResultQueue
+from ifmap.slices import finish
 from ifmap.subscriptions import Subscriptions
 from ifmap.values import (
     Edge,
@@ -279,7 +280,7 @@ class World:
         return set(self.subscriptions.apply(delta))
 
     def publish(self, *operations: PublishOperation, who: str = "p", session: str = "s") -> Delta:
-        delta = self.plan(lambda planner: planner.publish(operations, who, session, TIME))
+        delta = self.plan(lambda planner: finish(planner.publish(operations, who, session, TIME)))
         self.apply(delta)
         return delta
 

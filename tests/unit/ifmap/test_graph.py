@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from ifmap.delta import Change, Delta
 from ifmap.graph import Graph
 from ifmap.places import Place
+from ifmap.slices import finish
 from ifmap.values import Metadata
 from tests.unit.ifmap.graph_world import edge, identifier, name, names_filter, new
 
@@ -64,12 +65,12 @@ def test_changes_that_are_known_already_are_passed_over() -> None:
     assert list(graph.contents(edge("a"))) == [1, 2]
     assert graph.metadata_count == 2
     gone = Delta((Change(edge("a"), (), (metadatum(1), metadatum(7))), Change(edge("x-y"), (), (metadatum(8),))))
-    changed = graph.change(gone)
+    changed = finish(graph.change(gone))
     assert [(change.edge, [one.key for one in change.removed]) for _, change in changed] == [
         (edge("a"), [1]),
         (edge("x-y"), []),
     ]
-    graph.sweep(changed)
+    finish(graph.sweep(changed))
     assert (graph.metadata_count, graph.link_count, graph.identifier_count) == (1, 0, 1)
 
 

@@ -27,6 +27,7 @@ from ifmap.map_options import MapOptions
 from ifmap.metadata import STANDARD
 from ifmap.plan import Planner
 from ifmap.search import find
+from ifmap.slices import finish
 from ifmap.values import (
     Edge,
     Identifier,
@@ -87,7 +88,7 @@ class Map:
                 edge,
                 tuple(ReceivedMetadata(each.name, each.single, each.publisher, TIME, each.xml) for each in metadata),
             )
-            for edge, metadata in find(self.graph, spec)
+            for edge, metadata in filter(None, find(self.graph, spec))
         )
 
     async def purge(self, publisher_id: str = "") -> None:
@@ -103,7 +104,7 @@ class Map:
                 self.listener.result(part)
 
     def put(self, *operations: PublishOperation, publisher: str = "operator-1") -> None:
-        delta = Planner(self.graph, self.key).publish(operations, publisher, "session", TIME, None)
+        delta = finish(Planner(self.graph, self.key).publish(operations, publisher, "session", TIME, None))
         self.graph.apply(delta)
         self.key += 1000
 

@@ -12,6 +12,7 @@ from ifmap.delta import Delta
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.plan import Planner
+from ifmap.slices import finish
 from ifmap.values import (
     Delete,
     Edge,
@@ -109,7 +110,7 @@ def test_batches_do_what_their_operations_say(
                 deltas.append(planner.end_sessions([f"s-{who}"], 1_000)[0])
                 steps.remove(lambda one, who=who: one[3] == f"s-{who}")  # type: ignore[misc]
             elif isinstance(what, list):
-                deltas.append(planner.publish(what, who, f"s-{who}", TIME))
+                deltas.append(finish(planner.publish(what, who, f"s-{who}", TIME)))
                 steps.publish(what, who)
         next_key = planner.next_key
         for delta in deltas:
@@ -140,7 +141,9 @@ def _check_net(graph: Graph, delta: Delta) -> None:
 def graph() -> Graph:
     graph = Graph({name("s"): True})
     planner = Planner(graph, 1)
-    graph.apply(planner.publish([Update(edge("a"), (new("x", "1"), new("m", "1", single=False)))], "p", "s-p", TIME))
+    graph.apply(
+        finish(planner.publish([Update(edge("a"), (new("x", "1"), new("m", "1", single=False)))], "p", "s-p", TIME))
+    )
     return graph
 
 
@@ -150,25 +153,25 @@ def test_metadata_gets_what_the_server_knows(graph: Graph) -> None:
     assert b'ifmap-publisher-id="p"' in held.xml
     assert TIME.encode() in held.xml
     assert (held.publisher, held.session, held.single, many.single) == ("p", "s-p", True, False)
-    forever = Planner(graph, 3).publish([Update(edge("b"), (new("x"),), Lifetime.FOREVER)], "p", "s-p", TIME)
+    forever = finish(Planner(graph, 3).publish([Update(edge("b"), (new("x"),), Lifetime.FOREVER)], "p", "s-p", TIME))
     assert forever.changes[0].added[0].session == ""
 
 
 def test_replaced_is_told_apart_from_removed(graph: Graph) -> None:
     planner = Planner(graph, 3)
-    (change,) = planner.publish([Update(edge("a"), (new("x", "2"),))], "q", "s-q", TIME).changes
+    (change,) = finish(planner.publish([Update(edge("a"), (new("x", "2"),))], "q", "s-q", TIME)).changes
     assert [one.key for one in change.replaced] == [1]
     assert change.removed == ()
     assert planner.next_key == 4
     # A later one of the batch replaces that of the earlier.
-    (change,) = planner.publish([Update(edge("a"), (new("x", "3"),))], "q", "s-q", TIME).changes
+    (change,) = finish(planner.publish([Update(edge("a"), (new("x", "3"),))], "q", "s-q", TIME)).changes
     assert [one.key for one in change.replaced] == [3]
     # Deleted first, by the same publish, it's replaced all the same; what has no successor is deleted.
     both: list[PublishOperation] = [Delete(edge("a")), Update(edge("a"), (new("x", "4"),))]
-    (change,) = planner.publish(both, "q", "s-q", TIME).changes
+    (change,) = finish(planner.publish(both, "q", "s-q", TIME)).changes
     assert ([one.key for one in change.removed], [one.key for one in change.replaced]) == ([2], [4])
     # And if the successor goes, too: so it was a deletion.
-    (change,) = planner.publish([*both, Delete(edge("a"))], "q", "s-q", TIME).changes
+    (change,) = finish(planner.publish([*both, Delete(edge("a"))], "q", "s-q", TIME)).changes
     assert (change.added, [one.key for one in change.removed], change.replaced) == ((), [5], ())
 
 
@@ -176,7 +179,7 @@ def test_types_are_registered_by_what_is_applied(graph: Graph) -> None:
     assert graph.cardinality == {name("s"): True, name("x"): True, name("m"): False}
     planner = Planner(graph, 3)
     refused(planner, Update(edge("a"), (new("n"), new("x", single=False))))
-    delta = planner.publish([Notify(edge("a"), (new("n", single=False),))], "p", "s", TIME)
+    delta = finish(planner.publish([Notify(edge("a"), (new("n", single=False),))], "p", "s", TIME))
     assert delta.types == ((name("n"), False),)
     # The batch knows it, the graph not yet.
     refused(planner, Update(edge("a"), (new("n", single=True),)))
@@ -185,12 +188,12 @@ def test_types_are_registered_by_what_is_applied(graph: Graph) -> None:
     refused(planner, Notify(edge("a"), (new("s", single=False),)))
     graph.apply(delta)
     assert graph.cardinality[name("n")] is False
-    assert Planner(graph, 3).publish([Update(edge("a"), (new("n", single=False),))], "p", "s", TIME).types == ()
+    assert finish(Planner(graph, 3).publish([Update(edge("a"), (new("n", single=False),))], "p", "s", TIME)).types == ()
 
 
 def refused(planner: Planner, *each: PublishOperation) -> None:
     with pytest.raises(IfmapError) as refusal:
-        planner.publish(each, "p", "s", TIME)
+        finish(planner.publish(each, "p", "s", TIME))
     assert refusal.value.code is ErrorCode.INVALID_METADATA
 
 
@@ -198,8 +201,8 @@ def test_nothing_of_a_refused_publish_remains(graph: Graph) -> None:
     planner = Planner(graph, 3)
     refused(planner, Delete(edge("a")), Update(edge("a"), (new("y"), new("x", single=False))))
     assert planner.next_key == 3
-    assert planner.publish([Delete(edge("a"), names_filter("y"))], "p", "s", TIME) == Delta()
-    delta = planner.publish([Delete(edge("a"))], "p", "s", TIME)
+    assert finish(planner.publish([Delete(edge("a"), names_filter("y"))], "p", "s", TIME)) == Delta()
+    delta = finish(planner.publish([Delete(edge("a"))], "p", "s", TIME))
     assert [one.key for one in delta.changes[0].removed] == [1, 2]
 
 
@@ -213,7 +216,7 @@ def test_permission_is_asked_for_all_that_is_written(graph: Graph) -> None:
 
     def publish(*each: PublishOperation) -> list[str]:
         asked.clear()
-        Planner(graph, 3).publish(each, "p", "s", TIME, may)
+        finish(Planner(graph, 3).publish(each, "p", "s", TIME, may))
         return sorted(asked)
 
     assert publish(Update(edge("a"), (new("z"),)), Notify(edge("a"), (new("n"),))) == ["n", "z"]
@@ -222,15 +225,15 @@ def test_permission_is_asked_for_all_that_is_written(graph: Graph) -> None:
     for denied in (Update(edge("a"), (new("y"),)), Notify(edge("a"), (new("y"),))):
         with pytest.raises(IfmapError, match="no"):
             publish(denied)
-    graph.apply(Planner(graph, 3).publish([Update(edge("a"), (new("y"),))], "p", "s", TIME))
+    graph.apply(finish(Planner(graph, 3).publish([Update(edge("a"), (new("y"),))], "p", "s", TIME)))
     with pytest.raises(IfmapError, match="no"):
         publish(Delete(edge("a")))
 
 
 def test_several_sessions_end_in_one_step(graph: Graph) -> None:
     planner = Planner(graph, 3)
-    planner.publish([Update(edge("b"), (new("x"),))], "q", "s-q", TIME)
-    planner.publish([Update(edge("b"), (new("y"),), Lifetime.FOREVER)], "q", "s-q", TIME)
+    finish(planner.publish([Update(edge("b"), (new("x"),))], "q", "s-q", TIME))
+    finish(planner.publish([Update(edge("b"), (new("y"),), Lifetime.FOREVER)], "q", "s-q", TIME))
     delta, more = planner.end_sessions(["s-p", "s-q", "unknown", ""], 1_000)
     assert not more
     assert sorted(one.key for change in delta.changes for one in change.removed) == [1, 2, 3]
@@ -242,7 +245,7 @@ def test_a_large_place_is_not_gone_through() -> None:
     """Filters of names look at what they find, whatever else there is."""
     graph = Graph()
     many = tuple(new("m", str(number), single=False) for number in range(1000))
-    graph.apply(Planner(graph, 1).publish([Update(edge("a"), (*many, new("x", "1")))], "p", "s", TIME))
+    graph.apply(finish(Planner(graph, 1).publish([Update(edge("a"), (*many, new("x", "1")))], "p", "s", TIME)))
 
     class Counting:
         names = frozenset((name("x"),))
@@ -251,10 +254,10 @@ def test_a_large_place_is_not_gone_through() -> None:
             raise AssertionError("a list of names is looked up")
 
     planner = Planner(graph, 2000)
-    (change,) = planner.publish([Delete(edge("a"), Counting())], "p", "s", TIME).changes
+    (change,) = finish(planner.publish([Delete(edge("a"), Counting())], "p", "s", TIME)).changes
     assert [one.name.local for one in change.removed] == ["x"]
     planner = Planner(graph, 2000)
-    (change,) = planner.publish([Update(edge("a"), (_new_x(),))], "p", "s", TIME).changes
+    (change,) = finish(planner.publish([Update(edge("a"), (_new_x(),))], "p", "s", TIME)).changes
     assert [one.key for one in change.replaced] == [1001]
 
 

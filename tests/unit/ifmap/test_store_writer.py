@@ -15,6 +15,7 @@ from ifmap.journal import Record
 from ifmap.server.store import Loaded, StoreError
 from ifmap.server.writer import LocalWriter
 from ifmap.service import Batch, MapService
+from ifmap.slices import Work
 from tests.unit.ifmap.store_values import NODE, in_loop, metadata, record
 
 DEADLINE = 10.0
@@ -33,11 +34,13 @@ class ScriptedService:
     def waiting(self) -> int:
         return len(self.queue)
 
-    def begin(self, wall_time: float, limit: int) -> Batch:
+    def beginning(self, wall_time: float, limit: int) -> Work[Batch]:
+        yield
         records, self.queue = tuple(self.queue), []
         return Batch(records, self.durable)
 
-    def committed(self, batch: Batch, now: float) -> None:
+    def committing(self, batch: Batch, now: float) -> Work[None]:
+        yield
         self.done.append(("committed", batch.records))
 
     def failed(self, batch: Batch, text: str) -> None:
@@ -207,7 +210,7 @@ async def test_a_fault_of_the_service_ends_the_task() -> None:
     def fault(wall_time: float, limit: int) -> Batch:
         raise ZeroDivisionError("a fault")
 
-    site.service.begin = fault  # type: ignore[method-assign]
+    site.service.beginning = fault  # type: ignore[assignment, method-assign]
     task = await site.writer.start()
     site.publish(ONE)
     await asyncio.wait({task}, timeout=DEADLINE)

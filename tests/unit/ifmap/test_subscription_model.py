@@ -17,6 +17,7 @@ from ifmap.marks import MarkStore
 from ifmap.region import Scope
 from ifmap.results import ResultQueue
 from ifmap.search import find
+from ifmap.slices import finish
 from ifmap.telling import WRAPPER
 from ifmap.values import (
     Delete,
@@ -120,7 +121,7 @@ class Publishing(RuleBasedStateMachine):
     )
     def publish(self, batch: list[tuple[str, list[PublishOperation]]]) -> None:
         planner = self.world.planner()
-        deltas = [planner.publish(each, who, f"s-{who}", TIME) for who, each in batch]
+        deltas = [finish(planner.publish(each, who, f"s-{who}", TIME)) for who, each in batch]
         self.world.next_key = planner.next_key
         for delta in deltas:
             self.apply(delta)
@@ -190,7 +191,7 @@ class Publishing(RuleBasedStateMachine):
     @invariant()
     def searches_agree(self) -> None:
         for watcher in self.watchers.values():
-            found = {where: list(held) for where, held in find(self.world.graph, watcher.spec)}
+            found = {where: list(held) for where, held in filter(None, find(self.world.graph, watcher.spec))}
             assert found == searched(self.world.all(), watcher.spec)
 
     def apply(self, delta: Delta) -> None:

@@ -91,7 +91,7 @@ class Player:
     def do_search(self, rest: str) -> list[str]:
         return sorted(
             item_line(where, [one.xml for one in metadata])
-            for where, metadata in find(self.world.graph, search_spec(rest))
+            for where, metadata in filter(None, find(self.world.graph, search_spec(rest)))
         )
 
     def do_poll(self, rest: str) -> list[str]:

@@ -12,6 +12,7 @@ import pytest
 
 from ifmap.errors import IfmapError
 from ifmap.results import ResultQueue
+from ifmap.slices import finish
 from ifmap.values import Delete, Metadata, MetadataName, PublishOperation, SearchSpec, Subscription, Update
 from tests.unit.ifmap.graph_world import ENOUGH, World, edge, identifier, name, names_filter, new
 
@@ -180,12 +181,12 @@ def test_a_full_queue_takes_all_its_subscriptions_along_and_nobody_elses() -> No
         for title in ("s", "t"):
             world.subscribe(title, SearchSpec(identifier("a")), client)
         world.subscribe("u", SearchSpec(identifier("b")), client)
-    touched = world.apply(world.plan(lambda planner: planner.publish([update("a", *"xyz")], "p", "s", "t")))
+    touched = world.apply(world.plan(lambda planner: finish(planner.publish([update("a", *"xyz")], "p", "s", "t"))))
     assert touched == {world.queue("full"), world.queue("other")}
     assert world.subscriptions.count == 3
     assert list(world.subscriptions.names(world.queue("full"))) == []
     assert world.queue("full").pending
-    assert world.apply(world.plan(lambda planner: planner.publish([update("b", "x")], "p", "s", "t"))) == {
+    assert world.apply(world.plan(lambda planner: finish(planner.publish([update("b", "x")], "p", "s", "t")))) == {
         world.queue("other")
     }
     with pytest.raises(IfmapError):
