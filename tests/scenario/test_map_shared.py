@@ -287,15 +287,35 @@ async def test_a_server_behind_the_log_loads_the_map_again(servers: Servers, pos
 
 
 @in_loop
-async def test_a_record_that_cannot_be_replayed_is_no_obstacle(servers: Servers, postgres: Postgres) -> None:
+async def test_a_record_that_cannot_be_replayed_is_no_obstacle(
+    servers: Servers, postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
     one, two = await servers.start("one"), await servers.start("two")
-    user = await User(one, "a").begin()
-    await two.crash()
-    await user.publish(update(spoke(1), "x"))
+    writer, reader = await User(one, "a").begin(), await User(two, "b").begin()
+    await reader.follow()
+    # What `one` commits is in the tables; in the log it is as if a newer version had written it.
     with postgres.connect() as connection:
-        connection.execute("UPDATE map_log SET record = '{\"format\": 99}'")
-    three = await servers.start("three")
-    assert three.texts(spoke(1)) == ["x"]
+        connection.execute(
+            "CREATE FUNCTION newer() RETURNS trigger LANGUAGE plpgsql AS "
+            """'BEGIN NEW.record := ''{"format": 99}''; RETURN NEW; END'"""
+        )
+        connection.execute(
+            "CREATE TRIGGER newer BEFORE INSERT ON map_log FOR EACH ROW WHEN (NEW.record LIKE '%>x<%') "
+            "EXECUTE FUNCTION newer()"
+        )
+    await writer.publish(update(spoke(1), "x"))
+    await until(lambda: two.writer.counters.reloads == 1, "another load")
+    assert two.texts(spoke(1)) == ["x"]
+    assert "can't be replayed: a server of a newer version wrote it" in caplog.text
+    await until(lambda: reader.ended and not two.writer.problem, "the end of its sessions")
+    assert reader.results == []
+    # It follows again, from behind that record.
+    again = await User(two, "b").begin()
+    await again.follow()
+    await writer.publish(update(spoke(2), "y"))
+    await until(lambda: again.results, "what comes after")
+    assert two.texts(spoke(2)) == ["y"] and b">y<" in again.results[0][1]
+    assert (one.writer.counters.reloads, two.writer.counters.reloads) == (0, 1)
 
 
 @in_loop
