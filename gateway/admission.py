@@ -17,8 +17,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from gateway.authorization import Authorization, Verdict
+from gateway.grants import Grants
 from gateway.item_index import ItemIndex
-from gateway.provisioning import Grants
 from gateway.rib import Item, ItemRef, Rib
 from gateway.session import Session
 from gateway.withheld import Withheld, WithheldItem
@@ -86,11 +86,17 @@ class Admission:
     def _refused(
         self, session: Session, vpn: str, entries: Mapping[str, Entry], refused: list[tuple[str, str]]
     ) -> Forbidden:
+        authorization = self.authorization
+        assert authorization is not None
         repeated = True
         for item_id, reason in refused:
             ref, entry = (vpn, item_id), entries[item_id]
             before = self.withheld.get(ref)
-            revoked = self._rib.retract(vpn, item_id) or (before is not None and before.revoked)
+            revoked = (
+                self._rib.retract(vpn, item_id)
+                or (before is not None and before.revoked)
+                or authorization.permitted_once(vpn, entry.prefix, entry.attachment)
+            )
             item = WithheldItem(
                 session.host, session.number, entry.prefix, entry.path, entry.attachment, reason, revoked
             )

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from gateway.provisioning import NO_GRANTS, Grants
+from gateway.grants import NO_GRANTS, Forfeited, Grants
 from vpn.prefix import Prefix
 
 Place = tuple[str, Prefix]
@@ -42,11 +42,12 @@ class Verdict(NamedTuple):
 
 class Authorization:
     """Judges by the attachments that it was told. known: whether they have been told at all; until then nothing is
-    permitted (fail closed)."""
+    permitted (fail closed). forfeited: what others note there; nobody is judged by it."""
 
-    def __init__(self, mode: Mode, *, known: bool = False) -> None:
+    def __init__(self, mode: Mode, *, known: bool = False, forfeited: Forfeited | None = None) -> None:
         self.mode = mode
         self.known = known
+        self._forfeited = forfeited or Forfeited()
         self._grants: dict[str, Grants] = {}
         self._holders: dict[Place, dict[str, None]] = {}
         self._lengths: Counter[tuple[int, int]] = Counter()
@@ -100,6 +101,10 @@ class Authorization:
         if self.mode is Mode.BINDING or any(place[1] in grants.prefixes for place in self._covering(vpn, prefix)):
             return Verdict("", attachment)
         return Verdict(f"{prefix} is no address of attachment {attachment}", attachment)
+
+    def permitted_once(self, vpn: str, prefix: Prefix, attachment: str) -> bool:
+        """Whether the map has permitted that of a named attachment before, and has taken it back."""
+        return self._forfeited.permitted(attachment, vpn, None if self.mode is Mode.BINDING else prefix)
 
     def _holder(self, vpn: str, prefix: Prefix) -> str | None:
         """The attachment with the longest prefix that covers this one; "" when several have it, None when none has."""

@@ -50,7 +50,7 @@ class MapKeeper:
             return False
         if kept is None:
             return False
-        self._provisioning.restore(kept.vpns, kept.attachments)
+        self._provisioning.restore(kept.vpns, kept.attachments, kept.forfeited)
         self._written = self._provisioning.revision
         return True
 
@@ -89,7 +89,9 @@ class MapKeeper:
         provisioning = self._provisioning
         revision = provisioning.revision
         # The values don't change, so that copies of the tables are all that the thread needs.
-        snapshot = Snapshot(dict(provisioning.vpns), dict(provisioning.attachments))
+        snapshot = Snapshot(
+            dict(provisioning.vpns), dict(provisioning.attachments), dict(provisioning.forfeited.items())
+        )
         try:
             await asyncio.to_thread(self._file.write, snapshot)
         except OperatorError as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gateway.attachment_state import AttachmentStates
 from gateway.authorization import Authorization, Mode
+from gateway.grants import NO_GRANTS
 from gateway.map_config import MapSection
 from gateway.map_connection import MapConnection
 from gateway.map_feed import MapFeed, subscriptions
@@ -29,7 +30,7 @@ from gateway.map_keeper import MapKeeper
 from gateway.map_log import DecisionLog
 from gateway.map_status import MapView, describe_attachments, describe_withheld
 from gateway.policy import Policy, Vpn
-from gateway.provisioning import NO_GRANTS, Provisioning
+from gateway.provisioning import Provisioning
 from gateway.service import Service
 from gateway.status import Document
 from ifmap.client_settings import ClientSettings
@@ -103,7 +104,10 @@ class MapLink:
         """Take another [map] or other static VPNs in place."""
         before, self._plan, self._static = self._plan, plan, tuple(static)
         if before is None or before.section.authorization is not plan.section.authorization:
-            authorization = Authorization(plan.section.authorization, known=self.provisioning.known)
+            provisioning = self.provisioning
+            authorization = Authorization(
+                plan.section.authorization, known=provisioning.known, forfeited=provisioning.forfeited
+            )
             for name, grants in self.provisioning.attachments.items():
                 authorization.grant(name, grants)
             self._regrants.clear()

@@ -9,20 +9,22 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from gateway.provisioning import Grants, Targets
+from gateway.grants import Grants
+from gateway.provisioning import Targets
 from vpn.community import CommunityError, RouteTarget
 from vpn.prefix import Prefix, PrefixError
 
 PROGRAM = "vrfwire-gateway"
-VERSION = 1
+VERSION = 2
 """Of the document; grows with every change that an older version would misread."""
 
 
 class Snapshot(NamedTuple):
-    """VPNs and attachments by name."""
+    """VPNs and attachments by name. forfeited: what attachments have lost and not got back, the latest last."""
 
     vpns: Mapping[str, Targets]
     attachments: Mapping[str, Grants]
+    forfeited: Mapping[str, Grants]
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -34,12 +36,14 @@ def encode(snapshot: Snapshot) -> bytes:
             name: [sorted(map(str, targets.imports)), sorted(map(str, targets.exports))]
             for name, targets in sorted(snapshot.vpns.items())
         },
-        "attachments": {
-            name: [sorted(grants.vpns), sorted(map(str, grants.prefixes))]
-            for name, grants in sorted(snapshot.attachments.items())
-        },
+        "attachments": {name: _row(grants) for name, grants in sorted(snapshot.attachments.items())},
+        "forfeited": {name: _row(grants) for name, grants in snapshot.forfeited.items()},
     }
     return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def _row(grants: Grants) -> tuple[list[str], list[str]]:
+    return sorted(grants.vpns), sorted(map(str, grants.prefixes))
 
 
 def decode(data: bytes) -> Snapshot:
@@ -57,13 +61,16 @@ def decode(data: bytes) -> Snapshot:
             name: Targets(frozenset(map(RouteTarget.parse, imports)), frozenset(map(RouteTarget.parse, exports)))
             for name, imports, exports in _rows(document.get("vpns"))
         }
-        attachments = {
-            name: Grants(frozenset(names), frozenset(map(Prefix.parse, prefixes)))
-            for name, names, prefixes in _rows(document.get("attachments"))
-        }
+        attachments, forfeited = (
+            {
+                name: Grants(frozenset(names), frozenset(map(Prefix.parse, prefixes)))
+                for name, names, prefixes in _rows(document.get(table))
+            }
+            for table in ("attachments", "forfeited")
+        )
     except (CommunityError, PrefixError) as error:
         raise ValueError(f"damaged: {error}") from None
-    return Snapshot(vpns, attachments)
+    return Snapshot(vpns, attachments, forfeited)
 
 
 def _rows(table: Any) -> list[tuple[str, list[str], list[str]]]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from gateway.grants import NO_GRANTS, Forfeited, Grants
 from gateway.policy import Policy, Source, Vpn
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix
@@ -28,16 +29,6 @@ class Targets(NamedTuple):
 
     imports: frozenset[RouteTarget]
     exports: frozenset[RouteTarget]
-
-
-class Grants(NamedTuple):
-    """What an attachment is entitled to: the VPNs that it is bound to, and its prefixes."""
-
-    vpns: frozenset[str]
-    prefixes: frozenset[Prefix]
-
-
-NO_GRANTS = Grants(frozenset(), frozenset())
 
 
 class _Group(Protocol):
@@ -78,16 +69,20 @@ class Provisioning:
         """Grows with every change: for who keeps a copy."""
         self.bindings = 0
         """Pairs of an attachment and a VPN."""
+        self.forfeited = Forfeited()
         self._unusable: dict[str, str] = {}
 
     # -- changing
 
-    def restore(self, vpns: Mapping[str, Targets], attachments: Mapping[str, Grants]) -> None:
+    def restore(
+        self, vpns: Mapping[str, Targets], attachments: Mapping[str, Grants], forfeited: Mapping[str, Grants]
+    ) -> None:
         """Begin with a kept copy."""
         for name, targets in vpns.items():
             self._set_vpn(name, targets)
         for name, grants in attachments.items():
             self._set_attachment(name, grants)
+        self.forfeited.restore(forfeited)
         self.known = True
 
     def take(self, view: View, groups: Iterable[str], attachments: Iterable[str]) -> Difference:
@@ -138,6 +133,7 @@ class Provisioning:
             del self.attachments[name]
         else:
             self.attachments[name] = grants
+        self.forfeited.note(name, before, grants)
         self.bindings += len(grants.vpns) - len(before.vpns)
         self.revision += 1
         return True

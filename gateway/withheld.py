@@ -14,7 +14,7 @@ from vpn.prefix import Prefix
 class WithheldItem(NamedTuple):
     """An item that isn't in the tables. session: number of the session that published it; its end is the item's end.
 
-    reason: why it is withheld. revoked: it was in the tables before.
+    reason: why it is withheld. revoked: it was in the tables before, or the map has permitted it before.
     """
 
     host: str

@@ -143,10 +143,14 @@ def test_the_state_of_attachments_is_published_and_withdrawn(
 def test_the_map_server_goes_and_comes_back(
     orchestration: Orchestration, make_gateway: MakeGateway, connect: Connect
 ) -> None:
-    orchestration.publish(*group("blue", "64512:1"), *bind("web-1", "blue", "10.1.1.1"))
+    orchestration.publish(
+        *group("blue", "64512:1"), *bind("web-1", "blue", "10.1.1.1"), *bind("old-1", "blue", "10.1.1.9")
+    )
     gateway = make_gateway(ROUTER_ID, orchestration.section())
     one, two = connect(gateway, "hv1"), connect(gateway, "hv2")
     wait_for(lambda: ready(gateway), "the first results")
+    orchestration.publish(unbind("old-1", "blue"))
+    wait_for(lambda: gateway.ask("map.show")["bindings"] == 1, "the end of a binding")
     two.subscribe("blue")
     announce(one, WEB, "web-1", 101)
     two.read_routes("blue", {WEB: [("127.0.0.1", 101)]})
@@ -176,6 +180,10 @@ def test_the_map_server_goes_and_comes_back(
     assert two.events["blue"] == {WEB: [("127.0.0.1", 301)], DB: [("127.0.0.1", 102)]}
     state = {("web-1", "hv1", "192.0.2.1"): ("up", (WEB, DB))}
     wait_for(lambda: orchestration.states("web-1") == state, "what is up to be published anew")
+    # Its binding was revoked in an earlier life of the gateway.
+    assert refusal(one.announce("blue", "10.1.1.9/32", 109, attachment="old-1"))[0] == "forbidden"
+    revoked = {("old-1", "hv1", "192.0.2.1"): ("adminDown", ("10.1.1.9/32",))}
+    wait_for(lambda: orchestration.states("old-1") == revoked, "what may be up no longer to be published")
     wait_for(lambda: gateway.ask("status")["state"] == "ok", "the problem to be gone")
 
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from gateway.admission import Admission, Decision
 from gateway.authorization import Authorization, Mode
+from gateway.grants import NO_GRANTS, Grants
 from gateway.policy import Policy
-from gateway.provisioning import NO_GRANTS, Grants
 from gateway.service import Limits
 from tests.unit.gateway.harness import MESH, Bench, Peer, refusal
 from vpn.path import NextHop, Path

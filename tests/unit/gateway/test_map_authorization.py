@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.authorization import NOTHING_KNOWN, Authorization, Mode, Verdict
-from gateway.provisioning import NO_GRANTS, Grants
+from gateway.grants import NO_GRANTS, Grants
 from vpn.prefix import Prefix
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gateway.grants import Grants
 from gateway.map_feed import CATALOGUE_NAME, MAX_SIZE, MapFeed, subscriptions
-from gateway.provisioning import Difference, Grants, Provisioning
+from gateway.provisioning import Difference, Provisioning
 from ifmap.answers import ReceivedItem, ReceivedMetadata, ReceivedPart
 from ifmap.errors import ErrorCode
 from ifmap.l3vpn import (
@@ -154,7 +155,7 @@ def test_an_operator_can_have_it_believed() -> None:
 
 def test_what_was_kept_is_not_given_up_for_an_empty_map() -> None:
     provisioning = Provisioning()
-    provisioning.restore({}, {"web": WEB})
+    provisioning.restore({}, {"web": WEB}, {})
     feed = MapFeed(provisioning, subscriptions(["blue"]))
     feed.result(part(ResultKind.SEARCH))
     assert not feed.disbelieved, "not all is there"
@@ -185,7 +186,7 @@ def test_a_new_session_costs_the_difference() -> None:
 
 def test_nothing_is_removed_before_all_subscriptions_have_told() -> None:
     provisioning = Provisioning()
-    provisioning.restore({"old": targets("64512:7", "64512:7")}, {"web": WEB})
+    provisioning.restore({"old": targets("64512:7", "64512:7")}, {"web": WEB}, {})
     feed = MapFeed(provisioning, subscriptions(["blue"]))
     feed.result(part(ResultKind.SEARCH, MARK))
     assert feed.difference() == Difference() and set(provisioning.vpns) == {"old"}

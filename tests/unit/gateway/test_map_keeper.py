@@ -11,17 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from gateway.grants import Grants
 from gateway.map_file import FILE_NAME, LOCK_NAME, MapFile
 from gateway.map_keeper import MapKeeper
 from gateway.map_snapshot import Snapshot, decode, encode
-from gateway.provisioning import Grants, Provisioning
+from gateway.provisioning import Provisioning
 from lab.wait import wait_until
 from runtime.state_directory import lock_directory
 from tests.unit.gateway.test_map_provisioning import targets
 from vpn.prefix import Prefix
 
 WEB = Grants(frozenset({"blue"}), frozenset({Prefix.parse("10.1.1.1/32")}))
-SNAPSHOT = Snapshot({"blue": targets("64512:1", "64512:1")}, {"web": WEB})
+SNAPSHOT = Snapshot({"blue": targets("64512:1", "64512:1")}, {"web": WEB}, {"db": WEB})
 DEADLINE = 10.0
 LOG = "vrfwire.gateway.map"
 
@@ -62,6 +63,7 @@ def test_what_is_known_is_there_for_the_next_start(tmp_path: Path) -> None:
         async with bench(tmp_path) as second:
             assert second.keeper.restore() and second.provisioning.known
             assert second.provisioning.attachments == SNAPSHOT.attachments
+            assert second.provisioning.forfeited.items() == SNAPSHOT.forfeited
             assert second.keeper.problems() == []
 
     asyncio.run(run())

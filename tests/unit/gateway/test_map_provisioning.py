@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.grants import Grants
 from gateway.map_snapshot import Snapshot, decode, encode
 from gateway.policy import Source
-from gateway.provisioning import Difference, Grants, Provisioning, Targets
+from gateway.provisioning import Difference, Provisioning, Targets
 from ifmap.l3vpn import (
     CATALOGUE,
     Direction,
@@ -105,6 +106,7 @@ def test_only_what_differs_from_the_kept_copy_counts() -> None:
             "web": Grants(frozenset({"blue"}), frozenset({Prefix.parse("10.1.1.1/32")})),
             "gone": Grants(frozenset({"old"}), frozenset()),
         },
+        {},
     )
     assert provisioning.known and provisioning.bindings == 2
     revision = provisioning.revision
@@ -113,6 +115,7 @@ def test_only_what_differs_from_the_kept_copy_counts() -> None:
     assert provisioning.revision > revision and provisioning.bindings == 1
     revision = provisioning.revision
     assert not provisioning.take_all(view) and provisioning.revision == revision
+    assert provisioning.forfeited.items() == {"gone": Grants(frozenset({"old"}), frozenset())}
 
 
 def test_what_is_no_vpn_is_a_problem_that_goes_away() -> None:
@@ -142,15 +145,19 @@ some_prefixes = st.frozensets(
 
 @given(
     st.dictionaries(names, st.builds(Targets, rts, rts), max_size=4),
-    st.dictionaries(names, st.builds(Grants, st.frozensets(names, max_size=3), some_prefixes), max_size=4),
+    *[st.dictionaries(names, st.builds(Grants, st.frozensets(names, max_size=3), some_prefixes), max_size=4)] * 2,
 )
-def test_what_is_kept_is_read(vpns: dict[str, Targets], attachments: dict[str, Grants]) -> None:
-    snapshot = Snapshot(vpns, attachments)
+def test_what_is_kept_is_read(
+    vpns: dict[str, Targets], attachments: dict[str, Grants], forfeited: dict[str, Grants]
+) -> None:
+    snapshot = Snapshot(vpns, attachments, forfeited)
     assert decode(encode(snapshot)) == snapshot
+    assert list(decode(encode(snapshot)).forfeited) == list(forfeited)
 
 
 def kept(**other: object) -> bytes:
-    return json.dumps({"program": "vrfwire-gateway", "version": 1, "vpns": {}, "attachments": {}, **other}).encode()
+    tables: dict[str, object] = {"vpns": {}, "attachments": {}, "forfeited": {}}
+    return json.dumps({"program": "vrfwire-gateway", "version": 2, **tables, **other}).encode()
 
 
 @pytest.mark.parametrize(
@@ -163,12 +170,13 @@ def kept(**other: object) -> bytes:
         b"null",
         b"{}",
         kept(program="other"),
-        kept(version=2),
+        kept(version=1),
         kept(vpns=None),
         kept(vpns={"blue": [["64512:1"]]}),
         kept(vpns={"blue": [["64512:x"], []]}),
         kept(vpns={"blue": [[7], []]}),
         kept(attachments=[]),
+        kept(forfeited=None),
         kept(attachments={"web": [["blue"], ["10.1.1.1/24"]]}),
         kept(attachments={"web": [["blue"], "10.1.1.1"]}),
     ],

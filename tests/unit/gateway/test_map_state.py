@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.attachment_state import AttachmentStates, Condition, Presence, Statement
 from gateway.authorization import Authorization, Mode
-from gateway.provisioning import NO_GRANTS, Grants
+from gateway.grants import NO_GRANTS, Forfeited, Grants
 from tests.unit.gateway.harness import Bench, Peer
 from tests.unit.gateway.test_map_admission import DB, WEB, announce, item, regrant, settle, site
 from vpn.prefix import Prefix
@@ -71,6 +71,24 @@ def test_an_attachment_whose_binding_is_revoked_is_admin_down_until_its_host_giv
     regrant(there.bench, web=NO_GRANTS)
     there.bench.disconnect(there.hv1)
     assert there.changes() == {WEB_AT_HV1: None}
+
+
+def test_what_was_permitted_once_is_admin_down_also_in_a_session_that_has_never_seen_that() -> None:
+    """A host that comes back, a gateway that was restarted, a binding that was revoked while the gateway was down."""
+    forfeited = Forfeited()
+    forfeited.note("web", WEB, NO_GRANTS)
+    bench = site()
+    bench.service.admission.use(Authorization(Mode.STRICT, known=True, forfeited=forfeited))
+    there = Site(bench)
+    for _ in range(2):
+        announce(there.hv1, "blue", ("10.1.1.1/32", "web"))
+        announce(there.hv1, "blue", ("10.1.1.2/32", "web"))
+        announce(there.hv1, "red", ("10.1.1.1/32", "web"))
+        announce(there.hv1, "blue", ("10.1.1.3/32", "db"))
+        assert there.changes() == {WEB_AT_HV1: Statement(Condition.ADMIN_DOWN, (P,))}
+        there.bench.disconnect(there.hv1)
+        assert there.changes() == {WEB_AT_HV1: None}
+        there.hv1 = there.bench.connect("hv1", "192.0.2.11")
 
 
 def test_nothing_is_said_of_what_was_never_permitted() -> None:
