@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ifmap.client_errors import ClientError
 from ifmap.client_settings import ClientSettings
 from ifmap.endpoint import Endpoint
-from runtime.config import load, option
+from runtime.config import load, option, read_secret
 from runtime.errors import ExitCode, OperatorError
 
 PROGRAM = "map-client"
@@ -70,7 +71,10 @@ def client_settings(
         raise _missing("no user is given", "--user with --password-file, or --cert with --key")
     if not section.timeout > 0:
         raise _missing("the time-out is not more than 0", "")
-    return ClientSettings(
+    if section.password_file is not None:
+        # For the hint; the client reads it again for each connection.
+        read_secret(section.password_file)
+    settings = ClientSettings(
         section.url,
         ca=section.ca,
         user=section.user,
@@ -80,6 +84,14 @@ def client_settings(
         connect_timeout=min(section.timeout, 10.0),
         answer_timeout=section.timeout,
     )
+    if section.ca is not None or section.certificate is not None:
+        try:
+            settings.tls_context()
+        except ClientError as error:
+            raise OperatorError(
+                "map server", str(error), "--ca, --cert and --key name files in PEM; a key has no passphrase"
+            ) from None
+    return settings
 
 
 def _missing(why: str, hint: str) -> OperatorError:

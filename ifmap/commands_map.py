@@ -14,8 +14,11 @@ from runtime.errors import ExitCode, OperatorError
 from runtime.output import Column, Row, Stream, warn
 
 if TYPE_CHECKING:
-    from ifmap.answers import ReceivedItem
+    from asyncio import Future
+
+    from ifmap.answers import ReceivedItem, ReceivedPart
     from ifmap.client import MapClient
+    from ifmap.errors import IfmapError
     from ifmap.publish_file import Document
     from ifmap.values import Identifier, SearchSpec
     from ifmap.watcher import Change
@@ -24,6 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_DOCUMENT = 64 << 20
 """Bytes of a document to publish."""
+MAX_NUMBER = (1 << 32) - 1
+"""Largest number of IF-MAP's attributes."""
 EXAMPLE_SESSION = "SESSION-ID"
 """Stands in a document that isn't sent."""
 
@@ -66,13 +71,14 @@ def publish(options: MapOptions, file: BinaryIO, lifetime: str, hold: bool, dry_
     try:
         document = read_document(body, Lifetime(lifetime))
     except DocumentError as error:
-        raise OperatorError(what, str(error)) from None
+        raise OperatorError(what, str(error), "`vrfwire-map publish --help` says which documents it takes") from None
     if document.mended:
         warn(f"{what}: mended as from print: {', '.join(document.mended)}", options.program)
     if dry_run:
         options.print(_request(document))
         return
-    options.work(lambda client: _publish(options, client, document, what, hold))
+    holder = Holder() if hold else None
+    options.work(lambda client: _publish(options, client, document, what, holder), holder)
 
 
 def _request(document: Document) -> str:
@@ -86,9 +92,36 @@ def _request(document: Document) -> str:
     return text.rstrip("\n") + "\n"
 
 
-async def _publish(options: MapOptions, client: MapClient, document: Document, what: str, hold: bool) -> None:
-    import asyncio
+class Holder:
+    """Listener of the client of --hold: what was published in a session is gone with it, whatever follows."""
 
+    def __init__(self) -> None:
+        self._lost: Future[str] | None = None
+
+    async def hold(self) -> str:
+        """Wait for the end of the session; returns the reason."""
+        import asyncio
+
+        self._lost = asyncio.get_running_loop().create_future()
+        return await self._lost
+
+    def session_started(self, session_id: str, publisher_id: str) -> None:
+        pass
+
+    def result(self, part: ReceivedPart) -> None:
+        pass
+
+    def subscription_refused(self, name: str, error: IfmapError) -> None:
+        pass
+
+    def session_lost(self, reason: str) -> None:
+        if self._lost is not None and not self._lost.done():
+            self._lost.set_result(reason)
+
+
+async def _publish(
+    options: MapOptions, client: MapClient, document: Document, what: str, holder: Holder | None
+) -> None:
     from ifmap.values import Lifetime, Update
 
     operations = document.operations
@@ -103,12 +136,13 @@ async def _publish(options: MapOptions, client: MapClient, document: Document, w
     form = ", turned into IF-MAP" if document.shorthand else ""
     options.show(reply, lambda colour: f"{what}: published ({_counted(len(operations), 'operation')}{form})\n")
     passing = any(isinstance(one, Update) and one.lifetime is Lifetime.SESSION for one in operations)
-    if passing and not hold:
+    if passing and holder is None:
         warn("metadata of lifetime session ends with this command; --hold keeps it", options.program)
-    if hold:
+    if holder is not None:
         sys.stdout.flush()
         warn("holding the session until Ctrl-C", options.program)
-        await asyncio.Event().wait()
+        why = await holder.hold()
+        raise OperatorError(what, f"the session is lost, and what was published in it: {why}", "publish it again")
 
 
 def _counted(number: int, noun: str) -> str:
@@ -145,9 +179,9 @@ _MORE = (
         multiple=True,
         help="Prefix in filters; vpn, vrfwire and meta are known.",
     ),
-    click.option("--depth", type=click.IntRange(min=0), default=1, show_default=True, help="Links to follow."),
+    click.option("--depth", type=click.IntRange(0, MAX_NUMBER), default=1, show_default=True, help="Links to follow."),
     click.option(
-        "--max-size", type=click.IntRange(min=1), metavar="BYTES", help="Of the result  [default: the server's]"
+        "--max-size", type=click.IntRange(1, MAX_NUMBER), metavar="BYTES", help="Of the result  [default: the server's]"
     ),
     click.option(
         "--terminal", metavar="TYPES", default="", help="Identifier types to list without going on, by commas."
@@ -190,6 +224,14 @@ def _spec(given: Mapping[str, Any]) -> SearchSpec:
         raise OperatorError("search", str(error), "--help has the forms", ExitCode.USAGE) from None
 
 
+_ONLY_WITH = {
+    "domain": ("ip_address", "mac_address", "access_request", "identity"),
+    "identity_type": ("identity",),
+    "definition": ("identity",),
+}
+"""Options that say more of a start, by the starts that have it."""
+
+
 def _start(given: Mapping[str, Any]) -> Identifier:
     from ifmap import identifiers, l3vpn
 
@@ -211,6 +253,11 @@ def _start(given: Mapping[str, Any]) -> Identifier:
     if len(chosen) != 1:
         starts = ", ".join(f"--{name.replace('_', '-')}" for name in makers)
         raise click.UsageError(f"give one start: {starts}")
+    for option, values in _ONLY_WITH.items():
+        default = "username" if option == "identity_type" else ""
+        if given[option] != default and chosen[0] not in values:
+            of = " and ".join(f"--{name.replace('_', '-')}" for name in values)
+            raise click.UsageError(f"--{option.replace('_', '-')} goes with {of} alone")
     try:
         return makers[chosen[0]](given[chosen[0]])
     except l3vpn.SchemaError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -47,16 +48,18 @@ def serve(arguments: tuple[str, ...]) -> int:
 
 
 @click.command("passwd")
-def passwd() -> None:
-    """Print the hash of a password, for password_hash of a [[client]], or for a file that password_hash_file names.
+@click.option("--output", "-o", metavar="FILE", help="Write it to this file, with mode 0600, instead of printing it.")
+def passwd(output: str | None) -> None:
+    """Hash a password, for password_hash of a [[client]], or for a file that password_hash_file names.
 
     The password is asked for, twice; when standard input is no terminal, its first line is taken.
 
     \b
     Example:
-      vrfwire-map passwd > orchestrator.hash
+      vrfwire-map passwd --output /etc/vrfwire/orchestrator.hash
     """
     from ifmap.server.passwords import hash_password
+    from runtime.state_directory import replace_file
 
     if sys.stdin.isatty():
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
@@ -66,7 +69,13 @@ def passwd() -> None:
         hashed = hash_password(password)
     except ValueError as error:
         raise OperatorError("password", str(error), code=ExitCode.USAGE) from None
-    click.echo(hashed.text)
+    if output is None:
+        click.echo(hashed.text)
+        return
+    try:
+        replace_file(Path(output), f"{hashed.text}\n".encode())
+    except OSError as error:
+        raise OperatorError(f"file {output}", error.strerror or str(error)) from None
 
 
 @click.group(cls=Group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,6 +12,7 @@ import click
 from ifmap.map_options import MapOptions, map_client, pass_map
 from runtime.command import Group, watching
 from runtime.errors import ExitCode, OperatorError
+from runtime.output import warn
 
 if TYPE_CHECKING:
     from ifmap.client import MapClient
@@ -84,21 +86,28 @@ class RouteTargetType(click.ParamType["RouteTarget"]):
 
 
 class PrefixType(click.ParamType["Prefix"]):
-    """An address or prefix."""
+    """An address or prefix. usable: only one that a VM can have."""
 
     name = "address"
 
+    def __init__(self, *, usable: bool = False) -> None:
+        self._usable = usable
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Prefix:
-        from vpn.prefix import Prefix, PrefixError
+        from vpn.prefix import Prefix, PrefixError, not_unicast
 
         try:
-            return Prefix.parse(value)
+            prefix = Prefix.parse(value)
         except PrefixError as error:
             self.fail(str(error), param, ctx)
+        if self._usable and prefix.length and (why := not_unicast(prefix.packed)) is not None:
+            self.fail(f"{value} is {why}", param, ctx)
+        return prefix
 
 
 RT = RouteTargetType()
 ADDRESS = PrefixType()
+NEW_ADDRESS = PrefixType(usable=True)
 
 
 def group_identifier(name: str) -> Identifier:
@@ -117,7 +126,21 @@ def _made(what: str, name: str) -> Identifier:
     try:
         return connectivity_group(name) if what == "VPN" else customer_attachment(name)
     except SchemaError as error:
-        raise OperatorError(what, str(error), code=ExitCode.USAGE) from None
+        raise OperatorError(f"{what} {name!r}", str(error), code=ExitCode.USAGE) from None
+
+
+GATEWAY_NAMES = re.compile(r"[!-~]{1,128}")
+"""Names of VPNs that gateways and hosts of vrfwire take: these are names of pub-sub nodes."""
+
+
+def warn_of_name(options: MapOptions, name: str) -> None:
+    """Any text is a name in a MAP; say so when gateways don't take it."""
+    if not GATEWAY_NAMES.fullmatch(name):
+        warn(
+            f"VPN {name}: gateways of vrfwire leave it out: they take names of 1 to 128 printable ASCII characters"
+            " without spaces",
+            options.program,
+        )
 
 
 # -- vpn
@@ -158,7 +181,9 @@ def create(
     from ifmap import l3vpn, provision
 
     wanted = provision.targets(both, imports, exports)
-    searches = [Look(group_identifier(name), 1, (l3vpn.LISTED, l3vpn.GROUP_TARGET))]
+    group = group_identifier(name)
+    warn_of_name(options, name)
+    searches = [Look(group, 1, (l3vpn.LISTED, l3vpn.GROUP_TARGET))]
     change(options, f"VPN {name}", "provisioned", searches, lambda vpns: provision.create(vpns, name, wanted, replace))
 
 
@@ -268,7 +293,12 @@ def _both(one: str, other: str) -> list[Look]:
 @click.argument("attachment")
 @click.argument("group", metavar="VPN")
 @click.option(
-    "--address", "addresses", type=ADDRESS, multiple=True, metavar="ADDRESS|PREFIX", help="That it may have; repeated."
+    "--address",
+    "addresses",
+    type=NEW_ADDRESS,
+    multiple=True,
+    metavar="ADDRESS|PREFIX",
+    help="That it may have; repeated.",
 )
 @click.option("--replace", is_flag=True, help="It has these addresses and no others.")
 @map_client
@@ -359,7 +389,6 @@ def state(options: MapOptions, attachment: str | None, graph: bool) -> None:
 
 def _state(options: MapOptions, attachment: str | None, graph: bool) -> None:
     from ifmap import l3vpn, views
-    from runtime.output import warn
 
     links = (*l3vpn.PROVISIONING, *l3vpn.OPERATIONAL)
     if attachment is None:
@@ -390,3 +419,5 @@ def _state(options: MapOptions, attachment: str | None, graph: bool) -> None:
     reply["vpns"] = [views.vpn_document(vpns, name) for name in of]
     plain = "utf" not in (sys.stdout.encoding or "").lower()
     options.show(reply, lambda colour: views.graph(vpns, attachment, plain))
+    if attachment is None and not of and not options.json:
+        warn("there is no VPN in the map: `vrfwire-map vpn create` makes one", options.program)

@@ -15,6 +15,7 @@ from runtime.errors import ExitCode, OperatorError
 if TYPE_CHECKING:
     from ifmap.client import MapClient, MapListener
     from ifmap.client_settings import ClientSettings
+    from ifmap.errors import IfmapError
 
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,11 +45,14 @@ class MapOptions(Options):
     def work(self, work: Callable[[MapClient], Awaitable[T]], listener: MapListener | None = None) -> T:
         """Do something in a session with the server. Raises OperatorError."""
         import asyncio
+        import logging
 
-        from ifmap.client_errors import ClientError, MapUnavailable
-        from ifmap.errors import ErrorCode, IfmapError
+        from ifmap.client_errors import ClientError, MapUnavailable, SessionLost
+        from ifmap.errors import IfmapError
 
         settings = self.settings()
+        # What the client has to say comes as an error; its log is that of daemons.
+        logging.getLogger("vrfwire").addHandler(logging.NullHandler())
 
         async def go() -> T:
             async with self.connect(settings, listener) as client:
@@ -57,27 +61,46 @@ class MapOptions(Options):
         try:
             return asyncio.run(go())
         except MapUnavailable as error:
-            refused = "doesn't accept" in str(error)
-            raise OperatorError(
-                "map server",
-                str(error),
-                "check the user and its password, or the certificate"
-                if refused
-                else "check --url and --ca; on the server's machine, `vrfwire-map status`",
-                ExitCode.NOT_PERMITTED if refused else ExitCode.UNREACHABLE,
-            ) from None
+            hint, code = _unavailable(str(error))
+            raise OperatorError("map server", str(error), hint, code) from None
         except ClientError as error:
-            raise OperatorError(
-                "map server", str(error), "a user has one session: give each program a user of its own"
-            ) from None
+            lost = isinstance(error, SessionLost)
+            hint = "a user has one session: give each program a user of its own" if lost else ""
+            raise OperatorError("map server", str(error), hint) from None
         except IfmapError as error:
-            denied = error.code is ErrorCode.ACCESS_DENIED
-            raise OperatorError(
-                "map server",
-                f"{error.code}: {error}" if str(error) else error.code,
-                "the server's map.toml says what a client may: read, write, purge_others" if denied else "",
-                ExitCode.NOT_PERMITTED if denied else ExitCode.FAILURE,
-            ) from None
+            raise _refused(error) from None
+
+
+def _unavailable(why: str) -> tuple[str, ExitCode]:
+    """What to do about a server that gives no session, and the exit code."""
+    if "doesn't accept" in why:
+        return (
+            "check the user and its password, or the certificate, and the server's [[client]]",
+            ExitCode.NOT_PERMITTED,
+        )
+    if "certificate isn't accepted" in why:
+        hint = "--ca names the authority that has signed it, and it has to be for the host of --url"
+        return hint, ExitCode.UNREACHABLE
+    return "check --url; on the server's machine, `vrfwire-map status`", ExitCode.UNREACHABLE
+
+
+def _refused(error: IfmapError) -> OperatorError:
+    """What the server has said, with metadata types as rules of its configuration have them."""
+    from ifmap.describe import PREFIXES
+    from ifmap.errors import ErrorCode
+
+    why = f"{error.code}: {error}" if str(error) else str(error.code)
+    for prefix, namespace in PREFIXES.items():
+        why = why.replace(f"{{{namespace}}}", f"{prefix}:")
+    hints = {
+        ErrorCode.ACCESS_DENIED: "the server's map.toml says what a client may: read, write, purge_others",
+        ErrorCode.SEARCH_RESULTS_TOO_BIG: "ask for less (--depth, --match-links), or take more (--max-size, and"
+        " max_search_size in the server's map.toml)",
+        ErrorCode.INVALID_IDENTIFIER: 'vrfwire-map serve takes any text as an identifier with identifiers = "opaque"',
+    }
+    denied = error.code is ErrorCode.ACCESS_DENIED
+    code = ExitCode.NOT_PERMITTED if denied else ExitCode.FAILURE
+    return OperatorError("map server", why, hints.get(error.code, ""), code)
 
 
 def _store(key: str) -> Callable[..., None]:
@@ -88,6 +111,21 @@ def _store(key: str) -> Callable[..., None]:
     return callback
 
 
+class UrlType(click.ParamType[str]):
+    """URL of a MAP server; it stays text, as the environment and a file have it."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        from ifmap.endpoint import Endpoint, EndpointError
+
+        try:
+            Endpoint.parse(value)
+        except EndpointError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
+
+
 def _option(name: str, key: str, **settings: Any) -> Callable[[F], F]:
     return click.option(name, expose_value=False, callback=_store(key), **settings)
 
@@ -96,6 +134,7 @@ _SERVER = (
     _option(
         "--url",
         "url",
+        type=UrlType(),
         metavar="URL",
         multiple=True,
         help="MAP server; several are tried in order [VRFWIRE_MAP_URL].",

@@ -35,7 +35,7 @@ STATE_LIST = (
     Column("ADDRESSES", "addresses"),
     Column("STATE", "state"),
     Column("HOST", lambda row: sorted({_host(where) for where in _places(row)})),
-    Column("GATEWAYS", lambda row: [f"{where['gateway']} {where['state']}" for where in _places(row)]),
+    Column("GATEWAYS", lambda row: [_told(where) for where in _places(row)]),
 )
 
 
@@ -100,6 +100,11 @@ def problem_documents(problems: Iterable[Problem]) -> list[dict[str, str]]:
 def _places(row: Row) -> list[dict[str, object]]:
     where = row.get("where")
     return where if isinstance(where, list) else []
+
+
+def _told(place: Row) -> str:
+    """A gateway and what it says; an attachment-state that some other program published names no gateway."""
+    return f"{place['gateway'] or '?'} {place['state'] or 'unknown'}"
 
 
 def _host(place: Row) -> str:

@@ -38,6 +38,10 @@ _COLOURED = {
 }
 
 
+MAX_WIDTH = 80
+"""Characters that a column is made wide for. What is longer is printed whole, and shifts nothing but its own line."""
+
+
 class Column(NamedTuple):
     """A column of a table. title: its legend; field: of the row, or a function of the row; right: numbers."""
 
@@ -104,7 +108,8 @@ class Stream:
         texts = [[column.text(row) for column in columns] for row in rows]
         for line in texts:
             for index, text in enumerate(line):
-                widths[index] = max(widths[index], len(text))
+                if len(text) <= MAX_WIDTH:
+                    widths[index] = max(widths[index], len(text))
         lines = []
         if self._legend:
             self._legend = False
