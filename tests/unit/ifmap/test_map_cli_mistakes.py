@@ -15,8 +15,8 @@ import pytest
 
 from gateway.provisioning import VPN_NAME
 from ifmap.client_errors import MapUnavailable, SessionLost
-from ifmap.commands_vpn import GATEWAY_NAMES
 from ifmap.errors import ErrorCode, IfmapError
+from ifmap.map_arguments import GATEWAY_NAMES
 from ifmap.server.passwords import PasswordHash
 from ifmap.values import PublishOperation
 from lab.pki import Authority
