@@ -51,7 +51,7 @@ CORES = {
 
 SHELLS = {
     "ifmap": {
-        *("cli", "commands_map", "commands_server", "commands_vpn", "map_options", "watcher"),
+        *("cli", "commands_map", "commands_server", "commands_vpn", "map_arguments", "map_options", "watcher"),
         *("client", "client_channel", "client_config", "client_publisher", "client_session", "client_settings"),
         *("server.auth", "server.certificate", "server.connection", "server.daemon", "server.engine"),
         *("server.listener", "server.main", "server.metrics", "server.outgoing"),
