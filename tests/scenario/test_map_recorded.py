@@ -24,7 +24,7 @@ from lxml import etree
 
 from lab.pki import Authority
 from tests.scenario.map_process import MapProcess, client
-from tests.scenario.raw_map import BASE, META, SOAP, Answer, RawClient, RawConnection, context
+from tests.scenario.raw_map import BASE, META, SOAP, Answer, RawClient, RawConnection, context, envelope
 
 RECORDINGS = sorted((Path(__file__).parent / "recordings").glob("*.txt"))
 USERS = ("test", "test2")
@@ -159,6 +159,14 @@ def test_what_real_clients_leave_outlives_the_server(server: MapProcess) -> None
     found = read(answer).xpath("resultItem[mac-address]/metadata/meta:ip-mac/dhcp-server/text()", namespaces=PREFIXES)
     assert found == ["ip-mac-cli"]
     clean(server)
+
+
+def test_an_answer_comes_in_one_tls_record(server: MapProcess) -> None:
+    # strongSwan reads once, and takes what it gets for the whole answer.
+    one = RawClient(server.port, context(str(server.credentials.ca)), "test")
+    one.ssrc.post("test", envelope("<m:newSession/>"))
+    assert one.ssrc.read(1 << 16).endswith(b"</s:Envelope>\n")
+    one.close()
 
 
 def test_the_first_request_of_a_connection_waits_for_nothing(server: MapProcess) -> None:
