@@ -191,6 +191,8 @@ class Graph:
         return link
 
     def _keep_links(self, link: Link) -> None:
+        if not self._snapshots:  # going through an empty WeakSet costs ten times as much
+            return
         for snapshot in self._snapshots:
             snapshot.keep_links(link.one)
             snapshot.keep_links(link.other)
