@@ -30,7 +30,8 @@ _STATES = {Condition.UP: State.UP, Condition.DOWN: State.DOWN, Condition.ADMIN_D
 
 
 class MapConnection:
-    """The listener of a MapClient. name: what the gateway calls itself; notify: called when feed has news."""
+    """The listener of a MapClient. name: what the gateway calls itself; notify: called when feed has news; ending:
+    before it forgets a session that is over."""
 
     def __init__(
         self,
@@ -39,12 +40,14 @@ class MapConnection:
         feed: MapFeed,
         name: str,
         notify: Callable[[], None],
+        ending: Callable[[MapConnection], None],
     ) -> None:
         self.feed = feed
         self.refused: dict[str, str] = {}
         """Subscriptions that the server doesn't keep for us, with its text."""
         self._name = name
         self._notify = notify
+        self._ending = ending
         self._client = MapClient(settings, self)
         for subscription, spec in wanted.items():
             self._client.subscribe(subscription, spec)
@@ -104,5 +107,6 @@ class MapConnection:
 
     def session_lost(self, reason: str) -> None:
         """What is known stays."""
+        self._ending(self)
         self.feed.session_lost()
         self._publisher.session_lost()

@@ -58,6 +58,11 @@ class MapFeed:
         return all(replica.complete for replica in self._replicas.values())
 
     @property
+    def settled(self) -> bool:
+        """Whether everything of the present session is here, and was taken."""
+        return self._believed and self.synchronised
+
+    @property
     def disbelieved(self) -> bool:
         """Whether the server has nothing, though we know something and nobody says that it is meant to be empty."""
         known = self._provisioning.vpns or self._provisioning.attachments

@@ -1,13 +1,16 @@
 """Keeps the last known provisioning in a file, so that a gateway that starts while the MAP server is away works.
 
 A thread writes, at most once in WRITE_INTERVAL seconds. A file that can't be read or written is logged and a problem of
-the status; it is tried again.
+the status; it is tried again. The file says of which servers it is, and when it was last known to be theirs: after a
+change, when a session is lost (as long as that is news), and at the end.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable, Iterable
 
 from gateway.map_file import MapFile
 from gateway.map_snapshot import Snapshot
@@ -21,16 +24,24 @@ WRITE_INTERVAL = 1.0
 """Seconds from one write to the next: what comes meanwhile is written together."""
 RETRY_INTERVAL = 30.0
 """Seconds to the next attempt after one that failed."""
+NEWS = 60.0
+"""Seconds by which the time in the file is behind when it is written for that alone."""
 
 
 class MapKeeper:
-    """A provisioning and its file. Use it within one event loop."""
+    """A provisioning and its file. Use it within one event loop. clock: Unix time."""
 
-    def __init__(self, provisioning: Provisioning, file: MapFile) -> None:
+    def __init__(self, provisioning: Provisioning, file: MapFile, clock: Callable[[], float] = time.time) -> None:
+        self.as_of: float | None = None
+        """Unix time at which the provisioning was last known to be the servers'; None: never."""
         self._provisioning = provisioning
         self._file = file
         self._loop = asyncio.get_running_loop()
-        self._written = provisioning.revision
+        self._clock = clock
+        self._servers: tuple[str, ...] = ()
+        self._written: tuple[int, tuple[str, ...]] = provisioning.revision, ()
+        """What the file has: the provisioning's revision, and of which servers."""
+        self._written_as_of = 0.0
         self._next_write = 0.0
         """Not before then (time of the loop)."""
         self._failure: OperatorError | None = None
@@ -38,8 +49,8 @@ class MapKeeper:
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
 
-    def restore(self) -> bool:
-        """Begin with what was kept; returns whether there was something."""
+    def restore(self, servers: Iterable[str]) -> bool:
+        """Begin with what was kept of any of these servers (URLs); returns whether there was something."""
         try:
             kept = self._file.read()
         except OperatorError as error:
@@ -50,15 +61,37 @@ class MapKeeper:
             return False
         if kept is None:
             return False
+        if not set(kept.servers) & set(servers):
+            log.warning(
+                "provisioning %s is of %s, which [map] doesn't name; it is ignored",
+                *(self._file.path, ", ".join(kept.servers)),
+            )
+            return False
         self._provisioning.restore(kept.vpns, kept.attachments, kept.forfeited)
-        self._written = self._provisioning.revision
+        self.as_of, self._servers = kept.time, kept.servers
+        self._written, self._written_as_of = self._state, kept.time
         return True
+
+    @property
+    def _state(self) -> tuple[int, tuple[str, ...]]:
+        return self._provisioning.revision, self._servers
+
+    def confirm(self, servers: Iterable[str]) -> None:
+        """The provisioning is that of these servers, now."""
+        self._servers, self.as_of = tuple(servers), self._clock()
+        self.changed()
+
+    def keep_time(self) -> None:
+        """Nobody will confirm it for a while: have the time in the file, too."""
+        if self.as_of is not None and self.as_of - self._written_as_of > NEWS:
+            self._written = -1, ()
+            self.changed()
 
     def changed(self) -> None:
         """The provisioning may have changed: write it, soon."""
         if self._handle is not None or self._task is not None or self._stopping:
             return
-        if self._written != self._provisioning.revision or self._failure is not None:
+        if self._written != self._state or self._failure is not None:
             self._handle = self._loop.call_at(self._next_write, self._write)
 
     async def stop(self) -> None:
@@ -68,7 +101,7 @@ class MapKeeper:
             self._handle.cancel()
         if self._task is not None:
             await self._task
-        if self._written != self._provisioning.revision:
+        if self._written != self._state or self._written_as_of != (self.as_of or 0.0):
             await self._save()
         self._file.close()
 
@@ -87,17 +120,20 @@ class MapKeeper:
 
     async def _save(self) -> None:
         provisioning = self._provisioning
-        revision = provisioning.revision
+        state, as_of = self._state, self.as_of or 0.0
         # The values don't change, so that copies of the tables are all that the thread needs.
         snapshot = Snapshot(
-            dict(provisioning.vpns), dict(provisioning.attachments), dict(provisioning.forfeited.items())
+            dict(provisioning.vpns),
+            dict(provisioning.attachments),
+            dict(provisioning.forfeited.items()),
+            *(self._servers, as_of),
         )
         try:
             await asyncio.to_thread(self._file.write, snapshot)
         except OperatorError as error:
             self._failed(error)
         else:
-            self._written = revision
+            self._written, self._written_as_of = state, as_of
             if self._failure is not None:
                 self._failure = None
                 log.info("provisioning %s: written again", self._file.path)

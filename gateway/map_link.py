@@ -32,7 +32,7 @@ from gateway.map_status import MapView, describe_attachments, describe_withheld
 from gateway.policy import Policy, Vpn
 from gateway.provisioning import Provisioning
 from gateway.service import Service
-from gateway.status import Document
+from gateway.status import Document, timestamp
 from ifmap.client_settings import ClientSettings
 from ifmap.l3vpn import SchemaError
 from ifmap.values import SearchSpec
@@ -59,6 +59,11 @@ class Plan:
             self.wanted: dict[str, SearchSpec] = subscriptions(section.groups)
         except SchemaError as error:
             raise OperatorError("map.groups", str(error)) from None
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """URLs of the servers, in the order in which they are tried."""
+        return tuple(map(str, self.settings.endpoints))
 
     def same_session(self, other: Plan) -> bool:
         """Whether a session by the other is one by this."""
@@ -94,10 +99,11 @@ class MapLink:
 
     def start(self, plan: Plan, static: Iterable[Vpn]) -> None:
         """Begin, with what was known at the end of the last run. Call it before hosts connect."""
-        self._restored = self._keeper.restore()
+        self._restored = self._keeper.restore(plan.servers)
         if self._restored:
             vpns, attachments = len(self.provisioning.vpns), len(self.provisioning.attachments)
-            log.info("of the last run: %d VPNs and %d attachments of the map", vpns, attachments)
+            as_of = timestamp(self._keeper.as_of or 0.0)
+            log.info("of the last run: %d VPNs and %d attachments of the map, as of %s", vpns, attachments, as_of)
         self.reload(plan, static)
 
     def reload(self, plan: Plan, static: Iterable[Vpn]) -> None:
@@ -114,6 +120,8 @@ class MapLink:
             self._service.admission.use(authorization)
         self._service.reload(self.policy())
         if before is None or not plan.same_session(before):
+            if self._connection is not None and before is not None:
+                self._confirm(self._connection, before)
             self._connect(plan)
         self._judge()
         self.items_changed()
@@ -132,6 +140,8 @@ class MapLink:
             if handle is not None:
                 handle.cancel()
         self._work_handle = self._judge_handle = self._state_handle = None
+        if self._connection is not None and self._plan is not None:
+            self._confirm(self._connection, self._plan)
         admission = self._service.admission
         admission.use(None)
         while admission.step(TURN):
@@ -150,7 +160,7 @@ class MapLink:
     def _connect(self, plan: Plan) -> None:
         old, before = self._connection, self._switching
         feed = MapFeed(self.provisioning, plan.wanted)
-        new = self._connection = MapConnection(plan.settings, plan.wanted, feed, plan.name, self._news)
+        new = self._connection = MapConnection(plan.settings, plan.wanted, feed, plan.name, self._news, self._ending)
         for presence, statement in self._states.presences().items():
             new.say(presence, statement)
         self._switching = self._loop.create_task(self._switch(before, old, new))
@@ -163,6 +173,17 @@ class MapLink:
             await old.stop()
         await new.start()
 
+    def _confirm(self, connection: MapConnection, plan: Plan) -> None:
+        """What is known is what those servers provision, if it is."""
+        if connection.feed.settled:
+            self._keeper.confirm(plan.servers)
+
+    def _ending(self, connection: MapConnection) -> None:
+        """A session is over."""
+        if connection is self._connection and self._plan is not None:
+            self._confirm(connection, self._plan)
+            self._keeper.keep_time()
+
     # -- in
 
     def _news(self) -> None:
@@ -172,7 +193,7 @@ class MapLink:
     def _work(self) -> None:
         """Take what has come to differ."""
         self._work_handle = None
-        if self._connection is None:
+        if self._connection is None or self._plan is None:
             return
         known, feed = self.provisioning.known, self._connection.feed
         difference = feed.difference()
@@ -180,6 +201,7 @@ class MapLink:
             self._disbelieved = feed.disbelieved
             if feed.disbelieved:
                 log.warning("the map of the server is empty, as one that has lost its contents: what was known stays")
+        self._confirm(self._connection, self._plan)
         if not difference and known == self.provisioning.known:
             return
         log.info(
@@ -234,13 +256,16 @@ class MapLink:
         assert self._plan is not None and self._connection is not None
         client = self._connection.status()
         waiting, refused = self._connection.unpublished()
+        synchronised, now = self._synchronised(), time.time()
         return MapView(
-            plan_servers=tuple(map(str, self._plan.settings.endpoints)),
+            plan_servers=self._plan.servers,
             gateway=self._plan.name,
             authorization=self._plan.section.authorization,
             client=client,
-            since=time.time() - (self._loop.time() - client.since),
-            synchronised=self._synchronised(),
+            since=now - (self._loop.time() - client.since),
+            synchronised=synchronised,
+            as_of=now if synchronised else self._keeper.as_of,
+            now=now,
             disbelieved=self._connection.feed.disbelieved,
             known=self.provisioning.known,
             restored=self._restored,

@@ -20,11 +20,14 @@ VERSION = 2
 
 
 class Snapshot(NamedTuple):
-    """VPNs and attachments by name. forfeited: what attachments have lost and not got back, the latest last."""
+    """VPNs and attachments by name. forfeited: what attachments have lost and not got back, the latest last. servers:
+    URLs of the servers that provisioned it; time: Unix time at which it was theirs."""
 
     vpns: Mapping[str, Targets]
     attachments: Mapping[str, Grants]
     forfeited: Mapping[str, Grants]
+    servers: tuple[str, ...]
+    time: float
 
 
 def encode(snapshot: Snapshot) -> bytes:
@@ -32,6 +35,8 @@ def encode(snapshot: Snapshot) -> bytes:
     document = {
         "program": PROGRAM,
         "version": VERSION,
+        "servers": snapshot.servers,
+        "time": snapshot.time,
         "vpns": {
             name: [sorted(map(str, targets.imports)), sorted(map(str, targets.exports))]
             for name, targets in sorted(snapshot.vpns.items())
@@ -70,7 +75,12 @@ def decode(data: bytes) -> Snapshot:
         )
     except (CommunityError, PrefixError) as error:
         raise ValueError(f"damaged: {error}") from None
-    return Snapshot(vpns, attachments, forfeited)
+    servers, time = document.get("servers"), document.get("time")
+    if not isinstance(servers, list) or not all(isinstance(url, str) for url in servers):
+        raise ValueError("damaged: it doesn't say which servers it is of")
+    if not isinstance(time, int | float) or not 0 <= time < 1 << 32:
+        raise ValueError("damaged: it has no time")
+    return Snapshot(vpns, attachments, forfeited, tuple(servers), float(time))
 
 
 def _rows(table: Any) -> list[tuple[str, list[str], list[str]]]:

@@ -20,9 +20,10 @@ SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class MapView:
-    """The state of a link, taken at one time. since: Unix time of the client's state; presences: number by condition;
-    disbelieved: the server's map is empty, and what was known stays; unpublished: metadata that it doesn't have yet;
-    kept: what is wrong with the file of provisioning; troubles: the thing and why."""
+    """The state of a link, taken at one time. since: Unix time of the client's state; as_of: when what is in use was
+    last known to be the server's, None: never; disbelieved: the server's map is empty, and what was known stays;
+    presences: number by condition; unpublished: metadata that the server doesn't have yet; kept: what is wrong with the
+    file of provisioning; troubles: the thing and why."""
 
     plan_servers: tuple[str, ...]
     gateway: str
@@ -30,6 +31,8 @@ class MapView:
     client: ClientStatus
     since: float
     synchronised: bool
+    as_of: float | None
+    now: float
     disbelieved: bool
     known: bool
     restored: bool
@@ -60,6 +63,8 @@ class MapView:
             "synchronised": self.synchronised,
             "disbelieved": self.disbelieved,
             "source": "server" if self.synchronised else self._source(),
+            "as_of": None if self.as_of is None else timestamp(self.as_of),
+            "age": None if self.as_of is None else max(round(self.now - self.as_of), 0),
             "gateway": self.gateway,
             "publisher_id": self.client.publisher_id,
             "authorization": str(self.authorization),

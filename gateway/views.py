@@ -170,6 +170,7 @@ MAP = (
     Column("since", "since"),
     Column("synchronised", "synchronised"),
     Column("known from", "source"),
+    Column("as of", lambda row: _as_of(row)),
     Column("empty, not believed", "disbelieved"),
     Column("authorization", "authorization"),
     Column("VPNs", "vpns"),
@@ -181,7 +182,7 @@ MAP = (
     Column("publisher id", "publisher_id"),
     Column("last error", "last_error"),
 )
-_QUIET_MAP = ("last error", "empty, not believed")
+_QUIET_MAP = ("last error", "as of", "empty, not believed")
 MAP_PROBLEMS = (Column("WHAT", "what"), Column("WHY", "why"))
 
 
@@ -297,6 +298,17 @@ def map_shown(reply: Reply, options: Options, colour: bool) -> str:
     lines = [column for column in MAP if column.title not in _QUIET_MAP or column.text(reply) not in ("-", "no")]
     problems = _table("problems", items(reply, "problems"), MAP_PROBLEMS, options, colour)
     return details(reply, lines, colour=colour) + problems
+
+
+def _as_of(row: Row) -> object:
+    """When what is in use was last the server's, while that isn't now."""
+    age = row.get("age")
+    if row.get("synchronised") or not isinstance(age, int):
+        return None
+    for seconds, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if age >= 2 * seconds:
+            return f"{cell(row.get('as_of'))}, {age // seconds} {unit} ago"
+    return f"{cell(row.get('as_of'))}, {age} seconds ago"
 
 
 def _published(row: Row) -> str:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from gateway.grants import Grants
+from gateway.map_file import FILE_NAME
+from gateway.map_snapshot import Snapshot, encode
 from ifmap import provision
 from ifmap.l3vpn import CATALOGUE, provisioned
 from ifmap.values import node
@@ -11,9 +18,11 @@ from tests.scenario.gateway_process import GatewayProcess
 from tests.scenario.orchestration import Orchestration, bind, group
 from tests.scenario.raw_host import RawHost
 from tests.unit.gateway.harness import refusal
+from vpn.prefix import Prefix
 from xmpp.notices import Notice, NoticeKind
 
 WEB, DB = "10.1.1.1/32", "10.1.1.2/32"
+UNREACHABLE = '[map]\nurl = "https://127.0.0.1:9/"\nuser = "gw1"\npassword_file = "{}"\n'
 MARK = provision.update(node(CATALOGUE), provisioned())
 
 
@@ -81,3 +90,24 @@ def test_lost_contents_cut_nobody_off(
     shown = gateway.ask("map.show")
     assert (shown["disbelieved"], shown["vpns"], shown["bindings"]) == (False, 0, 0)
     assert gateway.ask("status")["state"] == "ok", gateway.ask("status")["problems"]
+
+
+@pytest.mark.parametrize(
+    ("server", "source", "bindings"), [("https://127.0.0.1:9/", "last run", 1), ("https://192.0.2.9:8443/", "none", 0)]
+)
+def test_what_was_kept_counts_only_for_the_servers_that_it_is_of(
+    tmp_path: Path, make_gateway: MakeGateway, server: str, source: str, bindings: int
+) -> None:
+    """A [map] that was taken out and comes back, with the same server or another."""
+    state = tmp_path / "gateway0" / "state"
+    state.mkdir(parents=True, mode=0o700)
+    web = Grants(frozenset({"blue"}), frozenset({Prefix.parse(WEB)}))
+    (state / FILE_NAME).write_bytes(encode(Snapshot({}, {"web-1": web}, {}, (server,), 1_769_860_800.0)))
+    password = tmp_path / "password"
+    password.touch(0o600)
+    password.write_text("secret")
+    gateway = make_gateway("", UNREACHABLE.format(password))
+    shown = gateway.ask("map.show")
+    assert (shown["source"], shown["bindings"]) == (source, bindings)
+    assert shown["as_of"] == ("2026-01-31T12:00:00Z" if bindings else None)
+    assert bindings or gateway.wait_log("192.0.2.9", "ignored")

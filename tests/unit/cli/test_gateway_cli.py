@@ -61,6 +61,8 @@ MAP = {
     "since": "2026-01-31T12:00:00Z",
     "synchronised": True,
     "source": "server",
+    "as_of": "2026-01-31T12:00:00Z",
+    "age": 0,
     "authorization": "strict",
     "vpns": 2,
     "attachments": 4,
@@ -136,6 +138,17 @@ def test_a_map_that_is_not_configured(commands: Commands, daemon: FakeDaemon) ->
         assert outcome.code == 0 and "[map]" in outcome.err
         assert commands.gateway_ctl(*arguments, "-j").json["configured"] is False
     assert commands.gateway_ctl("map", "show").out == ""
+
+
+@pytest.mark.parametrize(
+    ("age", "text"), [(7, "7 seconds ago"), (130, "2 minutes ago"), (7200, "2 hours ago"), (90 * 3600, "3 days ago")]
+)
+def test_how_old_is_what_is_in_use(commands: Commands, daemon: FakeDaemon, age: int, text: str) -> None:
+    daemon.answers["map.show"] = {**MAP, "synchronised": False, "source": "last run", "age": age}
+    out = commands.gateway_ctl("map", "show").out
+    assert re.search(rf"^as of: +2026-01-31T12:00:00Z, {text}$", out, re.MULTILINE)
+    daemon.answers["map.show"] = MAP
+    assert "as of" not in commands.gateway_ctl("map", "show").out
 
 
 def test_an_empty_map_is_accepted(commands: Commands, daemon: FakeDaemon) -> None:

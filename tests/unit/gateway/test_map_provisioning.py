@@ -150,13 +150,13 @@ some_prefixes = st.frozensets(
 def test_what_is_kept_is_read(
     vpns: dict[str, Targets], attachments: dict[str, Grants], forfeited: dict[str, Grants]
 ) -> None:
-    snapshot = Snapshot(vpns, attachments, forfeited)
+    snapshot = Snapshot(vpns, attachments, forfeited, ("https://map1:8443/",), 1.5)
     assert decode(encode(snapshot)) == snapshot
     assert list(decode(encode(snapshot)).forfeited) == list(forfeited)
 
 
 def kept(**other: object) -> bytes:
-    tables: dict[str, object] = {"vpns": {}, "attachments": {}, "forfeited": {}}
+    tables: dict[str, object] = {"vpns": {}, "attachments": {}, "forfeited": {}, "servers": [], "time": 1.5}
     return json.dumps({"program": "vrfwire-gateway", "version": 2, **tables, **other}).encode()
 
 
@@ -177,6 +177,12 @@ def kept(**other: object) -> bytes:
         kept(vpns={"blue": [[7], []]}),
         kept(attachments=[]),
         kept(forfeited=None),
+        kept(servers="https://map1:8443/"),
+        kept(servers=[7]),
+        kept(time=None),
+        kept(time="now"),
+        kept(time=-1),
+        kept(time=1e300),
         kept(attachments={"web": [["blue"], ["10.1.1.1/24"]]}),
         kept(attachments={"web": [["blue"], "10.1.1.1"]}),
     ],

@@ -28,6 +28,8 @@ VIEW = MapView(
     client=CLIENT,
     since=1_769_860_800.0,
     synchronised=True,
+    as_of=1_769_860_900.0,
+    now=1_769_860_900.0,
     disbelieved=False,
     known=True,
     restored=False,
@@ -67,7 +69,11 @@ def test_where_what_is_in_use_comes_from() -> None:
     assert AWAY.document()["source"] == "server, earlier"
     first = replace(AWAY, client=replace(AWAY.client, sessions=0))
     assert first.document()["source"] == "last run"
-    assert replace(first, known=False).document()["source"] == "none"
+    never = replace(first, known=False, as_of=None).document()
+    assert (never["source"], never["as_of"], never["age"]) == ("none", None, None)
+    kept = replace(first, as_of=1_769_860_800.0, now=1_769_860_800.0 + 7500).document()
+    assert (kept["as_of"], kept["age"]) == ("2026-01-31T12:00:00Z", 7500)
+    assert replace(first, as_of=VIEW.now + 5).document()["age"] == 0, "the clock was put back"
 
 
 def problems(**other: object) -> list[tuple[str, str]]:
