@@ -15,7 +15,7 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.metadata import stamped
 from ifmap.places import Place
-from ifmap.slices import SLICE, Work
+from ifmap.slices import SLICE, Work, finish
 from ifmap.values import (
     Delete,
     Edge,
@@ -202,9 +202,13 @@ class Planner:
                 work.update(Metadata(key, new.name, new.single, publisher_id, session, xml))
                 key += 1
         self.next_key = key
-        changes = tuple([work.change() for work in works.values() if work.changes])
-        yield
-        return self._planned(Delta(changes, tuple(notified), tuple(publishing.types.items())))
+        changes = []
+        for count, work in enumerate(works.values(), 1):
+            if work.changes:
+                changes.append(work.change())
+            if not count % SLICE:
+                yield
+        return (yield from self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items()))))
 
     def purge(self, publisher_id: str, most: int, before: int) -> tuple[Delta, bool]:
         """All metadata of a publisher goes, whatever its lifetime, but at most so many. Returns whether there are more.
@@ -235,7 +239,7 @@ class Planner:
                 break
             gone.setdefault(edge, []).append(metadata)
         delta = Delta(tuple([Change(edge, (), tuple(metadata)) for edge, metadata in gone.items()]))
-        return self._planned(delta), count > most
+        return finish(self._planned(delta)), count > most
 
     def _held(self, places: Iterable[tuple[int, Place]]) -> Iterator[tuple[Metadata, Edge]]:
         """Metadata of the graph that the batch hasn't removed, with where it sits."""
@@ -254,9 +258,11 @@ class Planner:
                 if goes(metadata):
                     yield metadata, edge
 
-    def _planned(self, delta: Delta) -> Delta:
+    def _planned(self, delta: Delta) -> Work[Delta]:
         """Later proposals of the batch see what this one does."""
-        for change in delta.changes:
+        for count, change in enumerate(delta.changes, 1):
+            if not count % SLICE:
+                yield
             layer = self._layers.get(change.edge)
             if layer is None:
                 layer = self._layers[change.edge] = _Layer(change.edge)
