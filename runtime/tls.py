@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio.sslproto
+import functools
+import logging
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
 
 from runtime.errors import OperatorError
+
+log = logging.getLogger("vrfwire.tls")
 
 
 def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Sequence[str] = ()) -> ssl.SSLContext:
@@ -27,6 +31,8 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
                 pass
         except OSError as error:
             raise OperatorError(f"tls.{what} {path}", error.strerror or str(error), "see [tls]") from error
+    if (mode := key.stat().st_mode & 0o777) & 0o007:
+        _warn_of_key(key, mode)
     try:
         context.load_cert_chain(certificate, key)
     except (ssl.SSLError, ValueError) as error:
@@ -40,6 +46,12 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
     except (ssl.SSLError, ValueError) as error:
         raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
     return context
+
+
+@functools.cache
+def _warn_of_key(key: Path, mode: int) -> None:
+    """Once, however often the key is read."""
+    log.warning("tls.key %s: mode %04o gives it to everybody: chmod 0600, or 0640 for a group", key, mode)
 
 
 def limit_read_buffers(size: int) -> None:

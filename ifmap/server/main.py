@@ -9,6 +9,7 @@ from ifmap.server.auth import Clients
 from ifmap.server.config import MapConfig
 from ifmap.server.daemon import Daemon, server_name, tls_of
 from ifmap.server.storage import open_map
+from ifmap.server.store import parse_url
 from runtime.config import Loaded
 from runtime.daemon import Program, Source, raise_file_limit
 
@@ -19,7 +20,7 @@ def check(config: MapConfig) -> None:
     """Everything that can be found wrong without serving and without the store; raises OperatorError."""
     tls_of(config)
     Clients.of(config.client)
-    config.store.address()
+    parse_url(config.store.address())
 
 
 async def _serve(loaded: Loaded[MapConfig], source: Source) -> None:

@@ -82,27 +82,42 @@ class Store(Protocol):
 
 
 def open_store(url: str, *, name: str = "", lease: float = DEFAULT_LEASE) -> Store | PostgresStore:
-    """Open the store that a URL names: sqlite:///PATH (sqlite:////var/... for an absolute one) or
+    """Open the store that a URL names: sqlite:////var/... (the path is absolute) or
     postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE with libpq's parameters.
 
     name: of this server among those that share a PostgreSQL, the machine's if empty. lease: seconds, the same for all
     of them. Raises OperatorError; no text that this or the store ever makes has the password in it.
     """
+    parsed = parse_url(url)
+    if _kind(parsed) == "sqlite":
+        from ifmap.server.sqlite import SqliteStore
+
+        return SqliteStore(parsed.database or "")
+    # Imported here: psycopg is loaded where it is used.
+    from ifmap.server.postgres import PostgresStore
+
+    return PostgresStore(parsed, name or socket.gethostname(), lease)
+
+
+def parse_url(url: str) -> sa.URL:
+    """The URL of a store, as far as it can be judged without it. Raises OperatorError."""
     try:
         parsed = sa.make_url(url)
     except (sa.exc.ArgumentError, ValueError):
         raise OperatorError("store.url", "it isn't a URL", _FORMS) from None
-    kind = parsed.drivername.partition("+")[0]
-    if kind == "sqlite":
-        from ifmap.server.sqlite import SqliteStore
+    kind = _kind(parsed)
+    if kind not in ("sqlite", "postgresql", "postgres"):
+        raise OperatorError("store.url", f"databases of type {kind} can't be used", _FORMS)
+    path = parsed.database or ""
+    if kind == "sqlite" and not path.startswith("/"):
+        # Where a daemon is started from is chance.
+        why = "it names no file" if path in ("", ":memory:") else f"its path {path} isn't absolute"
+        raise OperatorError("store.url", why, "use sqlite:////DIRECTORY/map.db, with four slashes")
+    return parsed
 
-        return SqliteStore(parsed.database or "")
-    if kind in ("postgresql", "postgres"):
-        # Imported here: psycopg is loaded where it is used.
-        from ifmap.server.postgres import PostgresStore
 
-        return PostgresStore(parsed, name or socket.gethostname(), lease)
-    raise OperatorError("store.url", f"databases of type {kind} can't be used", _FORMS)
+def _kind(url: sa.URL) -> str:
+    return url.drivername.partition("+")[0]
 
 
 _FORMS = "use sqlite:////DIRECTORY/map.db or postgresql://USER:PASSWORD@HOST/DATABASE; write %40 for @ in a password"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ifmap.server.config import MapConfig
+from ifmap.server.main import check
 from ifmap.server.passwords import hash_password
 from ifmap.values import MetadataName
+from lab.pki import Authority
 from runtime.config import load
 from runtime.errors import OperatorError
 
@@ -108,3 +112,23 @@ def test_a_lease_must_be_sensible(tmp_path: Path, lease: str) -> None:
     with pytest.raises(OperatorError, match="from 1 to 3600 seconds"):
         read(tmp_path, BASE + f"[store]\nlease = {lease}\n")
     assert read(tmp_path, BASE + "[store]\nlease = 5\n").store.lease == 5.0
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("sqlite:///map.db", "its path map.db isn't absolute"),
+        ("sqlite://", "it names no file"),
+        ("sqlite:///:memory:", "it names no file"),
+        ("mysql://h/d", "databases of type mysql can't be used"),
+        ("/var/lib/vrfwire/map.db", "it isn't a URL"),
+    ],
+)
+def test_a_store_that_cannot_be_is_found_without_serving(tmp_path: Path, url: str, why: str) -> None:
+    tls = Authority(tmp_path).issue("map", "map.example.net")
+    config = read(tmp_path, BASE + f'[store]\nurl = "{url}"\n')
+    config = replace(config, tls=replace(config.tls, certificate=tls.certificate, key=tls.key))
+    with pytest.raises(OperatorError, match=re.escape(why)) as caught:
+        check(config)
+    assert caught.value.what == "store.url" and "sqlite:////" in caught.value.hint
+    check(replace(config, store=replace(config.store, url="sqlite:////nowhere/map.db")))

@@ -1,0 +1,23 @@
+"""TLS of servers: keys that are not private."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lab.pki import Authority
+from runtime.tls import server_context
+
+
+def test_a_key_that_everybody_reads_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = Authority(tmp_path).issue("map", "map.example.net")
+    files.key.chmod(0o640)
+    server_context(files.certificate, files.key, None)
+    assert caplog.messages == []
+    files.key.chmod(0o644)
+    server_context(files.certificate, files.key, None)
+    server_context(files.certificate, files.key, files.ca)
+    assert caplog.messages == [
+        f"tls.key {files.key}: mode 0644 gives it to everybody: chmod 0600, or 0640 for a group",
+    ]
