@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.identity import Identity, identity_of
 from gateway.session import Session
 from runtime.log import fields
+from runtime.tls import handshake_failure
 from vpn.prefix import parse_address
 from xmpp.errors import StreamCondition
 from xmpp.events import (
@@ -284,7 +285,7 @@ class Connection(asyncio.Protocol):
                 ssl_handshake_timeout=self.server.stream_config.login_timeout,
             )
         except OSError as error:
-            log.info("TLS with %s failed: %s", self.peer[0], error, extra=fields(peer=self.peer[0]))
+            log.info("TLS with %s failed: %s", self.peer[0], handshake_failure(error), extra=fields(peer=self.peer[0]))
             transport = None
         finally:
             self._tls_task = None

@@ -26,7 +26,7 @@ from gateway.status import HostRecord
 from runtime.errors import OperatorError
 from runtime.listen import Listen, listening_socket
 from runtime.log import fields
-from runtime.tls import limit_read_buffers
+from runtime.tls import handshake_failure, limit_read_buffers
 from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
@@ -189,7 +189,7 @@ class Server:
                 lambda: Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout if tls else None
             )
         except OSError as error:
-            log.info("TLS with %s failed: %s", peer[0], error, extra=fields(peer=peer[0]))
+            log.info("TLS with %s failed: %s", peer[0], handshake_failure(error), extra=fields(peer=peer[0]))
 
     async def _peek(self, connection: socket.socket) -> bytes:
         """The first byte, left in the socket; b"" at its end."""

@@ -62,5 +62,10 @@ def limit_read_buffers(size: int) -> None:
         asyncio.sslproto.SSLProtocol.max_size = size
 
 
+def handshake_failure(error: OSError) -> str:
+    """Why a handshake with a client failed, for a log. asyncio says nothing of one that the client broke off."""
+    return str(error) or "the client broke it off; it may not accept our certificate"
+
+
 def _reason(error: Exception) -> str:
     return str(getattr(error, "reason", None) or error).replace("_", " ").lower()

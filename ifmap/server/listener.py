@@ -25,7 +25,7 @@ from runtime.errors import OperatorError
 from runtime.listen import Listen, listening_socket
 from runtime.log import fields
 from runtime.tcp import acknowledge, watch_peer
-from runtime.tls import limit_read_buffers
+from runtime.tls import handshake_failure, limit_read_buffers
 
 log = logging.getLogger("vrfwire.map.listener")
 
@@ -204,7 +204,7 @@ class Listener:
             )
             acknowledge(transport.get_extra_info("socket"))
         except OSError as error:
-            log.info("TLS with %s failed: %s", peer, error, extra=fields(peer=peer))
+            log.info("TLS with %s failed: %s", peer, handshake_failure(error), extra=fields(peer=peer))
             self.counters["tls_failures"] += 1
             accepted.close()
         except BaseException:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lab.pki import Authority
-from runtime.tls import server_context
+from runtime.tls import handshake_failure, server_context
 
 
 def test_a_key_that_everybody_reads_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -21,3 +21,8 @@ def test_a_key_that_everybody_reads_is_warned_of_once(tmp_path: Path, caplog: py
     assert caplog.messages == [
         f"tls.key {files.key}: mode 0644 gives it to everybody: chmod 0600, or 0640 for a group",
     ]
+
+
+def test_a_failed_handshake_has_a_reason() -> None:
+    assert handshake_failure(ConnectionResetError()).startswith("the client broke it off")
+    assert handshake_failure(ConnectionAbortedError("handshake took too long")) == "handshake took too long"
