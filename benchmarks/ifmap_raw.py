@@ -147,7 +147,7 @@ class Client:
         self._name = name
         self.requests = Channel(server, name)
         self._polls: Channel | None = None
-        answer = self.requests.ask(self.requests.prepared(_body('<m:newSession max-poll-result-size="1000000000"/>')))
+        answer = self.requests.ask(self.requests.prepared(body('<m:newSession max-poll-result-size="1000000000"/>')))
         session, publisher = _SESSION.search(answer), _PUBLISHER.search(answer)
         if session is None or publisher is None:
             raise OperatorError("vrfwire-map", f"answered {answer[:300]!r}")
@@ -164,7 +164,7 @@ class Client:
     def request(self, operation: str, inner: str = "", attributes: str = "") -> bytes:
         """A request of this session, ready to be sent."""
         text = f'<m:{operation} session-id="{self.session}"{attributes}>{inner}</m:{operation}>'
-        return self.requests.prepared(_body(text))
+        return self.requests.prepared(body(text))
 
     def publish(self, nodes: Iterable[Node], lifetime: str = "forever") -> bytes:
         """A publish of all that belongs to the nodes: two metadata each."""
@@ -192,7 +192,7 @@ class Client:
             self._polls.close()
 
 
-def _body(text: str) -> bytes:
+def body(text: str) -> bytes:
     return f"{_HEAD}{text}{_TAIL}".encode()
 
 
