@@ -119,7 +119,7 @@ class Graph:
             self.cardinality.setdefault(name, single)
         changed: list[tuple[Place, Change]] = []
         sizes = [len(change.added) + len(change.removed) + len(change.replaced) for change in delta.changes]
-        if sum(sizes) > SLICE:
+        if sum(sizes) >= SLICE:
             self._before = self.snapshot()
         # There will be no other before this is done.
         snapshots = tuple(self._snapshots)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ifmap import graph, plan, region, search, subscriptions, telling
 from ifmap.access import NOTHING, Access
 from ifmap.answers import NewSessionResult, PollResult, Received
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.journal import Record
 from ifmap.service import Batch, ServiceSettings
+from ifmap.slices import Work
 from ifmap.values import (
     Delete,
     Edge,
@@ -227,6 +230,11 @@ class Service(RuleBasedStateMachine):
         live = {session.id for session, _ in self.service.sessions()}
         assert {metadata[1] for metadata in contents(self.bench)} - {""} <= live
 
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is to be done or to be committed."""
+        return self.batch is None and not self.service.waiting
+
     @invariant()
     def only_polls_wait_when_nothing_is_to_be_committed(self) -> None:
         """Each connection has at most the requests behind a poll or a proposal unanswered; and a poll that waits has
@@ -235,7 +243,7 @@ class Service(RuleBasedStateMachine):
         for session, _ in self.service.sessions():
             assert not session.polling or session.arc in self.open.values()
             assert not (session.polling and not session.ending and session.queue.pending)
-        if self.batch is None and not self.service.waiting:
+        if self.settled:
             waiting = {channel for channel in self.open.values() if self.asked[channel]}
             assert waiting <= polling
 
@@ -280,5 +288,68 @@ def contents(bench: Bench) -> list[tuple[int, str]]:
     return [(metadata.key, metadata.session) for place in PLACES for metadata in bench.graph.contents(place).values()]
 
 
-Service.TestCase.settings = settings(max_examples=80, stateful_step_count=60)
+class SlicedService(Service):
+    """The same while everything that takes longer than one metadatum goes in slices."""
+
+    def __init__(self) -> None:
+        self.work: Work[None] | None = None
+        self.patch = pytest.MonkeyPatch()
+        for module in (graph, plan, region, search, subscriptions, telling):
+            self.patch.setattr(module, "SLICE", 1)
+        super().__init__()
+
+    @property
+    def settled(self) -> bool:
+        return super().settled and self.work is None and not self.service.busy
+
+    @rule()
+    def go_on(self) -> None:
+        self.service.go_on()
+        self.look()
+
+    @precondition(lambda self: self.batch is None and self.work is None)
+    @rule(limit=st.sampled_from([1, 3, 1_000]))
+    def begin(self, limit: int) -> None:
+        super().begin(limit)
+
+    @rule(limit=st.sampled_from([1, 3, 1_000]))
+    def commit(self, limit: int) -> None:
+        """A slice of it."""
+        if self.work is None:
+            if self.batch is None:
+                self.begin(limit)
+            batch, self.batch = self.batch, None
+            if batch is None:
+                return
+            for record in batch.records:
+                self.committed |= tokens_of(record)
+            self.work = self.service.committing(batch, self.bench.now)
+        try:
+            next(self.work)
+        except StopIteration:
+            self.work = None
+        self.look()
+
+    @precondition(lambda self: self.work is None)
+    @rule()
+    def fail(self) -> None:
+        super().fail()
+
+    def drain(self) -> None:
+        while self.service.waiting or self.service.busy or self.work is not None:
+            self.commit(1_000)
+            self.go_on()
+
+    def teardown(self) -> None:
+        try:
+            while self.work is not None:
+                self.commit(1_000)
+            super().teardown()
+        finally:
+            self.patch.undo()
+
+
+Service.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
 TestService = Service.TestCase
+SlicedService.TestCase.settings = settings(max_examples=60, stateful_step_count=60)
+TestSlicedService = SlicedService.TestCase
