@@ -9,13 +9,13 @@ Output is pulled at most once in COALESCE seconds: what changed meanwhile in a V
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway.connection import Connection
 from gateway.hosts import Hosts
@@ -23,8 +23,8 @@ from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.session import Session
 from gateway.status import HostRecord
-from runtime.errors import OperatorError
-from runtime.listen import Listen, listening_socket
+from runtime.acceptor import Acceptor
+from runtime.listen import Listen
 from runtime.log import fields
 from runtime.tls import handshake_failure, limit_read_buffers
 from vpn.prefix import format_address
@@ -38,7 +38,6 @@ COALESCE = 0.001
 """Seconds from a change to its delivery, in which more may come."""
 PULLS_A_TURN = 200
 """Sessions written to before the loop looks at its sockets again."""
-ACCEPTS_A_TURN = 64
 SESSIONS_PER_HOST = 8
 TLS_BUFFER = 16 * 1024
 TLS_HANDSHAKE = b"\x16"
@@ -46,7 +45,6 @@ UNSENT = 128 * 1024
 """Bytes that the kernel keeps for a host that reads slowly: what it hasn't been sent can still be replaced by newer."""
 SHUTDOWN_TIME = 3.0
 """Seconds that hosts have to take the end of their streams."""
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server:
@@ -74,7 +72,7 @@ class Server:
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self._by_session: dict[Session, Connection] = {}
-        self._listeners: list[socket.socket] = []
+        self._acceptor = Acceptor(self._accepted, log)
         self._greetings: set[asyncio.Task[None]] = set()
         self._ready: dict[Connection, None] = {}
         self._flush_handle: asyncio.Handle | None = None
@@ -87,25 +85,12 @@ class Server:
 
     def listen(self, addresses: Sequence[Listen]) -> list[Listen]:
         """Start to listen; returns the addresses with the ports that were chosen for port 0. Raises OperatorError."""
-        bound = []
-        for address in addresses:
-            try:
-                listener = listening_socket(address)
-            except OSError as error:
-                self.stop_listening()
-                hint = "another program listens there, or the address is not of this machine"
-                raise OperatorError(f"listen {address}", error.strerror or str(error), hint) from error
-            self._listeners.append(listener)
-            self._loop.add_reader(listener, self._accept, listener)
-            bound.append(Listen(address.address, listener.getsockname()[1]))
-        return bound
+        self._acceptor.listen(addresses)
+        return list(self._acceptor.bound)
 
     def stop_listening(self) -> None:
         """Accept nothing more."""
-        for listener in self._listeners:
-            self._loop.remove_reader(listener)
-            listener.close()
-        self._listeners.clear()
+        self._acceptor.close()
 
     async def stop(self) -> None:
         """End every stream with system-shutdown, give hosts SHUTDOWN_TIME to take it, and close what is left.
@@ -137,31 +122,14 @@ class Server:
 
     # -- accepting
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_A_TURN):
-            try:
-                connection, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _OUT_OF_FILES:
-                    raise
-                log.error("cannot accept connections: %s; trying again in a second", error.strerror)
-                self._loop.remove_reader(listener)
-                self._loop.call_later(1.0, self._accept_again, listener)
-                return
-            connection.setblocking(False)
-            if len(self.connections) + len(self._greetings) >= self.max_sessions:
-                log.warning("connection from %s refused: %d connections are the most", address[0], self.max_sessions)
-                connection.close()
-                continue
-            task = self._loop.create_task(self._greet(connection, _peer(address)))
-            self._greetings.add(task)
-            task.add_done_callback(self._greetings.discard)
-
-    def _accept_again(self, listener: socket.socket) -> None:
-        if listener in self._listeners:
-            self._loop.add_reader(listener, self._accept, listener)
+    def _accepted(self, connection: socket.socket, address: Any) -> None:
+        if len(self.connections) + len(self._greetings) >= self.max_sessions:
+            log.warning("connection from %s refused: %d connections are the most", address[0], self.max_sessions)
+            connection.close()
+            return
+        task = self._loop.create_task(self._greet(connection, _peer(address)))
+        self._greetings.add(task)
+        task.add_done_callback(self._greetings.discard)
 
     async def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         """Find out whether the peer speaks TLS at once, and give the socket to asyncio."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import socket
@@ -13,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ifmap.errors import IfmapError
 from ifmap.server.auth import Authenticator
@@ -21,8 +20,8 @@ from ifmap.server.connection import Connection
 from ifmap.server.http import Response
 from ifmap.service import Output
 from ifmap.values import Request
-from runtime.errors import OperatorError
-from runtime.listen import Listen, listening_socket
+from runtime.acceptor import Acceptor
+from runtime.listen import Listen
 from runtime.log import fields
 from runtime.tcp import acknowledge, watch_peer
 from runtime.tls import handshake_failure, limit_read_buffers
@@ -32,7 +31,6 @@ log = logging.getLogger("vrfwire.map.listener")
 P = ParamSpec("P")
 T = TypeVar("T")
 
-ACCEPTS_A_TURN = 64
 TLS_BUFFER = 64 * 1024
 SHUTDOWN_TIME = 3.0
 """Seconds that clients have to take what they are told at the end."""
@@ -40,7 +38,6 @@ TLS_SHUTDOWN_TIME = 1.0
 """Seconds that a client has to close its side, too."""
 THREADS = 2
 """Large bodies read or packed at a time."""
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +86,10 @@ class Listener:
         self.limits = limits
         self.connections: dict[int, Connection] = {}
         self.counters: Counter[str] = Counter()
-        self.bound: list[Listen] = []
-        """Where it listens, with the ports that were chosen for port 0."""
         self._logins: Counter[str] = Counter()
         self._number = 0
         self._loop = asyncio.get_running_loop()
-        self._listeners: list[socket.socket] = []
+        self._acceptor = Acceptor(self._accepted, log)
         self._greetings: set[asyncio.Task[None]] = set()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="map-http")
         self._date = (0, "")
@@ -103,25 +98,18 @@ class Listener:
 
     # -- life
 
+    @property
+    def bound(self) -> list[Listen]:
+        """Where it listens, with the ports that were chosen for port 0."""
+        return self._acceptor.bound
+
     def listen(self, addresses: Sequence[Listen]) -> None:
         """Start to listen. Raises OperatorError."""
-        for address in addresses:
-            try:
-                listener = listening_socket(address)
-            except OSError as error:
-                self.stop_listening()
-                hint = "another program listens there, or the address is not of this machine"
-                raise OperatorError(f"listen {address}", error.strerror or str(error), hint) from error
-            self._listeners.append(listener)
-            self._loop.add_reader(listener, self._accept, listener)
-            self.bound.append(Listen(address.address, listener.getsockname()[1]))
+        self._acceptor.listen(addresses)
 
     def stop_listening(self) -> None:
         """Accept nothing more."""
-        for listener in self._listeners:
-            self._loop.remove_reader(listener)
-            listener.close()
-        self._listeners.clear()
+        self._acceptor.close()
 
     async def stop(self) -> None:
         """Close every connection, once it has what was answered or SHUTDOWN_TIME is over."""
@@ -150,30 +138,17 @@ class Listener:
 
     # -- accepting
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS_A_TURN):
-            try:
-                accepted, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError as error:
-                if error.errno not in _OUT_OF_FILES:
-                    raise
-                log.error("cannot accept connections: %s; trying again in a second", error.strerror)
-                self._loop.remove_reader(listener)
-                self._loop.call_later(1.0, self._accept_again, listener)
-                return
-            accepted.setblocking(False)
-            peer = str(ipaddress.ip_address(address[0].partition("%")[0]))
-            if why := self._full(peer):
-                self.counters["refused"] += 1
-                log.warning("connection from %s refused: %s", peer, why, extra=fields(peer=peer))
-                accepted.close()
-                continue
-            self._logins[peer] += 1
-            task = self._loop.create_task(self._greet(accepted, peer))
-            self._greetings.add(task)
-            task.add_done_callback(self._greetings.discard)
+    def _accepted(self, accepted: socket.socket, address: Any) -> None:
+        peer = str(ipaddress.ip_address(address[0].partition("%")[0]))
+        if why := self._full(peer):
+            self.counters["refused"] += 1
+            log.warning("connection from %s refused: %s", peer, why, extra=fields(peer=peer))
+            accepted.close()
+            return
+        self._logins[peer] += 1
+        task = self._loop.create_task(self._greet(accepted, peer))
+        self._greetings.add(task)
+        task.add_done_callback(self._greetings.discard)
 
     def _full(self, peer: str) -> str:
         if len(self.connections) + len(self._greetings) >= self.limits.max_connections:
@@ -181,10 +156,6 @@ class Listener:
         if self._logins[peer] >= self.limits.max_logins:
             return f"{self.limits.max_logins} connections without login are the most of an address (map.max_logins)"
         return ""
-
-    def _accept_again(self, listener: socket.socket) -> None:
-        if listener in self._listeners:
-            self._loop.add_reader(listener, self._accept, listener)
 
     async def _greet(self, accepted: socket.socket, peer: str) -> None:
         """Give the socket to asyncio, and wait for the TLS handshake."""

@@ -141,7 +141,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def test_two_daemons_share_a_postgresql(make: Make, login: Login, postgres: Postgres) -> None:
-    one, two = make(postgres.url, "one", lease=1.5), make(postgres.url, "two", lease=1.5)
+    one, two = make(postgres.url, "one", lease=1.0), make(postgres.url, "two", lease=1.0)
     one.start()
     two.start()
     first, second = login(one, "a"), login(two, "b")
