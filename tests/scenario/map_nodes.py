@@ -47,7 +47,8 @@ HUB = device("hub")
 STATE = MetadataName("urn:example:m", "state")
 EVENT = MetadataName("urn:example:m", "event")
 _PART = re.compile(rb"<(update|delete|notify)Result name=.*?</\1Result>", re.DOTALL)
-_ITEM = re.compile(rb"<resultItem>.*?</resultItem>", re.DOTALL)
+_ITEM = re.compile(rb"<resultItem>(.*?)<metadata>(.*?)</metadata></resultItem>", re.DOTALL)
+_METADATUM = re.compile(rb"<x:(\w+) .*?</x:\1>", re.DOTALL)
 
 
 def in_loop(test: Callable[P, Coroutine[None, None, None]]) -> Callable[P, None]:
@@ -194,8 +195,8 @@ class Servers:
 
 
 class User:
-    """A client's session at a node. results: the items of the polls' answers so far with their kinds; which of them
-    came together depends on when it polled."""
+    """A client's session at a node. results: of the polls' answers so far, metadatum by metadatum: the kind,
+    the identifiers in XML, the metadatum. Which of them come together depends on when it polls."""
 
     def __init__(self, server: Node, client: str) -> None:
         self.server = server
@@ -204,7 +205,7 @@ class User:
         self.arc = next(server.channels)
         self.id = ""
         self.publisher = ""
-        self.results: list[tuple[bytes, bytes]] = []
+        self.results: list[tuple[bytes, bytes, bytes]] = []
         self.ended = False
 
     async def begin(self) -> User:
@@ -232,6 +233,13 @@ class User:
         assert b"<searchResult" in await self.server.ask(self.arc, self.client, Poll(self.id))
         self._polling = asyncio.create_task(self._poll())
 
+    def history(self) -> dict[bytes, list[tuple[bytes, bytes]]]:
+        """Results by identifiers: in order, whenever it has polled."""
+        found: dict[bytes, list[tuple[bytes, bytes]]] = defaultdict(list)
+        for kind, ends, metadatum in self.results:
+            found[ends].append((kind, metadatum))
+        return found
+
     async def _poll(self) -> None:
         while True:
             future = asyncio.get_running_loop().create_future()
@@ -242,7 +250,12 @@ class User:
             if b"<endSessionResult" in body:
                 self.ended = True
                 return
-            self.results += [(part[1], item) for part in _PART.finditer(body) for item in _ITEM.findall(part[0])]
+            self.results += [
+                (part[1], item[1], metadatum[0])
+                for part in _PART.finditer(body)
+                for item in _ITEM.finditer(part[0])
+                for metadatum in _METADATUM.finditer(item[2])
+            ]
 
 
 __all__ = [

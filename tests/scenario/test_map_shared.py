@@ -93,11 +93,11 @@ async def test_concurrent_publishes_of_three_servers_are_one_history(servers: Se
 
     await asyncio.gather(*(work(user, seed) for seed, user in enumerate(publishers)))
     await publishers[0].publish(update(spoke(99), "last"))
-    await until(lambda: all(one.results and b">last<" in one.results[-1][1] for one in watchers), "the last result")
+    await until(lambda: all(one.results and b">last<" in one.results[-1][2] for one in watchers), "the last result")
     await converged(*nodes)
     assert len(watchers[0].results) > 60
-    assert watchers[1].results == watchers[0].results
-    assert watchers[2].results == watchers[0].results
+    assert watchers[1].history() == watchers[0].history()
+    assert watchers[2].history() == watchers[0].history()
     with postgres.connect() as connection:
         keys = connection.execute("SELECT key, xml FROM map_metadata").fetchall()
     held = sorted(pair for pairs in nodes[1].contents(*EDGES, spoke(99)).values() for pair in pairs)
@@ -159,7 +159,7 @@ async def test_notifications_and_purges_reach_subscribers_of_other_servers(serve
     await publisher.publish(Notify(spoke(1), update(spoke(1), "told once").metadata))
     await one.ask(publisher.ssrc, "a", PurgePublisher(publisher.id, publisher.publisher))
     await until(lambda: len(watcher.results) == 2, "both")
-    (first, told), (second, deleted) = watcher.results
+    (first, _, told), (second, _, deleted) = watcher.results
     assert (first, second) == (b"notify", b"delete")
     assert b">told once<" in told and b">kept<" in deleted
     assert two.texts(spoke(1)) == []
@@ -180,7 +180,7 @@ async def test_a_server_that_goes_takes_its_session_metadata_along(
     leave: Callable[[], Awaitable[None]] = getattr(one, how)
     await leave()
     await until(lambda: watcher.results, "the deletion")
-    ((kind, deleted),) = watcher.results
+    ((kind, _, deleted),) = watcher.results
     assert kind == b"delete" and b">of the session<" in deleted
     assert two.texts(spoke(1)) == [] and two.texts(spoke(2)) == ["for ever"]
     with postgres.connect() as connection:
@@ -314,7 +314,7 @@ async def test_a_record_that_cannot_be_replayed_is_no_obstacle(
     await again.follow()
     await writer.publish(update(spoke(2), "y"))
     await until(lambda: again.results, "what comes after")
-    assert two.texts(spoke(2)) == ["y"] and b">y<" in again.results[0][1]
+    assert two.texts(spoke(2)) == ["y"] and b">y<" in again.results[0][2]
     assert (one.writer.counters.reloads, two.writer.counters.reloads) == (0, 1)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -145,7 +145,7 @@ def test_many_changes_are_few_writes_and_none_in_the_loop(tmp_path: Path, monkey
     writers: list[int] = []
     write = RosterFile.write
 
-    def count(file: RosterFile, record: Mapping[str, int]) -> None:
+    def count(file: RosterFile, record: dict[str, int]) -> None:
         writers.append(threading.get_ident())
         write(file, record)
 
@@ -210,7 +210,7 @@ def test_a_disk_that_fails_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             def fail(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            monkeypatch.setattr("gateway.roster_file.replace_file", fail)
+            monkeypatch.setattr("runtime.state_file.replace_file", fail)
             only.publish("hv1", 1)
             await until(lambda: only.keeper.problems() != [], "the problem")
             [problem] = only.keeper.problems()
