@@ -12,7 +12,7 @@ authorization (no [map]) everything is permitted, and nothing is kept or counted
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import NamedTuple
 
@@ -146,8 +146,7 @@ class Admission:
     def use(self, authorization: Authorization | None) -> None:
         """Judge by this from now on, and all items again by step()."""
         self.authorization = authorization
-        every = [(vpn, item_id) for vpn in self._rib.tables for item_id, _ in self._rib.items(vpn)]
-        self._due = dict.fromkeys([*every, *(ref for ref, _ in self.withheld.items())])
+        self.judge_all()
         self._index = ItemIndex()
         if authorization is None:
             self._rib.moves = None
@@ -162,7 +161,8 @@ class Admission:
             self._due.update((ref, None) for ref, _ in self.withheld.items())
 
     def regrant(self, changes: Iterable[tuple[str, Grants]]) -> None:
-        """Attachments are entitled to this from now on; items that this concerns are due."""
+        """Attachments are entitled to this from now on; items that this concerns are due. Items that name no attachment
+        keep what went by it until release()."""
         if self.authorization is None:
             return
         self._follow()
@@ -171,6 +171,23 @@ class Admission:
             self._due.update(dict.fromkeys(self._index.named(attachment)))
             for vpn, prefix in places:
                 self._due.update(dict.fromkeys(self._index.unnamed_within(vpn, prefix)))
+
+    def release(self, attachments: Iterable[str]) -> None:
+        """Attachments let go of what they have lost; items without a name that this concerns are due."""
+        if self.authorization is None:
+            return
+        self._follow()
+        for attachment in attachments:
+            for vpn, prefix in self.authorization.release(attachment):
+                self._due.update(dict.fromkeys(self._index.unnamed_within(vpn, prefix)))
+
+    def judge_all(self) -> None:
+        """The authorization judges otherwise than before: all items are due."""
+        self._due = dict.fromkeys(self._every())
+
+    def _every(self) -> Iterator[ItemRef]:
+        yield from ((vpn, item_id) for vpn in self._rib.tables for item_id, _ in self._rib.items(vpn))
+        yield from (ref for ref, _ in self.withheld.items())
 
     def _follow(self) -> None:
         """Bring the index up to date."""

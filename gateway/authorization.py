@@ -7,6 +7,8 @@
 
 A check costs one look-up for each prefix length that any attachment has, whatever the number of attachments; a change
 of an attachment costs its VPNs times its prefixes, and names the places (VPN, prefix) at which judgements may differ.
+It is made in two steps: what an attachment has got counts at once, as does what it has lost for whoever names it; for
+items that name nobody the latter counts from release() on, so that others may get it before.
 """
 
 from __future__ import annotations
@@ -50,29 +52,39 @@ class Authorization:
         self._forfeited = forfeited or Forfeited()
         self._grants: dict[str, Grants] = {}
         self._holders: dict[Place, dict[str, None]] = {}
+        self._leaving: dict[str, set[Place]] = {}
+        """Places that attachments have lost and still hold."""
         self._lengths: Counter[tuple[int, int]] = Counter()
         """Number of places by size of address (bytes) and length of prefix (bits)."""
         self._longest: dict[int, tuple[int, ...]] = {4: (), 16: ()}
         """Lengths in use by size of address, the longest first."""
 
     def grant(self, attachment: str, grants: Grants) -> set[Place]:
-        """What an attachment is entitled to from now on; returns the places that came or went by that."""
-        before = self._grants.get(attachment, NO_GRANTS)
+        """What an attachment is entitled to from now on; returns the places that came by that."""
+        old = _places(self._grants.get(attachment, NO_GRANTS)) | self._leaving.pop(attachment, set())
+        new = _places(grants)
         if grants == NO_GRANTS:
             self._grants.pop(attachment, None)
         else:
             self._grants[attachment] = grants
-        old, new = _places(before), _places(grants)
-        for place in old - new:
+        if left := old - new:
+            self._leaving[attachment] = left
+        came = new - old
+        for place in came:
+            self._holders.setdefault(place, {})[attachment] = None
+            self._count(place[1], 1)
+        return came
+
+    def release(self, attachment: str) -> set[Place]:
+        """An attachment lets go of what it has lost; returns the places that went by that."""
+        left = self._leaving.pop(attachment, set())
+        for place in left:
             holders = self._holders[place]
             del holders[attachment]
             if not holders:
                 del self._holders[place]
             self._count(place[1], -1)
-        for place in new - old:
-            self._holders.setdefault(place, {})[attachment] = None
-            self._count(place[1], 1)
-        return old ^ new
+        return left
 
     def _count(self, prefix: Prefix, change: int) -> None:
         size, key = len(prefix.packed), (len(prefix.packed), prefix.length)

@@ -1,12 +1,12 @@
 """Joins the gateway to a MAP server: provisioning in, state of attachments out. The asyncio shell of the modules map_*.
 
-    MapConnection --results--> MapFeed --> Provisioning --> Policy --> Service.reload()       (as SIGHUP does)
-          ^                                     |  +------> Admission.regrant(), step()
-          |                                     +---------> MapKeeper (file)
+    MapConnection --results--> MapFeed --> Provisioning --> Switchover --> Service.reload(), Admission.regrant()
+          ^                                     +---------> MapKeeper (file)
           +---- say() <-- AttachmentStates <-- items that were touched
 
-Results are taken together for COALESCE seconds, judgements made in turns of TURN items, states said at most every
-STATE_INTERVAL seconds. Losing the server changes nothing of what is known.
+Results are taken together for COALESCE seconds, in turns of TAKEN metadata. They take effect in turns of TURN
+attachments and items; states are said at most every STATE_INTERVAL seconds. Losing the server changes nothing of what
+is known.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 from gateway.attachment_state import AttachmentStates
 from gateway.authorization import Authorization, Mode
-from gateway.grants import NO_GRANTS
 from gateway.map_config import MapSection
 from gateway.map_connection import MapConnection
 from gateway.map_feed import MapFeed, subscriptions
@@ -33,6 +31,7 @@ from gateway.policy import Policy, Vpn
 from gateway.provisioning import Provisioning
 from gateway.service import Service
 from gateway.status import Document, timestamp
+from gateway.switchover import Switchover
 from ifmap.client_settings import ClientSettings
 from ifmap.l3vpn import SchemaError
 from ifmap.values import SearchSpec
@@ -42,8 +41,10 @@ log = logging.getLogger("vrfwire.gateway.map")
 
 COALESCE = 0.02
 """Seconds from a result to what it does, in which more may come."""
+TAKEN = 1000
+"""Metadata of results, or names that they concern, taken before the loop looks at its sockets again: some 15 ms."""
 TURN = 500
-"""Items judged, or looked at for their state, before the loop looks at its sockets again."""
+"""Attachments entitled, items judged or looked at for their state in such a turn."""
 STATE_INTERVAL = 0.5
 """Seconds from a change of an item to what is said of its attachment, in which more may come."""
 
@@ -92,8 +93,7 @@ class MapLink:
         self._restored = False
         self._disbelieved = False
         """As the log knows it."""
-        self._regrants: dict[str, None] = {}
-        """Attachments whose entitlements the authorization doesn't have yet."""
+        self._switchover = Switchover(service, self.provisioning, self.policy)
 
     # -- life
 
@@ -109,22 +109,30 @@ class MapLink:
     def reload(self, plan: Plan, static: Iterable[Vpn]) -> None:
         """Take another [map] or other static VPNs in place."""
         before, self._plan, self._static = self._plan, plan, tuple(static)
-        if before is None or before.section.authorization is not plan.section.authorization:
-            provisioning = self.provisioning
-            authorization = Authorization(
-                plan.section.authorization, known=provisioning.known, forfeited=provisioning.forfeited
-            )
-            for name, grants in self.provisioning.attachments.items():
-                authorization.grant(name, grants)
-            self._regrants.clear()
-            self._service.admission.use(authorization)
-        self._service.reload(self.policy())
+        if before is None:
+            self._begin(plan.section.authorization)
+        elif before.section.authorization is not plan.section.authorization:
+            self._change_mode(plan.section.authorization)
+        self._switchover.policy_differs()
+        self._judge()
         if before is None or not plan.same_session(before):
             if self._connection is not None and before is not None:
                 self._confirm(self._connection, before)
             self._connect(plan)
-        self._judge()
         self.items_changed()
+
+    def _begin(self, mode: Mode) -> None:
+        provisioning = self.provisioning
+        authorization = Authorization(mode, known=provisioning.known, forfeited=provisioning.forfeited)
+        for name, grants in provisioning.attachments.items():
+            authorization.grant(name, grants)
+        self._service.admission.use(authorization)
+
+    def _change_mode(self, mode: Mode) -> None:
+        admission = self._service.admission
+        assert admission.authorization is not None
+        admission.authorization.mode = mode
+        admission.judge_all()
 
     def accept(self) -> bool:
         """An operator says that the server's empty map is meant; returns whether it wasn't believed before."""
@@ -183,6 +191,7 @@ class MapLink:
         if connection is self._connection and self._plan is not None:
             self._confirm(connection, self._plan)
             self._keeper.keep_time()
+            self._news()
 
     # -- in
 
@@ -191,12 +200,16 @@ class MapLink:
             self._work_handle = self._loop.call_later(COALESCE, self._work)
 
     def _work(self) -> None:
-        """Take what has come to differ."""
+        """Take what has come to differ; the rest in the next turns."""
         self._work_handle = None
         if self._connection is None or self._plan is None:
             return
         known, feed = self.provisioning.known, self._connection.feed
-        difference = feed.difference()
+        difference = feed.step(TAKEN)
+        if feed.busy:
+            self._work_handle = self._loop.call_soon(self._work)
+        if difference is None:
+            return
         if feed.disbelieved != self._disbelieved:
             self._disbelieved = feed.disbelieved
             if feed.disbelieved:
@@ -209,27 +222,18 @@ class MapLink:
             *(len(difference.vpns), len(difference.attachments)),
             *(len(self.provisioning.vpns), len(self.provisioning.attachments)),
         )
-        if difference.vpns:
-            self._service.reload(self.policy())
-        self._regrants.update(dict.fromkeys(difference.attachments))
+        self._switchover.differs(difference)
         self._keeper.changed()
         self._judge()
 
     def _judge(self) -> None:
-        """Tell the authorization what has changed, then judge what that concerns; the rest in the next turns."""
+        """Have changes take effect; the rest in the next turns."""
         if self._judge_handle is not None:
             self._judge_handle.cancel()
             self._judge_handle = None
-        admission, attachments = self._service.admission, self.provisioning.attachments
-        names = list(islice(self._regrants, TURN))
-        for name in names:
-            del self._regrants[name]
-        admission.regrant((name, attachments.get(name, NO_GRANTS)) for name in names)
-        if self.provisioning.known and not self._regrants:
-            admission.learnt()
-        if admission.step(TURN):
-            self._log.write(admission.take_decisions(), self._loop.time())
-        if admission.due or self._regrants:
+        self._switchover.step(TURN)
+        self._log.write(self._service.admission.take_decisions(), self._loop.time())
+        if self._switchover.pending:
             self._judge_handle = self._loop.call_soon(self._judge)
         self._changed()
 
@@ -284,9 +288,8 @@ class MapLink:
     def _synchronised(self) -> bool:
         """Whether all that the server has is here, and has taken effect."""
         assert self._connection is not None
-        waiting = self._work_handle is not None or self._regrants or self._service.admission.due
         feed = self._connection.feed
-        return feed.synchronised and not feed.disbelieved and not waiting
+        return feed.synchronised and not (feed.busy or feed.disbelieved or self._switchover.pending)
 
     def attachments(self) -> Document:
         """attachment.list: what is said of attachments in the map."""

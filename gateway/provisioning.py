@@ -8,7 +8,7 @@ gateway.toml, which win where both have a VPN of the same name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from gateway.grants import NO_GRANTS, Forfeited, Grants
@@ -42,6 +42,7 @@ class View(Protocol):
     """What a MAP holds, as ifmap.vpns.Vpns answers."""
 
     def groups(self) -> set[str]: ...
+    def has_group(self, name: str) -> bool: ...
     def group(self, name: str) -> _Group: ...
     def attachments(self) -> set[str]: ...
     def groups_of(self, attachment: str) -> frozenset[str]: ...
@@ -56,6 +57,10 @@ class Difference(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(self.vpns or self.attachments)
+
+
+Work = Generator[None, None, Difference]
+"""Something that is done step by step, so that others have their turns."""
 
 
 class Provisioning:
@@ -78,65 +83,65 @@ class Provisioning:
         self, vpns: Mapping[str, Targets], attachments: Mapping[str, Grants], forfeited: Mapping[str, Grants]
     ) -> None:
         """Begin with a kept copy."""
-        for name, targets in vpns.items():
-            self._set_vpn(name, targets)
-        for name, grants in attachments.items():
-            self._set_attachment(name, grants)
+        self.vpns = dict(vpns)
+        self.attachments = dict(attachments)
+        self.bindings = sum(len(grants.vpns) for grants in attachments.values())
         self.forfeited.restore(forfeited)
         self.known = True
+        self.revision += 1
 
-    def take(self, view: View, groups: Iterable[str], attachments: Iterable[str]) -> Difference:
-        """Look at these names in what the server says; returns where it differed."""
-        found = frozenset(name for name in groups if self._take_group(view, name))
-        changed = frozenset(
-            name
-            for name in attachments
-            if self._set_attachment(name, Grants(view.groups_of(name), view.addresses(name)))
-        )
-        return Difference(found, changed)
+    def taking(self, view: View, groups: Iterable[str], attachments: Iterable[str]) -> Work:
+        """Look at these names in what the server says, one at a step; returns where it differed. Everything changes at
+        the end, at once."""
+        vpns: dict[str, Targets | None] = {}
+        unusable: dict[str, str] = {}
+        for name in groups:
+            targets, why = _usable(view, name)
+            if why:
+                unusable[name] = why
+            else:
+                self._unusable.pop(name, None)
+            if self.vpns.get(name) != targets:
+                vpns[name] = targets
+            yield
+        grants: dict[str, Grants] = {}
+        gone: list[str] = []
+        bindings = 0
+        for name in attachments:
+            before, now = self.attachments.get(name, NO_GRANTS), Grants(view.groups_of(name), view.addresses(name))
+            if now != before:
+                self.forfeited.note(name, before, now)
+                bindings += len(now.vpns) - len(before.vpns)
+                if now == NO_GRANTS:
+                    gone.append(name)
+                else:
+                    grants[name] = now
+            yield
+        self._unusable.update(unusable)
+        for name, found in vpns.items():
+            self._set_vpn(name, found)
+        self.attachments.update(grants)
+        for name in gone:
+            del self.attachments[name]
+        self.bindings += bindings
+        difference = Difference(frozenset(vpns), frozenset((*grants, *gone)))
+        self.revision += bool(difference)
+        return difference
 
-    def take_all(self, view: View) -> Difference:
+    def taking_all(self, view: View) -> Work:
         """The server has told everything: what it doesn't have is no more."""
+        groups = {*self.vpns, *self._unusable, *view.groups()}
+        difference = yield from self.taking(view, groups, {*self.attachments, *view.attachments()})
         if not self.known:
             self.known = True
             self.revision += 1
-        groups = {*self.vpns, *self._unusable, *view.groups()}
-        return self.take(view, groups, {*self.attachments, *view.attachments()})
+        return difference
 
-    def _take_group(self, view: View, name: str) -> bool:
-        self._unusable.pop(name, None)
-        group = view.group(name)
-        targets = Targets(group.effective_imports, group.exports)
-        if any(targets):
-            if VPN_NAME.fullmatch(name):
-                return self._set_vpn(name, targets)
-            self._unusable[name] = f"a name of a VPN is 1 to {NODE_MAX} printable ASCII characters without spaces"
-        elif name in view.groups():
-            self._unusable[name] = "it has no route target: it is no VPN here before it has one"
-        return self._set_vpn(name, None)
-
-    def _set_vpn(self, name: str, targets: Targets | None) -> bool:
-        if self.vpns.get(name) == targets:
-            return False
+    def _set_vpn(self, name: str, targets: Targets | None) -> None:
         if targets is None:
             del self.vpns[name]
         else:
             self.vpns[name] = targets
-        self.revision += 1
-        return True
-
-    def _set_attachment(self, name: str, grants: Grants) -> bool:
-        before = self.attachments.get(name, NO_GRANTS)
-        if before == grants:
-            return False
-        if grants == NO_GRANTS:
-            del self.attachments[name]
-        else:
-            self.attachments[name] = grants
-        self.forfeited.note(name, before, grants)
-        self.bindings += len(grants.vpns) - len(before.vpns)
-        self.revision += 1
-        return True
 
     # -- asking
 
@@ -153,3 +158,14 @@ class Provisioning:
             if static(name)
         ]
         return clashes + [(f"VPN {name}", why) for name, why in sorted(self._unusable.items()) if not static(name)]
+
+
+def _usable(view: View, name: str) -> tuple[Targets | None, str]:
+    """The route targets of a group that can be a VPN here; else why it can't, "" when it isn't there at all."""
+    group = view.group(name)
+    targets = Targets(group.effective_imports, group.exports)
+    if not any(targets):
+        return None, "it has no route target: it is no VPN here before it has one" if view.has_group(name) else ""
+    if not VPN_NAME.fullmatch(name):
+        return None, f"a name of a VPN is 1 to {NODE_MAX} printable ASCII characters without spaces"
+    return targets, ""

@@ -90,8 +90,7 @@ class Replica:
     def of(items: Iterable[ReceivedItem]) -> Replica:
         """The result of a search as a replica, which is complete."""
         replica = Replica()
-        replica._replace(items)
-        replica.complete = True
+        replica.apply(ReceivedPart(ResultKind.SEARCH, "", tuple(items)))
         return replica
 
     def apply(self, part: ReceivedPart) -> Changes:
@@ -100,16 +99,23 @@ class Replica:
         A notifyResult changes nothing. After an errorResult (the server has given the subscription up) what was known
         stays, and isn't complete any more.
         """
+        edges = frozenset(edge for edge in self.applying(part) if edge is not None)
+        return Changes(edges, initial=part.kind is ResultKind.SEARCH)
+
+    def applying(self, part: ReceivedPart) -> Iterator[Edge | None]:
+        """As apply(), bit by bit, for parts that are large: gives each edge that is changed, and None for a bit of work
+        that has changed none. It has to be run to its end before the next part; until then contents are of both."""
         if part.kind is ResultKind.SEARCH:
+            yield from self._replacing(part.items)
             self.complete = True
-            return Changes(self._replace(part.items), initial=True)
-        if part.kind is ResultKind.UPDATE:
-            return Changes(frozenset(edge for edge, metadata in part.items if self._add(edge, metadata)))
-        if part.kind is ResultKind.DELETE:
-            return Changes(frozenset(edge for edge, metadata in part.items if self._remove(edge, metadata)))
-        if part.kind is ResultKind.ERROR:
+        elif part.kind is ResultKind.UPDATE:
+            for edge, metadata in part.items:
+                yield edge if self._add(edge, metadata) else None
+        elif part.kind is ResultKind.DELETE:
+            for edge, metadata in part.items:
+                yield edge if self._remove(edge, metadata) else None
+        elif part.kind is ResultKind.ERROR:
             self.complete = False
-        return Changes()
 
     def session_lost(self) -> None:
         """What is known stays, and isn't complete before the next searchResult."""
@@ -131,14 +137,23 @@ class Replica:
     def __len__(self) -> int:
         return len(self._edges)
 
-    def _replace(self, items: Iterable[ReceivedItem]) -> frozenset[Edge]:
+    def _replacing(self, items: Iterable[ReceivedItem]) -> Iterator[Edge | None]:
         before, self._edges = self._edges, {}
-        self._links = {}
+        links, self._links = self._links, {}
         for edge, metadata in items:
             self._add(edge, metadata)
-        changed = {edge for edge, contents in self._edges.items() if before.get(edge) != contents}
-        changed.update(edge for edge in before if edge not in self._edges)
-        return frozenset(changed)
+            yield None
+        for edge, contents in self._edges.items():
+            yield edge if before.get(edge) != contents else None
+        # What is no more is let go bit by bit, too: to free a large map takes long.
+        while before:
+            edge, _ = before.popitem()
+            if links:
+                links.popitem()
+            yield None if edge in self._edges else edge
+        while links:
+            links.popitem()
+            yield None
 
     def _add(self, edge: Edge, metadata: tuple[ReceivedMetadata, ...]) -> bool:
         if not metadata:

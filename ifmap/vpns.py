@@ -199,6 +199,11 @@ class Vpns:
         """Names of all connectivity groups of which anything is known."""
         return {*self._targets, *self._connected, *self._members, *self._protocols, *self._listed}
 
+    def has_group(self, name: str) -> bool:
+        """Whether anything is known of a connectivity group."""
+        indexes = (self._targets, self._connected, self._members, self._protocols, self._listed)
+        return any(name in index for index in indexes)
+
     def group(self, name: str) -> Group:
         """A connectivity group; one of which nothing is known has no targets."""
         imports, exports = self._own(name)

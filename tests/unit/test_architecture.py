@@ -42,7 +42,7 @@ CORES = {
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
         *("roster", "route_status", "views"),
         *("admission", "authorization", "awaited", "grants", "host_notices", "item_index", "provisioning", "withheld"),
-        *("attachment_state", "map_feed", "map_metrics", "map_snapshot", "map_status"),
+        *("attachment_state", "map_feed", "map_metrics", "map_snapshot", "map_status", "switchover"),
     },
     "ifmap": None,
     "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},

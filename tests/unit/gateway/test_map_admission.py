@@ -40,6 +40,7 @@ def settle(admission: Admission) -> None:
 
 def regrant(bench: Bench, **attachments: Grants) -> None:
     bench.service.admission.regrant(attachments.items())
+    bench.service.admission.release(attachments)
     settle(bench.service.admission)
 
 
@@ -150,6 +151,8 @@ def test_only_items_concerned_are_looked_at() -> None:
     admission.regrant([("other", Grants(frozenset({"red", "blue"}), frozenset({Prefix.parse("10.9.0.0/16")})))])
     assert admission.due == 0
     admission.regrant([("db", NO_GRANTS)])
+    assert admission.due == 0, "it holds what it has lost, until others have got theirs"
+    admission.release(["db"])
     assert admission.due == 1
 
 

@@ -94,10 +94,27 @@ def test_a_change_names_the_places_that_it_concerns() -> None:
     authorization = known(Mode.STRICT, web=ATTACHMENTS["web"])
     v4, v6 = Prefix.parse("10.1.1.1/32"), Prefix.parse("2001:db8::1/128")
     assert authorization.grant("web", ATTACHMENTS["web"]) == set()
-    assert authorization.grant("web", grants("blue", "10.1.1.1/32")) == {("blue", v6)}
-    assert authorization.grant("web", grants("red", "10.1.1.1/32")) == {("blue", v4), ("red", v4)}
-    assert authorization.grant("web", NO_GRANTS) == {("red", v4)}
+    assert authorization.release("web") == set()
+    assert authorization.grant("web", grants("blue", "10.1.1.1/32")) == set()
+    assert authorization.release("web") == {("blue", v6)}
+    assert authorization.grant("web", grants("red", "10.1.1.1/32")) == {("red", v4)}
     assert authorization.grant("web", NO_GRANTS) == set()
+    assert authorization.grant("web", grants("red", "10.1.1.1/32")) == set(), "it has never let go of it"
+    assert authorization.grant("web", NO_GRANTS) == set()
+    assert authorization.release("web") == {("blue", v4), ("red", v4)}
+    assert authorization.release("web") == authorization.grant("web", NO_GRANTS) == set()
+
+
+def test_what_is_lost_counts_at_once_for_who_is_named_and_else_from_the_release_on() -> None:
+    authorization = known(Mode.STRICT, web=grants("blue", "10.1.1.1/32"))
+    prefix = Prefix.parse("10.1.1.1/32")
+    authorization.grant("web", grants("blue"))
+    assert authorization.judge("blue", prefix, "web").reason
+    assert authorization.judge("blue", prefix, "") == Verdict("", "web")
+    authorization.grant("db", grants("blue", "10.1.1.1/32"))
+    assert authorization.judge("blue", prefix, "") == Verdict("", ""), "whose it is isn't clear"
+    authorization.release("web")
+    assert authorization.judge("blue", prefix, "") == Verdict("", "db")
 
 
 prefixes = st.builds(
@@ -126,7 +143,7 @@ def test_the_indexes_say_what_a_plain_search_says(
     model: dict[str, Grants] = {}
     for name, new in steps:
         before = authorization.judge(vpn, prefix, "")
-        touched = authorization.grant(name, new)
+        touched = authorization.grant(name, new) | authorization.release(name)
         model[name] = new
         if authorization.judge(vpn, prefix, "") != before:
             assert any(of == vpn and covers(changed, prefix) for of, changed in touched)

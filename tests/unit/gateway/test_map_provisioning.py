@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from gateway.grants import Grants
 from gateway.map_snapshot import Snapshot, decode, encode
 from gateway.policy import Source
-from gateway.provisioning import Difference, Provisioning, Targets
+from gateway.provisioning import Difference, Provisioning, Targets, Work
 from ifmap.l3vpn import (
     CATALOGUE,
     Direction,
@@ -55,6 +55,16 @@ def targets(imports: str, exports: str) -> Targets:
     )
 
 
+def finish(work: Work) -> Difference:
+    """Do all of it."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            difference: Difference = done.value
+            return difference
+
+
 def not_static(name: str) -> bool:
     return False
 
@@ -63,7 +73,7 @@ def test_groups_become_vpns_and_static_ones_win() -> None:
     view = Vpns([target("blue", "64512:1"), target("red", "64512:2"), bound("web", "blue"), address("web", "10.1.1.1")])
     provisioning = Provisioning()
     assert not provisioning.known
-    assert provisioning.take_all(view) == Difference(frozenset({"blue", "red"}), frozenset({"web"}))
+    assert finish(provisioning.taking_all(view)) == Difference(frozenset({"blue", "red"}), frozenset({"web"}))
     assert provisioning.known and provisioning.bindings == 1
     assert provisioning.attachments == {"web": Grants(frozenset({"blue"}), frozenset({Prefix.parse("10.1.1.1/32")}))}
     own = vpn("red", "64512:9", "64512:9")
@@ -86,7 +96,7 @@ def test_a_connection_brings_the_other_groups_exports() -> None:
         ]
     )
     provisioning = Provisioning()
-    provisioning.take_all(view)
+    finish(provisioning.taking_all(view))
     assert provisioning.vpns == {
         "hub": targets("64512:20", "64512:10"),
         "spoke": targets("64512:10 64512:20", "64512:20"),
@@ -94,7 +104,7 @@ def test_a_connection_brings_the_other_groups_exports() -> None:
     view.take_changes()
     view.put(edge, ())
     changed = view.take_changes()
-    assert provisioning.take(view, changed.groups, changed.attachments).vpns == {"hub", "spoke"}
+    assert finish(provisioning.taking(view, changed.groups, changed.attachments)).vpns == {"hub", "spoke"}
     assert provisioning.vpns["hub"] == targets("", "64512:10")
 
 
@@ -111,11 +121,29 @@ def test_only_what_differs_from_the_kept_copy_counts() -> None:
     assert provisioning.known and provisioning.bindings == 2
     revision = provisioning.revision
     view = Vpns([target("blue", "64512:1"), bound("web", "blue"), address("web", "10.1.1.1"), target("new", "64512:8")])
-    assert provisioning.take_all(view) == Difference(frozenset({"old", "new"}), frozenset({"gone"}))
+    assert finish(provisioning.taking_all(view)) == Difference(frozenset({"old", "new"}), frozenset({"gone"}))
     assert provisioning.revision > revision and provisioning.bindings == 1
     revision = provisioning.revision
-    assert not provisioning.take_all(view) and provisioning.revision == revision
+    assert not finish(provisioning.taking_all(view)) and provisioning.revision == revision
     assert provisioning.forfeited.items() == {"gone": Grants(frozenset({"old"}), frozenset())}
+
+
+def test_it_changes_at_the_end_and_at_once() -> None:
+    provisioning = Provisioning()
+    provisioning.restore({"old": targets("64512:7", "64512:7")}, {"gone": Grants(frozenset({"old"}), frozenset())}, {})
+    before = dict(provisioning.vpns), dict(provisioning.attachments), provisioning.bindings, provisioning.revision
+    work = provisioning.taking_all(Vpns([target("blue", "64512:1"), bound("web", "blue"), bound("db", "blue")]))
+    for _ in ("old", "blue", "gone", "web", "db"):
+        next(work)
+        assert (
+            dict(provisioning.vpns),
+            dict(provisioning.attachments),
+            provisioning.bindings,
+            provisioning.revision,
+        ) == before
+    assert finish(work) == Difference(frozenset({"old", "blue"}), frozenset({"gone", "web", "db"}))
+    assert set(provisioning.vpns) == {"blue"} and set(provisioning.attachments) == {"web", "db"}
+    assert provisioning.bindings == 2 and provisioning.revision > before[3]
 
 
 def test_what_is_no_vpn_is_a_problem_that_goes_away() -> None:
@@ -123,7 +151,7 @@ def test_what_is_no_vpn_is_a_problem_that_goes_away() -> None:
     long = "x" * 129
     view = Vpns([listing, target("with space", "64512:1"), target(long, "64512:2"), target("Köln", "64512:3")])
     provisioning = Provisioning()
-    assert provisioning.take_all(view) == Difference()
+    assert finish(provisioning.taking_all(view)) == Difference()
     assert provisioning.vpns == {}
     problems = dict(provisioning.problems(not_static))
     assert set(problems) == {"VPN bare", "VPN with space", f"VPN {long}", "VPN Köln"}
@@ -132,7 +160,7 @@ def test_what_is_no_vpn_is_a_problem_that_goes_away() -> None:
     view.put(*target("bare", "64512:4"))
     view.put(target("Köln", "64512:3")[0], ())
     changed = view.take_changes()
-    assert provisioning.take(view, changed.groups, changed.attachments).vpns == {"bare"}
+    assert finish(provisioning.taking(view, changed.groups, changed.attachments)).vpns == {"bare"}
     assert {what for what, _ in provisioning.problems(not_static)} == {"VPN with space", f"VPN {long}"}
 
 

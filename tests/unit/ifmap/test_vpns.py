@@ -121,6 +121,7 @@ def test_attachments() -> None:
         ]
     )
     assert vpns.groups() == {"blue", "red", "green"}
+    assert [name for name in ("blue", "red", "green", "web-1") if vpns.has_group(name)] == ["blue", "red", "green"]
     assert vpns.attachments_of("blue") == {"web-1", "web-2"}
     assert vpns.groups_of("web-1") == {"blue", "red"}
     assert vpns.is_bound("web-2", "blue") and not vpns.is_bound("web-2", "red")
