@@ -1,13 +1,12 @@
 """Keeps the last known provisioning in a file, so that a gateway that starts while the MAP server is away works.
 
-A thread writes, at most once in WRITE_INTERVAL seconds. A file that can't be read or written is logged and a problem of
-the status; it is tried again. The file says of which servers it is, and when it was last known to be theirs: after a
-change, when a session is lost (as long as that is news), and at the end.
+A thread writes (`StateWriter`). A file that can't be read or written is logged and a problem of the status; it is tried
+again. The file says of which servers it is, and when it was last known to be theirs: after a change, when a session is
+lost (as long as that is news), and at the end.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -17,13 +16,10 @@ from gateway.map_snapshot import Snapshot
 from gateway.provisioning import Provisioning
 from gateway.status import Problem
 from runtime.errors import OperatorError
+from runtime.state_writer import StateWriter
 
 log = logging.getLogger("vrfwire.gateway.map")
 
-WRITE_INTERVAL = 1.0
-"""Seconds from one write to the next: what comes meanwhile is written together."""
-RETRY_INTERVAL = 30.0
-"""Seconds to the next attempt after one that failed."""
 NEWS = 60.0
 """Seconds by which the time in the file is behind when it is written for that alone."""
 
@@ -36,25 +32,24 @@ class MapKeeper:
         """Unix time at which the provisioning was last known to be the servers'; None: never."""
         self._provisioning = provisioning
         self._file = file
-        self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._servers: tuple[str, ...] = ()
         self._written: tuple[int, tuple[str, ...]] = provisioning.revision, ()
         """What the file has: the provisioning's revision, and of which servers."""
         self._written_as_of = 0.0
-        self._next_write = 0.0
-        """Not before then (time of the loop)."""
-        self._failure: OperatorError | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._ending = False
+        self._writer = StateWriter(
+            *(file, self._is_due, self._take, log),
+            what="provisioning",
+            lost="provisioning is not kept for the next start",
+        )
 
     def restore(self, servers: Iterable[str]) -> bool:
         """Begin with what was kept of any of these servers (URLs); returns whether there was something."""
         try:
             kept = self._file.read()
         except OperatorError as error:
-            self._failed(error)
+            self._writer.failed(error)
             return False
         except ValueError as error:
             log.warning("provisioning %s: %s; it is ignored", self._file.path, error)
@@ -89,38 +84,32 @@ class MapKeeper:
 
     def changed(self) -> None:
         """The provisioning may have changed: write it, soon."""
-        if self._handle is not None or self._task is not None or self._stopping:
-            return
-        if self._written != self._state or self._failure is not None:
-            self._handle = self._loop.call_at(self._next_write, self._write)
+        self._writer.changed()
 
     async def stop(self) -> None:
         """Write what is not written yet, and let go of the file."""
-        self._stopping = True
-        if self._handle is not None:
-            self._handle.cancel()
-        if self._task is not None:
-            await self._task
-        if self._written != self._state or self._written_as_of != (self.as_of or 0.0):
-            await self._save()
-        self._file.close()
+        self._ending = True
+        await self._writer.stop()
 
     def problems(self) -> list[Problem]:
         """That it can't be kept."""
-        failure = self._failure
+        failure = self._writer.failure
         if failure is None:
             return []
         why = f"{failure.why}; after a restart nothing would be known before the map server is reached"
         return [Problem(failure.what, why, failure.hint)]
 
-    def _write(self) -> None:
-        self._handle = None
-        self._next_write = self._loop.time() + WRITE_INTERVAL
-        self._task = self._loop.create_task(self._save())
+    def _is_due(self) -> bool:
+        # The time alone is reason enough at the end only.
+        return self._written != self._state or (self._ending and self._written_as_of != (self.as_of or 0.0))
 
-    async def _save(self) -> None:
+    def _take(self) -> tuple[Snapshot, Callable[[], None]]:
         provisioning = self._provisioning
         state, as_of = self._state, self.as_of or 0.0
+
+        def durable() -> None:
+            self._written, self._written_as_of = state, as_of
+
         # The values don't change, so that copies of the tables are all that the thread needs.
         snapshot = Snapshot(
             dict(provisioning.vpns),
@@ -128,21 +117,4 @@ class MapKeeper:
             dict(provisioning.forfeited.items()),
             *(self._servers, as_of),
         )
-        try:
-            await asyncio.to_thread(self._file.write, snapshot)
-        except OperatorError as error:
-            self._failed(error)
-        else:
-            self._written, self._written_as_of = state, as_of
-            if self._failure is not None:
-                self._failure = None
-                log.info("provisioning %s: written again", self._file.path)
-        finally:
-            self._task = None
-            self.changed()
-
-    def _failed(self, error: OperatorError) -> None:
-        if str(error) != str(self._failure):
-            log.warning("%s; provisioning is not kept for the next start", error)
-        self._failure = error
-        self._next_write = self._loop.time() + RETRY_INTERVAL
+        return snapshot, durable

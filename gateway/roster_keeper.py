@@ -1,6 +1,6 @@
 """Keeps the record of hosts up to date, and knows after a start who is waited for.
 
-The file is written by a thread, at most once in WRITE_INTERVAL seconds: what the loop does for it is a copy of a
+The file is written by a thread (`StateWriter`): what the loop does for it is a copy of a
 dictionary. A record that can't be read or written is logged and a problem of the status; it is tried again.
 """
 
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from gateway.roster import Absent, Roster
 from gateway.roster_file import RosterFile
 from gateway.service import Service
 from gateway.status import Problem
 from runtime.errors import OperatorError
+from runtime.state_writer import StateWriter
 
 log = logging.getLogger("vrfwire.gateway.bgp")
 
-WRITE_INTERVAL = 1.0
-"""Seconds from one write to the next: what comes meanwhile is written together."""
-RETRY_INTERVAL = 30.0
-"""Seconds to the next attempt after one that failed."""
 NAMED = 5
 """Hosts that are named where there may be many."""
 
@@ -35,12 +33,13 @@ class RosterKeeper:
         self._loop = asyncio.get_running_loop()
         self._written = 0
         """Revision of the roster that is in the file; -1: something else is."""
-        self._next_write = 0.0
-        """Not before then (time of the loop)."""
-        self._failure: OperatorError | None = None
-        self._handle: asyncio.TimerHandle | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._stopping = False
+        self._writer: StateWriter[dict[str, int]] | None = None
+        if file is not None:
+            self._writer = StateWriter(
+                *(file, self._is_due, self._take, log),
+                what="record of hosts",
+                lost="the hosts of this gateway are not recorded",
+            )
 
     # -- life
 
@@ -58,12 +57,12 @@ class RosterKeeper:
         self.look()
 
     def _read(self) -> dict[str, int]:
-        if self._file is None:
+        if self._file is None or self._writer is None:
             return {}
         try:
             record = self._file.read()
         except OperatorError as error:
-            self._failed(error)
+            self._writer.failed(error)
             return {}
         except ValueError as error:
             log.warning("record of hosts %s: %s; it is ignored, and hosts are not waited for", self._file.path, error)
@@ -73,16 +72,11 @@ class RosterKeeper:
 
     async def stop(self) -> None:
         """Write what is not written yet, and let go of the file."""
-        self._stopping = True
-        if self._handle is not None:
-            self._handle.cancel()
-        if self._task is not None:
-            await self._task
+        if self._writer is not None:
+            await self._writer.settle()
         self.look()
-        if self._file is not None:
-            if self._written != self._roster.revision and self._service.rib.touched is not None:
-                await self._save()
-            self._file.close()
+        if self._writer is not None:
+            await self._writer.stop()
 
     # -- who is waited for
 
@@ -120,7 +114,7 @@ class RosterKeeper:
 
     def problems(self) -> list[Problem]:
         """That the record can't be kept."""
-        failure = self._failure
+        failure = self._writer.failure if self._writer is not None else None
         if failure is None:
             return []
         why = (
@@ -129,37 +123,19 @@ class RosterKeeper:
         return [Problem(failure.what, why, failure.hint)]
 
     def _write_soon(self) -> None:
-        if self._file is None or self._handle is not None or self._task is not None or self._stopping:
-            return
-        if self._written != self._roster.revision or self._failure is not None:
-            self._handle = self._loop.call_at(self._next_write, self._write)
+        if self._writer is not None:
+            self._writer.changed()
 
-    def _write(self) -> None:
-        self._handle = None
-        self._next_write = self._loop.time() + WRITE_INTERVAL
-        self._task = self._loop.create_task(self._save())
+    def _is_due(self) -> bool:
+        return self._written != self._roster.revision and self._service.rib.touched is not None
 
-    async def _save(self) -> None:
-        assert self._file is not None
-        revision, record = self._roster.revision, self._roster.record()
-        try:
-            await asyncio.to_thread(self._file.write, record)
-        except OperatorError as error:
-            self._failed(error)
-        else:
+    def _take(self) -> tuple[dict[str, int], Callable[[], None]]:
+        revision = self._roster.revision
+
+        def durable() -> None:
             self._written = revision
-            if self._failure is not None:
-                self._failure = None
-                log.info("record of hosts %s: written again", self._file.path)
-        finally:
-            self._task = None
-            self._write_soon()
 
-    def _failed(self, error: OperatorError) -> None:
-        if str(error) != str(self._failure):
-            log.warning("%s; the hosts of this gateway are not recorded", error)
-        self._failure = error
-        self._next_write = self._loop.time() + RETRY_INTERVAL
+        return self._roster.record(), durable
 
 
 def _describe(absent: Absent) -> str:

@@ -185,7 +185,7 @@ def test_a_file_that_is_no_record_is_ignored(tmp_path: Path, content: bytes, cap
 def test_a_directory_that_cannot_be_used_is_a_problem_until_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("gateway.roster_keeper.RETRY_INTERVAL", 0.02)
+    monkeypatch.setattr("runtime.state_writer.RETRY_INTERVAL", 0.02)
     (tmp_path / "state").write_text("a file, where a directory should be")
 
     async def scene() -> None:
