@@ -21,6 +21,8 @@ MAX_LENGTH = 16 * 1024
 """Characters of a filter."""
 MAX_STEPS = 50_000
 """Nodes that one evaluation may make or visit: some 20 milliseconds at worst."""
+_FEWEST_STEPS = 4_000
+"""Of that, what a filter may take for the smallest metadatum; each byte allows one more."""
 _CACHED = 1024
 _CACHED_LENGTH = 1024
 
@@ -47,7 +49,7 @@ class CompiledFilter:
         if expression.first is not None and metadata.name not in expression.first:
             return False
         try:
-            return xpath.evaluate(expression, metadata.xml, MAX_STEPS)
+            return xpath.evaluate(expression, metadata.xml, min(MAX_STEPS, _FEWEST_STEPS + len(metadata.xml)))
         except (TooCostlyError, ExpatError):
             return False
 

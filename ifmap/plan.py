@@ -15,6 +15,7 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.metadata import stamped
 from ifmap.places import Place
+from ifmap.selection import Allowance
 from ifmap.slices import SLICE, Work, finish
 from ifmap.values import (
     Delete,
@@ -111,21 +112,21 @@ class _Work:
 
     def delete(self, wanted: Filter | None, publishing: _Publishing) -> Work[None]:
         names = None if wanted is None else wanted.names
-        accepts = wanted.matches if wanted is not None and names is None else None
+        inside = None if names is not None else wanted
         if not self.bare:
             for metadata in self.base.candidates(names):
                 if publishing.look():
                     yield
                 if metadata.key in self.superseded or metadata.key in self.removed:
                     continue
-                if accepts is None or accepts(metadata):
+                if inside is None or publishing.allowance.ask(inside, metadata):
                     publishing.may(metadata.name)
                     self.removed[metadata.key] = metadata
             self.bare = wanted is None
         for metadata in tuple(_candidates(self.added, names)):
             if publishing.look():
                 yield
-            if accepts is None or accepts(metadata):
+            if inside is None or publishing.allowance.ask(inside, metadata):
                 publishing.may(metadata.name)
                 self._take_back(metadata)
 
@@ -272,9 +273,10 @@ class Planner:
 
 
 class _Publishing:
-    """Checks the metadata of one publish, and what it costs. types: that are used for the first time."""
+    """Checks the metadata of one publish, and what it costs. types: that are used for the first time. allowance: of its
+    filters."""
 
-    __slots__ = ("_checked", "_count", "_known", "_looks", "_may", "_planned", "types")
+    __slots__ = ("_checked", "_count", "_known", "_looks", "_may", "_planned", "allowance", "types")
 
     def __init__(
         self, known: Mapping[MetadataName, bool], planned: Mapping[MetadataName, bool], may: May | None
@@ -284,6 +286,7 @@ class _Publishing:
         self._may = may
         self._count = 0
         self._looks = 0
+        self.allowance = Allowance()
         self._checked: dict[MetadataName, bool] = {}
         self.types: dict[MetadataName, bool] = {}
 
@@ -295,10 +298,11 @@ class _Publishing:
     def look(self) -> bool:
         """A deletion looks at a metadatum. Returns whether others should have their turn. Raises IfmapError."""
         self._looks += 1
+        self._count += self.allowance.cost()
         if self._looks > MAX_LOOKS:
             text = f"the deletions of this publish look at more than {MAX_LOOKS} metadata; send fewer at a time"
             raise IfmapError(ErrorCode.FAILURE, text)
-        return not self._looks % SLICE
+        return self._due()
 
     def check(self, new: NewMetadata) -> bool:
         """Returns whether others should have their turn. Raises IfmapError: InvalidMetadata, AccessDenied."""
@@ -317,7 +321,13 @@ class _Publishing:
             text = f"metadata of type {shown} is {_cardinality(single)}, not {_cardinality(new.single)}"
             raise IfmapError(ErrorCode.INVALID_METADATA, text)
         self._count += 1
-        return not self._count % SLICE
+        return self._due()
+
+    def _due(self) -> bool:
+        if self._count < SLICE:
+            return False
+        self._count = 0
+        return True
 
 
 def _candidates(place: Place | None, names: Collection[MetadataName] | None) -> Collection[Metadata]:

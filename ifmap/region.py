@@ -13,9 +13,12 @@ from collections.abc import Collection, Hashable, Iterable, Iterator
 from ifmap.identifiers import type_names
 from ifmap.marks import Mark, MarkStore
 from ifmap.places import Link, Vertex
-from ifmap.selection import Remembered, Selection, key_of
+from ifmap.selection import CHANGE_ALLOWANCE, Allowance, Remembered, Selection, key_of
 from ifmap.slices import SLICE, Work
-from ifmap.values import Filter, Identifier, SearchSpec
+from ifmap.values import Filter, Identifier, Metadata, SearchSpec
+
+_MANY = 20
+"""Metadata of one place that filters look at in slices of their own."""
 
 
 class TooManyJoin(Exception):
@@ -25,14 +28,20 @@ class TooManyJoin(Exception):
 class Scope:
     """What makes a region: equal keys, equal regions. The codec's filters make those of clients' requests equal.
 
-    links: what lets a link be followed. on_vertices, on_links: what is told of identifiers and links.
+    links: what lets a link be followed. on_vertices, on_links: what is told of identifiers and links. looks: whether
+    filters look into metadata; whatever asks them raises IfmapError (Failure) when that exceeds the allowance.
     """
 
-    __slots__ = ("_remembered", "_terminal", "key", "links", "max_depth", "on_links", "on_vertices", "start")
+    __slots__ = (
+        *("_remembered", "_terminal", "allowance", "key", "links", "looks"),
+        *("max_depth", "on_links", "on_vertices", "start"),
+    )
 
     def __init__(self, spec: SearchSpec) -> None:
         self._remembered: list[Remembered] = []
+        self.allowance = Allowance()
         match_links, result_filter = self._remember(spec.match_links), self._remember(spec.result_filter)
+        self.looks = bool(self._remembered)
         self.start = spec.start
         self.max_depth = spec.max_depth
         self.links = Selection(match_links)
@@ -45,7 +54,7 @@ class Scope:
     def _remember(self, wanted: Filter | None) -> Filter | None:
         if wanted is None or wanted.names is not None:
             return wanted
-        remembered = Remembered(wanted)
+        remembered = Remembered(wanted, self.allowance)
         self._remembered.append(remembered)
         return remembered
 
@@ -55,24 +64,41 @@ class Scope:
             return False
         return not self._terminal or self._terminal.isdisjoint(type_names(identifier))
 
+    def look(self, metadata: Collection[Metadata]) -> Work[None]:
+        """Has the filters that look into metadata look at all of this beforehand, in slices."""
+        if not self.looks or len(metadata) < _MANY:
+            return
+        count = 0
+        # A copy, since others have their turn.
+        for one in tuple(metadata):
+            for remembered in self._remembered:
+                remembered.matches(one)
+            count += self.allowance.cost()
+            if count >= SLICE:
+                count = 0
+                yield
+
     def forget(self) -> None:
         """Forgets what filters said (the change at hand is done)."""
         for remembered in self._remembered:
             remembered.forget()
+        self.allowance.left = CHANGE_ALLOWANCE
 
 
 class Region:
     """The region of one or several subscriptions alike.
 
-    start: its first vertex. size: bytes of the items that a search would give now.
+    start: its first vertex. size: bytes of the items that a search would give now. failed: why it can't be kept up to
+    date any more; "": it can.
     """
 
-    __slots__ = ("scope", "size", "start")
+    __slots__ = ("failed", "scope", "size", "start")
 
     def __init__(self, scope: Scope, start: Vertex) -> None:
         self.scope = scope
         self.start = start
         self.size = 0
+        self.failed = ""
 
     def mark(self, vertex: Vertex) -> Mark | None:
         """The region's mark on a vertex; None if it isn't a member."""
@@ -196,7 +222,7 @@ class Shift:
                 if old is None or not old.open:
                     continue
                 for link in vertex.links():
-                    self._count += 1
+                    self._count += region.scope.allowance.cost()
                     if self._count >= SLICE:
                         self._count = 0
                         yield
@@ -223,7 +249,7 @@ class Shift:
             return
         links = region.scope.links
         for link in vertex.links():
-            self._count += 1
+            self._count += region.scope.allowance.cost()
             if self._count >= SLICE:
                 self._count = 0
                 yield
@@ -247,7 +273,8 @@ class Shift:
 
     def _settle(self) -> Work[None]:
         """Goes on from the vertices that have come nearer, nearest first."""
-        links = self._region.scope.links
+        scope = self._region.scope
+        links = scope.links
         levels = self._levels
         while levels:
             distance = min(levels)
@@ -256,7 +283,7 @@ class Shift:
                 if mark is None or mark.distance != distance or not mark.open:
                     continue
                 for link in vertex.links():
-                    self._count += 1
+                    self._count += scope.allowance.cost()
                     if self._count >= SLICE:
                         self._count = 0
                         yield

@@ -16,7 +16,8 @@ _PART_SIZE = 64
 
 
 class Told(NamedTuple):
-    """One result for all subscriptions alike. items: serialised, at least one but for errors. size: their bytes."""
+    """One result for all subscriptions alike. items: serialised, at least one; of an error its code and its text.
+    size: their bytes."""
 
     kind: ResultKind
     items: Sequence[bytes]
@@ -92,12 +93,17 @@ class ResultQueue:
 
 def too_big(max_size: int) -> Told:
     """The errorResult of a subscription that has grown over its max-size in bytes."""
-    text = f"the subscription is larger than {max_size} bytes; it is removed"
-    return Told(ResultKind.ERROR, (text.encode(),), len(text))
+    return error(ErrorCode.SEARCH_RESULTS_TOO_BIG, f"the subscription is larger than {max_size} bytes; it is removed")
+
+
+def error(code: ErrorCode, text: str) -> Told:
+    """An errorResult, with which a subscription ends."""
+    return Told(ResultKind.ERROR, (code.encode(), text.encode()), len(code) + len(text))
 
 
 def _serialised(name: str, kind: ResultKind, run: list[Sequence[bytes]]) -> bytes:
     """run: the items of neighbours. Errors and searchResults have none of their kind and name: they come once."""
     if kind is ResultKind.ERROR:
-        return error_part(name, ErrorCode.SEARCH_RESULTS_TOO_BIG, run[0][0].decode())
+        code, text = run[0]
+        return error_part(name, ErrorCode(code.decode()), text.decode())
     return part(kind, name, run[0] if len(run) == 1 else one_each(chain.from_iterable(run)))

@@ -33,6 +33,7 @@ def find(graph: Graph, spec: SearchSpec) -> Iterator[ResultItem | None]:
     def item(place: Place, selection: Selection) -> ResultItem:
         return ResultItem(place.edge, tuple(selection.on(snapshot.place(place))))
 
+    yield from scope.look(snapshot.place(start).all())
     yield item(start, scope.on_vertices)
     seen = {start}
     gone_through: set[Vertex] = set()
@@ -49,18 +50,24 @@ def find(graph: Graph, spec: SearchSpec) -> Iterator[ResultItem | None]:
                 continue
             links = snapshot.links(vertex)
             # A copy, if the graph may have its turn before all of them have been looked at.
-            for link in tuple(links) if count + len(links) >= SLICE else links:
-                count += 1
+            for link in tuple(links) if scope.looks or count + len(links) >= SLICE else links:
+                count += scope.allowance.cost()
                 if count >= SLICE:
                     count = 0
                     yield None
                 far = link.far(vertex)
-                if far in gone_through or not scope.links.any(snapshot.place(link)):
+                if far in gone_through:
+                    continue
+                if scope.looks:
+                    yield from scope.look(snapshot.place(link).all())
+                if not scope.links.any(snapshot.place(link)):
                     continue
                 yield item(link, scope.on_links)
                 if far not in seen:
                     seen.add(far)
                     following.append(far)
+                    if scope.looks:
+                        yield from scope.look(snapshot.place(far).all())
                     yield item(far, scope.on_vertices)
             gone_through.add(vertex)
         level = following

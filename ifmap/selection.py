@@ -5,29 +5,70 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable
 from typing import cast
 
+from ifmap.errors import ErrorCode, IfmapError
 from ifmap.places import Place
 from ifmap.values import Filter, Metadata, MetadataName
+from ifmap.xpath_tree import METER
+
+ALLOWANCE = 3_000_000
+"""Steps of XPath, about a second, that the filters of one search, or of one publish's deletions, may take beyond what
+reading the metadata takes."""
+CHANGE_ALLOWANCE = 300_000
+"""The same for what a subscription takes of one change of the map: others wait for it."""
+_FAIR, _FAIR_BYTES = 100, 8
+"""Steps that reading a metadatum may take, and how many of its bytes allow one more."""
+_STEPS_A_LINK = 10
+
+
+class Allowance:
+    """What filters that look into metadata may take. paid: steps so far."""
+
+    __slots__ = ("left", "paid")
+
+    def __init__(self, steps: int = ALLOWANCE) -> None:
+        self.left = steps
+        self.paid = 0
+
+    def ask(self, wanted: Filter, metadata: Metadata) -> bool:
+        """Whether the filter is true of a metadatum. Raises IfmapError (Failure): it has taken too long by now."""
+        before = METER.steps
+        answer = wanted.matches(metadata)
+        took = METER.steps - before
+        if took:
+            self.paid += took
+            self.left -= max(0, took - _FAIR - len(metadata.xml) // _FAIR_BYTES)
+            if self.left < 0:
+                raise IfmapError(ErrorCode.FAILURE, "the filter takes too long; use a simpler one")
+        return answer
+
+    def cost(self) -> int:
+        """What looking at a place takes: 1, and what filters took since the last call, in links gone through."""
+        if not self.paid:
+            return 1
+        paid, self.paid = self.paid, 0
+        return 1 + paid // _STEPS_A_LINK
 
 
 class Remembered:
     """A filter that has to look into the metadata, and does so once for each until `forget`."""
 
-    __slots__ = ("_answers", "_inner", "names")
+    __slots__ = ("_allowance", "_answers", "_inner", "names")
 
-    def __init__(self, inner: Filter) -> None:
+    def __init__(self, inner: Filter, allowance: Allowance) -> None:
         self.names: frozenset[MetadataName] | None = None
+        self._allowance = allowance
         self._inner = inner
         self._answers: dict[int, bool] = {}
 
     def matches(self, metadata: Metadata) -> bool:
-        """Whether the filter is true of a metadatum."""
+        """Whether the filter is true of a metadatum. Raises IfmapError (Failure), see Allowance."""
         key = metadata.key
         if not key:
             # Notified: all of that has the same key.
-            return self._inner.matches(metadata)
+            return self._allowance.ask(self._inner, metadata)
         answer = self._answers.get(key)
         if answer is None:
-            answer = self._answers[key] = self._inner.matches(metadata)
+            answer = self._answers[key] = self._allowance.ask(self._inner, metadata)
         return answer
 
     def forget(self) -> None:

@@ -14,12 +14,13 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterable, Sequence
 
 from ifmap.delta import Delta
+from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.items import item_xml
 from ifmap.marks import MarkStore
 from ifmap.places import Link, Place, Vertex
 from ifmap.region import Region, Scope, Shift, TooManyJoin
-from ifmap.results import ResultQueue, Told, too_big
+from ifmap.results import ResultQueue, Told, error, too_big
 from ifmap.slices import SLICE, Work, finish
 from ifmap.telling import Changes, Serialise, Telling, listing, matched_before
 from ifmap.values import Edge, Metadata, ResultKind, Subscription
@@ -90,9 +91,18 @@ class Subscriptions:
         name = subscription.name
         yield from self.unsubscribing(queue, name)
         scope = Scope(subscription.spec)
-        watched = self._watched.get(scope.key) or (yield from self._watch(scope, max_size))
-        items = None if watched is None else (yield from _initial_items(watched.region, max_size))
-        if watched is None or items is None:
+        watched = self._watched.get(scope.key)
+        items, failed = None, ""
+        try:
+            if watched is None:
+                watched = yield from self._watch(scope, max_size)
+            if watched is not None:
+                items = yield from _initial_items(watched.region, max_size)
+        except IfmapError as problem:
+            failed = str(problem)
+        if failed:
+            result = error(ErrorCode.FAILURE, failed)
+        elif watched is None or items is None:
             result = too_big(max_size)
         else:
             result = _told(ResultKind.SEARCH, items)
@@ -125,7 +135,8 @@ class Subscriptions:
             return ()
         told: dict[Region, list[Told]] = {}
         for region, by_edge in (yield from self._notified(delta.notified)).items():
-            told[region] = [_told(ResultKind.NOTIFY, [item_xml(edge, notes) for edge, notes in by_edge.items()])]
+            items = [item_xml(edge, notes) for edge, notes in by_edge.items()]
+            told[region] = [_told(ResultKind.NOTIFY, items)] if items else []
         changed = yield from self._graph.change(delta)
         changes = dict(changed)
         concerned: dict[Region, list[Place]] = {}
@@ -146,33 +157,57 @@ class Subscriptions:
     # -- changes
 
     def _notified(self, notified: Iterable[tuple[Edge, Metadata]]) -> Work[dict[Region, dict[Edge, list[Metadata]]]]:
-        """Who gets which notified metadata."""
+        """Who gets which notified metadata; also the regions that have failed over it."""
         found: dict[Region, dict[Edge, list[Metadata]]] = {}
+        asked: set[Region] = set()
         for count, (edge, metadata) in enumerate(notified, 1):
             if not count % SLICE:
                 yield
             place = self._graph.place(edge)
-            for region in () if place is None else _regions_at(place):
-                scope = region.scope
-                if isinstance(place, Link):
-                    concerns = region.lists(place) and scope.links.any(place) and scope.on_links.accepts(metadata)
-                    scope.forget()
-                else:
-                    concerns = scope.on_vertices.accepts(metadata)
-                if concerns:
-                    found.setdefault(region, {}).setdefault(edge, []).append(metadata)
+            if place is None:
+                continue
+            for region in _regions_at(place):
+                asked.add(region)
+                try:
+                    if not region.failed and _concerns(region, place, metadata):
+                        found.setdefault(region, {}).setdefault(edge, []).append(metadata)
+                except IfmapError as problem:
+                    region.failed = str(problem)
+                    found.setdefault(region, {})
+        for region in asked:
+            region.scope.forget()
         return found
 
     def _update(self, region: Region, places: list[Place], changes: Changes, serialise: Serialise) -> Work[list[Told]]:
         """Brings a region up to date after changes at its vertices. A region that grows beyond all measure is left with
-        a size that nobody has allowed."""
+        a size that nobody has allowed, one whose filters take too long as failed."""
+        try:
+            return (yield from self._updating(region, places, changes, serialise))
+        except IfmapError as problem:
+            region.failed = str(problem)
+            return []
+        finally:
+            region.scope.forget()
+
+    def _updating(
+        self, region: Region, places: list[Place], changes: Changes, serialise: Serialise
+    ) -> Work[list[Told]]:
+        if region.failed:
+            return []
         links = region.scope.links
         matched: dict[Place, tuple[bool, bool]] = {}
         lost: list[Link] = []
         gained: dict[Link, None] = {}
-        for count, place in enumerate(places, 1):
-            if not count % SLICE:
+        scope = region.scope
+        count = 0
+        for place in places:
+            count += scope.allowance.cost()
+            if count >= SLICE:
+                count = 0
                 yield
+            if scope.looks:
+                for group in changes[place][1:]:
+                    yield from scope.look(group)
             if isinstance(place, Link):
                 before, after = matched[place] = matched_before(links, place, changes[place]), links.any(place)
                 if before and not after:
@@ -185,11 +220,9 @@ class Subscriptions:
             yield from shift.adapt(lost, gained)
         except TooManyJoin:
             region.size = largest + 1
-            region.scope.forget()
             return []
         telling = Telling(region, shift, changes, serialise)
         yield from telling.tell(places, matched)
-        region.scope.forget()
         yield from region.put(shift, self._marks)
         region.size += telling.growth
         results = ((ResultKind.DELETE, telling.deletes), (ResultKind.UPDATE, telling.updates))
@@ -205,9 +238,11 @@ class Subscriptions:
                 if subscriber not in subscriber.watched.subscribers:
                     # Its queue was full just now.
                     continue
-                if region.size > subscriber.max_size:
+                mine: Sequence[Told]
+                if region.failed or region.size > subscriber.max_size:
                     yield from self.unsubscribing(queue, subscriber.name)
-                    mine: Sequence[Told] = (too_big(subscriber.max_size),)
+                    failure = error(ErrorCode.FAILURE, f"{region.failed}; the subscription is removed")
+                    mine = (failure if region.failed else too_big(subscriber.max_size),)
                 else:
                     mine = results
                 for result in mine:
@@ -229,6 +264,9 @@ class Subscriptions:
         except TooManyJoin:
             self._graph.forget(start)
             return None
+        except IfmapError:
+            self._graph.forget(start)
+            raise
         yield from region.put(shift, self._marks)
         watched = self._watched[scope.key] = _Watched(region)
         return watched
@@ -272,6 +310,14 @@ class _Shared:
         return item
 
 
+def _concerns(region: Region, place: Place, metadata: Metadata) -> bool:
+    """Whether a region is told of what is notified at a place."""
+    scope = region.scope
+    if isinstance(place, Link):
+        return region.lists(place) and scope.links.any(place) and scope.on_links.accepts(metadata)
+    return scope.on_vertices.accepts(metadata)
+
+
 def _regions_at(place: Place) -> Collection[Region]:
     """The regions that a change at a place may concern."""
     if isinstance(place, Vertex):
@@ -287,6 +333,13 @@ def _regions_at(place: Place) -> Collection[Region]:
 
 def _initial_items(region: Region, max_size: int) -> Work[list[bytes] | None]:
     """The items of a region for its searchResult; None if they are too large. Knows the region's size afterwards."""
+    try:
+        return (yield from _listed_items(region, max_size))
+    finally:
+        region.scope.forget()
+
+
+def _listed_items(region: Region, max_size: int) -> Work[list[bytes] | None]:
     items = []
     size = 0
     for listed in listing(region):
@@ -298,7 +351,6 @@ def _initial_items(region: Region, max_size: int) -> Work[list[bytes] | None]:
         if size > max_size:
             break
         items.append(item)
-    region.scope.forget()
     if size > max_size:
         return None
     region.size = size

@@ -32,16 +32,20 @@ def listing(region: Region) -> Iterator[tuple[bytes, int] | None]:
     done: set[Link] = set()
     count = 0
     for vertex in region.members():
-        count += 1
+        count += scope.allowance.cost()
+        if scope.looks:
+            yield from scope.look(vertex.all())
         yield _listed(vertex, scope.on_vertices)
         mark = region.mark(vertex)
         if mark is None or not mark.open:
             continue
         for link in vertex.links():
-            count += 1
+            count += scope.allowance.cost()
             if count >= SLICE:
                 count = 0
                 yield None
+            if scope.looks:
+                yield from scope.look(link.all())
             if link not in done and scope.links.any(link):
                 done.add(link)
                 yield _listed(link, scope.on_links)
@@ -81,10 +85,15 @@ class Telling:
         the links among them whether they did and do match."""
         scope = self._region.scope
         links: dict[Place, None] = {}
-        for count, (vertex, mark) in enumerate(self._shift.now.items(), 1):
-            if not count % SLICE:
+        count = 0
+        for vertex, mark in self._shift.now.items():
+            count += scope.allowance.cost()
+            if count >= SLICE:
+                count = 0
                 yield
             old = self._region.mark(vertex)
+            if scope.looks:
+                yield from scope.look(vertex.all())
             if old is None:
                 if mark is None:
                     continue
@@ -97,17 +106,24 @@ class Telling:
                 turned = old.open is not mark.open
             if turned:
                 links.update(dict.fromkeys(vertex.links()))
-        for count, place in enumerate(places, 1):
-            if not count % SLICE:
+        for place in places:
+            count += scope.allowance.cost()
+            if count >= SLICE:
+                count = 0
                 yield
             if isinstance(place, Link):
                 links[place] = None
             elif isinstance(place, Vertex) and self._region.mark(place) and self._shift.mark(place):
                 self._differs(place, scope.on_vertices)
-        for count, link in enumerate(links, 1):
-            if not count % SLICE:
-                yield
+        count = 0
+        for link in links:
             assert isinstance(link, Link)
+            count += scope.allowance.cost()
+            if count >= SLICE:
+                count = 0
+                yield
+            if scope.looks and link not in matched:
+                yield from scope.look(link.all())
             before, after = matched.get(link) or (scope.links.any(link),) * 2
             before = before and self._region.lists(link)
             after = after and self._will_list(link)

@@ -15,7 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from ifmap.values import MetadataName
 from ifmap.xpath_paths import ANY_BELOW, AXES, NODE_TYPES, Run, Step, filtered, instruction_test, name_test, walk
-from ifmap.xpath_tree import Budget, Node, build
+from ifmap.xpath_tree import METER, Budget, Node, build
 from ifmap.xpath_values import FUNCTIONS, Context, Function, Value, arithmetic, boolean, compare, number
 
 MAX_NESTING = 30
@@ -62,12 +62,15 @@ def evaluate(expression: Expression, xml: bytes, steps: int) -> bool:
     steps: what may be spent, about a third of a microsecond each. Raises TooCostlyError beyond.
     """
     budget = Budget(steps)
-    if len(xml) <= _KEPT_LENGTH:
-        root, spent = _small_tree(xml)
-        budget.spend(spent)
-    else:
-        root = build(xml, budget)
-    return boolean(expression.run(Context(root, 1, 1, budget)))
+    try:
+        if len(xml) <= _KEPT_LENGTH:
+            root, spent = _small_tree(xml)
+            budget.spend(spent)
+        else:
+            root = build(xml, budget)
+        return boolean(expression.run(Context(root, 1, 1, budget)))
+    finally:
+        METER.steps += steps - budget.left
 
 
 @functools.lru_cache(16)

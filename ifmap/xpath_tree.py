@@ -39,6 +39,16 @@ class Budget:
         self.spend(1 + count // _CHARACTERS_A_STEP)
 
 
+class Meter:
+    """steps: what evaluations have cost so far. Who has a filter evaluated can see by it what that took."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+
+
+METER = Meter()
+
+
 class Node:
     """A node. name: "uri}local"; of a processing instruction its target. value: of all kinds but root and element."""
 
