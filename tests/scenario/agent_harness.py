@@ -10,7 +10,7 @@ import contextlib
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from pathlib import Path
 
 from agent.config import AgentConfig
@@ -20,10 +20,12 @@ from datapath.fake import FakeKernel
 from datapath.values import Kind, VrfRoute
 from gateway.config import GatewayConfig
 from gateway.main import Daemon as GatewayDaemon
+from ifmap.values import PublishOperation
 from lab.pki import Authority
 from runtime.client import ControlClient
 from runtime.config import load
 from runtime.daemon import Source
+from tests.scenario.orchestration import Orchestration
 from vpn.prefix import Prefix
 
 DOMAIN = "vpn.example.net"
@@ -54,6 +56,15 @@ async def until(condition: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.005)
 
 
+async def eventually(look: Callable[[], Awaitable[bool]], what: str) -> None:
+    """As until(), for what has to be asked for."""
+    end = time.monotonic() + DEADLINE
+    while not await look():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {DEADLINE:g} s: {what}")
+        await asyncio.sleep(0.005)
+
+
 def free_port() -> int:
     """A TCP port that was free a moment ago."""
     with socket.socket() as probe:
@@ -71,6 +82,7 @@ class Gateway:
         self.port = free_port()
         self.vpns = dict(vpns)
         self.hosts = ""
+        self.map = ""
         self.daemon: GatewayDaemon | None = None
         self._credentials = world.authority.gateway(DOMAIN, [address], stem=f"gateway-{address}")
 
@@ -79,7 +91,8 @@ class Gateway:
         text = (
             f'[gateway]\ndomain = "{DOMAIN}"\nlisten = ["{self.address}:{self.port}"]\nstale_time = 2.0\n'
             f'[tls]\nca = "{credentials.ca}"\ncertificate = "{credentials.certificate}"\nkey = "{credentials.key}"\n'
-            f'[control]\nsocket = "{self.world.directory}/{self.address}.sock"\n{self.hosts}'
+            f'[control]\nsocket = "{self.world.directory}/{self.address}.sock"\n'
+            f'[state]\ndirectory = "{self.world.directory}/{self.address}.state"\n{self.map}{self.hosts}'
         )
         for name, target in self.vpns.items():
             text += f'[[vpn]]\nname = "{name}"\nimport = ["{target}"]\nexport = ["{target}"]\n'
@@ -87,6 +100,8 @@ class Gateway:
         path.write_text(text)
         loaded = load(GatewayConfig, program="gateway", path=path, environ={})
         self.daemon = GatewayDaemon(loaded, Source(path, {}))
+        if self.daemon._map_plan is not None:
+            self.daemon._start_map(self.daemon._map_plan, loaded.value)
         self.daemon.server.listen(loaded.value.gateway.listen)
 
     async def stop(self) -> None:
@@ -94,6 +109,8 @@ class Gateway:
         if self.daemon is not None:
             daemon, self.daemon = self.daemon, None
             await daemon.server.stop()
+            if daemon._map is not None:
+                await daemon._map.stop()
 
     def crash(self) -> None:
         """As by a cut of every connection: nobody says goodbye."""
@@ -117,6 +134,29 @@ class Gateway:
                 text += f'[[vpn]]\nname = "{name}"\nimport = ["{target}"]\nexport = ["{target}"]\n'
         path.write_text(text)
         self.daemon.reload()
+
+    @property
+    def synchronised(self) -> bool:
+        """Whether all that the map provisions has taken effect."""
+        assert self.daemon is not None and self.daemon._map is not None
+        return self.daemon._map.view().synchronised
+
+    @property
+    def bindings(self) -> int:
+        """Number of those that the map provisions."""
+        assert self.daemon is not None and self.daemon._map is not None
+        return self.daemon._map.provisioning.bindings
+
+    def withheld(self) -> dict[tuple[str, str], str]:
+        """Reasons by attachment and prefix."""
+        assert self.daemon is not None
+        items = self.daemon.service.admission.withheld.items()
+        return {(item.attachment, str(item.prefix)): item.reason for _, item in items}
+
+    def sessions(self) -> set[int]:
+        """Numbers of the sessions of hosts: a session that began anew has another."""
+        assert self.daemon is not None
+        return set(self.daemon.service.sessions)
 
     def prefixes(self, vpn: str) -> set[str]:
         """What it has in a VPN."""
@@ -221,11 +261,23 @@ class World:
         self.authority = Authority(directory / "pki")
         self._gateways: list[Gateway] = []
         self._hosts: list[Host] = []
+        self._maps: list[Orchestration] = []
 
-    async def gateway(self, address: str = "127.0.0.1", *, start: bool = True, hosts: str = "", **vpns: str) -> Gateway:
-        """A gateway with VPNs (name=route target), blue and red by default."""
-        gateway = Gateway(self, address, vpns or {"blue": "64512:1", "red": "64512:2"})
-        gateway.hosts = hosts
+    async def map(self, *operations: PublishOperation) -> Orchestration:
+        """A MAP server, in a process of its own, that is provisioned with these."""
+        orchestration = Orchestration(self.directory / "map", self.authority)
+        self._maps.append(orchestration)
+        await asyncio.to_thread(orchestration.start)
+        await asyncio.to_thread(orchestration.publish, *operations)
+        return orchestration
+
+    async def gateway(
+        self, address: str = "127.0.0.1", *, start: bool = True, hosts: str = "", map: str = "", **vpns: str
+    ) -> Gateway:
+        """A gateway with VPNs (name=route target), blue and red by default; with a map (a [map] section) that has them,
+        none by default."""
+        gateway = Gateway(self, address, vpns or ({} if map else {"blue": "64512:1", "red": "64512:2"}))
+        gateway.hosts, gateway.map = hosts, map
         self._gateways.append(gateway)
         if start:
             await gateway.start()
@@ -245,6 +297,8 @@ class World:
             host.kernel.monitor.close()
         for gateway in self._gateways:
             await gateway.stop()
+        for orchestration in self._maps:
+            await asyncio.to_thread(orchestration.server.kill)
 
 
 @contextlib.asynccontextmanager

@@ -59,6 +59,7 @@ def test_an_address_that_moves_stays_announced() -> None:
     turns = 0
     while site.switchover.pending:
         site.switchover.step(1)
+        settle(site.admission)
         assert routes(site.bench, "blue") == [str(ONE), str(TWO)]
         turns += 1
     assert turns > 1 and site.admission.counters["withdrawn"] == 0
@@ -125,6 +126,7 @@ def test_what_is_permitted_all_the_time_is_there_all_the_time(
 
     def step() -> None:
         site.switchover.step(1)
+        settle(site.admission)
         for vpn, prefix, _ in always:
             assert prefix in routes(site.bench, vpn)
 
