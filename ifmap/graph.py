@@ -16,6 +16,7 @@ from weakref import WeakSet
 
 from ifmap.delta import Change, Delta
 from ifmap.places import Link, Place, Vertex
+from ifmap.room import size_of
 from ifmap.slices import SLICE, Work, finish
 from ifmap.snapshot import Snapshot
 from ifmap.values import Edge, Identifier, Metadata, MetadataName
@@ -28,7 +29,8 @@ class Graph:
     """The graph. It only ever changes by `load` and `apply`; every identifier "exists", known or not.
 
     cardinality: metadata types and whether they are singleValue, at first the given ones (the standard's).
-    metadata_count, link_count: how many there are. lasting: how many of lifetime forever, by type.
+    metadata_count, link_count: how many there are. lasting: how many of lifetime forever, by type. size, sizes: bytes
+    that the metadata counts (ifmap.room), all of it and by publisher.
     """
 
     def __init__(self, cardinality: Mapping[MetadataName, bool] | None = None) -> None:
@@ -36,6 +38,8 @@ class Graph:
         self.metadata_count = 0
         self.link_count = 0
         self.lasting: Counter[MetadataName] = Counter()
+        self.size = 0
+        self.sizes: Counter[str] = Counter()
         self._vertices: dict[Identifier, Vertex] = {}
         self._by_publisher: dict[str, dict[int, Place]] = {}
         self._by_session: dict[str, dict[int, Place]] = {}
@@ -229,6 +233,9 @@ class Graph:
             self.lasting[metadata.name] += 1
         place.add(metadata)
         self.metadata_count += 1
+        size = size_of(place.edge, metadata)
+        self.size += size
+        self.sizes[metadata.publisher] += size
         return True
 
     def _remove(self, place: Place, gone: tuple[Metadata, ...]) -> tuple[Metadata, ...]:
@@ -242,6 +249,9 @@ class Graph:
                 continue
             place.remove(metadata)
             self.metadata_count -= 1
+            size = size_of(place.edge, metadata)
+            self.size -= size
+            self.sizes[metadata.publisher] -= size
             _unlist(self._by_publisher, metadata.publisher, metadata.key)
             if metadata.session:
                 _unlist(self._by_session, metadata.session, metadata.key)

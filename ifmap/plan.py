@@ -7,6 +7,7 @@ Each layer is held as differences from the one below it, so that it costs what i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
@@ -15,6 +16,7 @@ from ifmap.errors import ErrorCode, IfmapError
 from ifmap.graph import Graph
 from ifmap.metadata import stamped
 from ifmap.places import Place
+from ifmap.room import ROOM, Room, size_of
 from ifmap.selection import Allowance
 from ifmap.slices import SLICE, Work, finish
 from ifmap.values import (
@@ -152,11 +154,14 @@ class Planner:
     """A batch of proposals over a graph: each sees what the earlier ones will have done. It never changes the graph,
     which must stay as it is until the batch's deltas are applied, in order, or the planner is thrown away.
 
-    next_key: key of the next new metadatum; the next planner goes on from it.
+    next_key: key of the next new metadatum; the next planner goes on from it. room: what publishes may fill.
     """
 
-    def __init__(self, graph: Graph, next_key: int) -> None:
+    def __init__(self, graph: Graph, next_key: int, room: Room = ROOM) -> None:
         self.next_key = next_key
+        self._room = room
+        # By how much each publisher's metadata grows by the batch, bytes.
+        self._growth: Counter[str] = Counter()
         self._graph = graph
         self._layers: dict[Edge, _Layer] = {}
         self._types: dict[MetadataName, bool] = {}
@@ -172,7 +177,7 @@ class Planner:
         """A publish, in slices. timestamp: text of the ifmap-timestamp. may: raises IfmapError if the client may not
         write metadata of this type; asked for all that is to be added, notified or deleted. Raises IfmapError (and then
         nothing of the publish remains): InvalidMetadata for a cardinality that contradicts that of the type, what `may`
-        raises, Failure for deletions that look at too much.
+        raises, Failure for deletions that look at too much, SystemError when there is no room.
 
         A value that the publish replaces or deletes again itself isn't in the delta; the older one that it replaced is.
         """
@@ -209,7 +214,13 @@ class Planner:
                 changes.append(work.change())
             if not count % SLICE:
                 yield
-        return (yield from self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items()))))
+        if publishing.types:
+            self._room.check_types(len(self._graph.cardinality) + len(self._types.keys() | publishing.types.keys()))
+        growth = yield from _growth(changes)
+        self._check_room(growth, publisher_id)
+        return (
+            yield from self._planned(Delta(tuple(changes), tuple(notified), tuple(publishing.types.items())), growth)
+        )
 
     def purge(self, publisher_id: str, most: int, before: int) -> tuple[Delta, bool]:
         """All metadata of a publisher goes, whatever its lifetime, but at most so many. Returns whether there are more.
@@ -240,7 +251,7 @@ class Planner:
                 break
             gone.setdefault(edge, []).append(metadata)
         delta = Delta(tuple([Change(edge, (), tuple(metadata)) for edge, metadata in gone.items()]))
-        return finish(self._planned(delta)), count > most
+        return finish(self._planned(delta, finish(_growth(delta.changes)))), count > most
 
     def _held(self, places: Iterable[tuple[int, Place]]) -> Iterator[tuple[Metadata, Edge]]:
         """Metadata of the graph that the batch hasn't removed, with where it sits."""
@@ -259,8 +270,17 @@ class Planner:
                 if goes(metadata):
                     yield metadata, edge
 
-    def _planned(self, delta: Delta) -> Work[Delta]:
+    def _check_room(self, growth: Counter[str], publisher_id: str) -> None:
+        """Who only deletes or replaces is never refused, however full it is. Raises IfmapError: SystemError."""
+        mine, all_of_it = growth[publisher_id], growth.total()
+        self._room.check(
+            self._graph.size + self._growth.total() + all_of_it if all_of_it > 0 else 0,
+            self._graph.sizes[publisher_id] + self._growth[publisher_id] + mine if mine > 0 else 0,
+        )
+
+    def _planned(self, delta: Delta, growth: Counter[str]) -> Work[Delta]:
         """Later proposals of the batch see what this one does."""
+        self._growth.update(growth)
         for count, change in enumerate(delta.changes, 1):
             if not count % SLICE:
                 yield
@@ -328,6 +348,22 @@ class _Publishing:
             return False
         self._count = 0
         return True
+
+
+def _growth(changes: Iterable[Change]) -> Work[Counter[str]]:
+    """By how much the metadata of publishers grows, bytes."""
+    growth: Counter[str] = Counter()
+    count = 0
+    for edge, added, removed, replaced in changes:
+        for metadata in added:
+            growth[metadata.publisher] += size_of(edge, metadata)
+        for metadata in chain(removed, replaced):
+            growth[metadata.publisher] -= size_of(edge, metadata)
+        count += 1
+        if count >= SLICE:
+            count = 0
+            yield
+    return growth
 
 
 def _candidates(place: Place | None, names: Collection[MetadataName] | None) -> Collection[Metadata]:

@@ -40,7 +40,7 @@ class Planning:
         self._wall_time = wall_time
         self._timestamp = timestamp(wall_time)
         self._random = random
-        self._planner = Planner(state.graph, state.next_key)
+        self._planner = Planner(state.graph, state.next_key, state.settings.room)
         self._ended: dict[str, str] = {}
         self._begun: dict[str, str] = {}
         self._publishers: dict[str, str] = {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.requests import ReadSettings
+from ifmap.room import ROOM, Room
 from ifmap.values import Delete, PublishOperation
 from ifmap.xml import Limits
 
@@ -21,7 +22,8 @@ class ServiceSettings:
 
     shared: several servers use the store, so everything goes through it. strict: identifiers of IF-MAP 2.1, names of
     subscriptions of 1 to 20 characters; else any. name: of this server, for people. max_operations, max_metadata,
-    max_publish_size: of one publish; max_metadata_size: of one metadatum. max_subscriptions: of a client.
+    max_publish_size: of one publish; max_metadata_size: of one metadatum. max_subscriptions: of a client. room: of the
+    map and of each client in it.
     """
 
     strict: bool = True
@@ -37,6 +39,7 @@ class ServiceSettings:
     max_metadata_size: int = 1 << 20
     max_publish_size: int = 64 << 20
     max_subscriptions: int = 1_000
+    room: Room = ROOM
 
     def reading(self) -> ReadSettings:
         """How requests are read."""

@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from ifmap.access import Access, parse_rules
+from ifmap.room import Room
 from ifmap.server.passwords import PasswordHash
 from ifmap.service import ServiceSettings
 from runtime import sections
@@ -22,6 +23,7 @@ DEFAULT_URL = "sqlite:////var/lib/vrfwire/map.db"
 MAX_NAME = 100
 """Longest name of a client, characters."""
 _SIZE = between(1_000, 1 << 31)
+_ROOM = between(1_000_000, 1 << 50)
 _PASSWORD_IN_URL = re.compile(r"[^/]*//[^/@]*:[^/]*@")
 
 
@@ -72,6 +74,11 @@ class MapSection:
     max_metadata: int = option(100_000, check=between(1, 10_000_000), help="metadata of one publish")
     max_metadata_size: int = option(1 << 20, check=_SIZE, help="largest metadatum")
     max_subscriptions: int = option(1_000, check=between(1, 1_000_000), help="subscriptions of one client")
+    max_map_size: int = option(
+        4 << 30, check=_ROOM, help="all metadata, in bytes of memory: 800 each, its XML and its identifiers"
+    )
+    max_client_size: int = option(1 << 30, check=_ROOM, help="metadata that one client has published, likewise")
+    max_types: int = option(10_000, check=between(100, 1_000_000), help="types of metadata that were ever used")
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +230,7 @@ class MapConfig:
             max_metadata_size=section.max_metadata_size,
             max_publish_size=section.max_request,
             max_subscriptions=section.max_subscriptions,
+            room=Room(section.max_map_size, section.max_client_size, section.max_types),
         )
 
     def access(self) -> dict[str, Access]:
