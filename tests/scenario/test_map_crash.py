@@ -17,7 +17,7 @@ from tests.scenario.raw_map import Refused, User, context, delete, device, multi
 
 CLIENTS = ("a", "b", "c", "d")
 READER = "reader"
-ROUNDS = 4
+ROUNDS = 3
 DEVICES = 4
 """Of each client; a publish writes to all of them."""
 
