@@ -1,7 +1,7 @@
 """Keeps the record of hosts up to date, and knows after a start who is waited for.
 
-The file is written by a thread (`StateWriter`): what the loop does for it is a copy of a dictionary. A record that can't
-be read or written is logged and a problem of the status; it is tried again.
+The file is written by a thread (`StateWriter`): what the loop does for it is a copy of a dictionary. A record that
+can't be read or written is logged and a problem of the status; it is tried again.
 """
 
 from __future__ import annotations
