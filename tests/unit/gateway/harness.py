@@ -127,7 +127,8 @@ class Peer:
             table = self.routes.setdefault(event.node, {})
             for item_id, route in event.changes:
                 if route is None:
-                    del table[item_id]
+                    # A prefix that went and came again before we subscribed may go untold: "may have seen" (vpn.table).
+                    table.pop(item_id, None)
                 else:
                     assert str(route.prefix) == item_id
                     table[item_id] = route.path
