@@ -48,7 +48,7 @@ INLINE = 32 * 1024
 
 class Connection(asyncio.Protocol):
     """A connection from its TLS handshake to its end. number: never used again; peer: the client's address.
-    client: who it was last, None: nobody yet."""
+    client: who it was last, None: nobody yet. outgoing: what it has to send."""
 
     def __init__(self, listener: Listener, number: int, peer: str) -> None:
         self.listener = listener
@@ -57,7 +57,7 @@ class Connection(asyncio.Protocol):
         self.client: str | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._out: Outgoing
+        self.outgoing: Outgoing
         self._common_name: str | None = None
         self._reader = RequestReader()
         self._unfed = bytearray()
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._out = Outgoing(self._transport, self.listener.counters, self._finish, self._stalled)
+        self.outgoing = Outgoing(self._transport, self.listener.counters, self._finish, self._stalled)
         tls = transport.get_extra_info("ssl_object")
         if isinstance(tls, ssl.SSLObject):
             self._common_name = common_name(tls)
@@ -105,14 +105,14 @@ class Connection(asyncio.Protocol):
                 task.cancel()
         self._unfed.clear()
         self._events.clear()
-        self._out.drop()
+        self.outgoing.drop()
         self.listener.closed(self)
 
     def pause_writing(self) -> None:
-        self._out.pause()
+        self.outgoing.pause()
 
     def resume_writing(self) -> None:
-        self._out.resume()
+        self.outgoing.resume()
         self._run()
 
     # -- for the listener
@@ -120,7 +120,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """Send what was answered, then close."""
         if self._transport is not None:
-            self._out.end()
+            self.outgoing.end()
 
     def abort(self) -> None:
         """Drop it at once."""
@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
         """Whether the next event has to wait."""
         full = len(self._queue) >= MAX_AHEAD and self._arriving is None
         large = self._asked_size > self.listener.limits.max_request
-        return self._task is not None or self._out.paused or self._out.ending or full or large
+        return self._task is not None or self.outgoing.paused or self.outgoing.ending or full or large
 
     def _run(self) -> None:
         """Handle what has come, as far as that is possible now."""
@@ -337,19 +337,19 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         """Give the transport the answers whose turn it is."""
-        while self._queue and not self._out.ending:
+        while self._queue and not self.outgoing.ending:
             exchange = self._queue[0]
             if exchange.response is None:
                 if exchange.client is not None and exchange.head.expects and not exchange.complete:
                     exchange.head.expects = False
-                    self._out.put(CONTINUE)
+                    self.outgoing.put(CONTINUE)
                 break
             self._queue.popleft()
             keep = exchange.head.keep_alive and not exchange.close
             head = exchange.response.head(self.listener.date(), keep, exchange.head.old)
-            self._out.put(head, b"" if exchange.response.bodiless else exchange.response.body)
-            self._out.ending = not keep
-        self._out.write()
+            self.outgoing.put(head, b"" if exchange.response.bodiless else exchange.response.body)
+            self.outgoing.ending = not keep
+        self.outgoing.write()
 
     def _finish(self) -> None:
         """All is written; close, without losing the answer for a client that still sends.

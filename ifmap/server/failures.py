@@ -32,7 +32,7 @@ class Failures:
 
     def level(self, address: str, now: float) -> float:
         """Failures of an address that aren't forgotten."""
-        record = self._records.get(_site(address))
+        record = self._records.get(site(address))
         return 0.0 if record is None else max(0.0, record.level - (now - record.at) / FORGET)
 
     def blocked(self, address: str, now: float) -> bool:
@@ -42,16 +42,16 @@ class Failures:
     def failed(self, address: str, now: float) -> float:
         """One more; returns the seconds that its answer should wait."""
         level = self.level(address, now) + 1
-        site = _site(address)
-        self._records[site] = _Record(level, now)
-        self._records.move_to_end(site)
+        origin = site(address)
+        self._records[origin] = _Record(level, now)
+        self._records.move_to_end(origin)
         while len(self._records) > MAX_ADDRESSES:
             self._records.popitem(last=False)
         return float(min(LONGEST_DELAY, FIRST_DELAY * 2 ** (level - 1)))
 
 
-def _site(address: str) -> str:
-    """Who an address stands for: an IPv6 one for its /64, which is as easily had."""
+def site(address: str) -> str:
+    """Whom an address stands for: an IPv6 one for its /64, which is as easily had."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address, 64), strict=False).network_address)

@@ -17,6 +17,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from ifmap.errors import IfmapError
 from ifmap.server.auth import Authenticator
 from ifmap.server.connection import Connection
+from ifmap.server.failures import site
 from ifmap.server.http import Response
 from ifmap.service import Output
 from ifmap.values import Request
@@ -36,6 +37,9 @@ SHUTDOWN_TIME = 3.0
 """Seconds that clients have to take what they are told at the end."""
 TLS_SHUTDOWN_TIME = 1.0
 """Seconds that a client has to close its side, too."""
+LARGE = 1 << 20
+MAX_UNSENT = 2 << 30
+"""Bytes of answers that may wait to be read, of all clients together."""
 THREADS = 2
 """Large bodies read or packed at a time."""
 
@@ -88,6 +92,7 @@ class Listener:
         self.counters: Counter[str] = Counter()
         self._logins: Counter[str] = Counter()
         self._number = 0
+        self._in_handshake: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._acceptor = Acceptor(self._accepted, log)
         self._greetings: set[asyncio.Task[None]] = set()
@@ -145,7 +150,7 @@ class Listener:
             log.warning("connection from %s refused: %s", peer, why, extra=fields(peer=peer))
             accepted.close()
             return
-        self._logins[peer] += 1
+        self._logins[site(peer)] += 1
         task = self._loop.create_task(self._greet(accepted, peer))
         self._greetings.add(task)
         task.add_done_callback(self._greetings.discard)
@@ -153,8 +158,11 @@ class Listener:
     def _full(self, peer: str) -> str:
         if len(self.connections) + len(self._greetings) >= self.limits.max_connections:
             return f"{self.limits.max_connections} connections are the most (map.max_connections)"
-        if self._logins[peer] >= self.limits.max_logins:
+        if self._logins[site(peer)] >= self.limits.max_logins:
             return f"{self.limits.max_logins} connections without login are the most of an address (map.max_logins)"
+        most = (self.limits.max_connections + 1) // 2
+        if self._logins.total() >= most:
+            return f"{most} connections without login are the most: half of map.max_connections"
         return ""
 
     async def _greet(self, accepted: socket.socket, peer: str) -> None:
@@ -162,6 +170,7 @@ class Listener:
         self._number += 1
         self.counters["connections"] += 1
         connection = Connection(self, self._number, peer)
+        self._in_handshake.add(self._number)
         try:
             watch_peer(accepted)
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -182,18 +191,22 @@ class Listener:
             accepted.close()
             raise
         finally:
-            if connection.number not in self.connections:
+            # It may have been opened, and be gone again, before this comes to know.
+            if connection.number in self._in_handshake:
+                self._in_handshake.remove(connection.number)
                 self._logged_in(peer)
 
     def _logged_in(self, peer: str) -> None:
-        self._logins[peer] -= 1
-        if not self._logins[peer]:
-            del self._logins[peer]
+        origin = site(peer)
+        self._logins[origin] -= 1
+        if not self._logins[origin]:
+            del self._logins[origin]
 
     # -- for connections
 
     def opened(self, connection: Connection) -> None:
         """A connection has done its handshake."""
+        self._in_handshake.discard(connection.number)
         self.connections[connection.number] = connection
 
     def admitted(self, connection: Connection) -> None:
@@ -228,3 +241,20 @@ class Listener:
         connection = self.connections.get(output.channel)
         if connection is not None:
             connection.answer(output.body, output.close)
+            if len(output.body) > LARGE:
+                self._relieve()
+
+    def _relieve(self) -> None:
+        """Drops who reads slowest, when too much waits to be read."""
+        waiting = {connection: connection.outgoing.unsent for connection in self.connections.values()}
+        total = sum(waiting.values())
+        while total > MAX_UNSENT:
+            slowest = max(waiting, key=waiting.__getitem__)
+            total -= waiting.pop(slowest)
+            log.warning(
+                "%s is dropped: more than %d bytes of answers wait to be read, most of them by it",
+                *(slowest.peer, MAX_UNSENT),
+                extra=fields(peer=slowest.peer),
+            )
+            self.counters["stalled"] += 1
+            slowest.abort()

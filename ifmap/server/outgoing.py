@@ -37,6 +37,8 @@ class Outgoing:
         self._ended: Callable[[], None] | None = ended
         self._stalled = stalled
         self._loop = asyncio.get_running_loop()
+        self.unsent = 0
+        """Bytes that the transport hasn't been given yet."""
         self._pieces: deque[bytes | memoryview] = deque()
         self._next: asyncio.Handle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -48,6 +50,7 @@ class Outgoing:
 
     def put(self, head: bytes, body: bytes = b"") -> None:
         """Send this behind the rest; it leaves with the next write()."""
+        self.unsent += len(head) + len(body)
         if len(body) <= PIECE:
             self._pieces.append(head + body)
         else:
@@ -73,6 +76,7 @@ class Outgoing:
             written += len(piece)
             self._transport.write(piece)
         self._counters["bytes_sent"] += written
+        self.unsent -= written
         if self._pieces and not self.paused:
             self._next = self._loop.call_soon(self.write)
         elif self.ending and not self._pieces and self._ended is not None:
@@ -93,6 +97,7 @@ class Outgoing:
     def drop(self) -> None:
         """The connection is gone."""
         self._pieces.clear()
+        self.unsent = 0
         self._cancel_stall()
         if self._next is not None:
             self._next.cancel()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import socket
 import zlib
+from collections.abc import Callable
 
 import pytest
 
 from ifmap.server import connection as connection_module
+from ifmap.server import listener as listener_module
 from ifmap.server import outgoing
-from ifmap.server.connection import INLINE, MAX_AHEAD, MAX_DISCARD
+from ifmap.server.connection import INLINE, MAX_AHEAD, MAX_DISCARD, Connection
 from ifmap.server.exchange import pack, unpack
 from ifmap.server.listener import HttpLimits
 from ifmap.values import Poll
@@ -116,7 +120,7 @@ def test_a_body_in_chunks_that_is_refused_is_read_to_a_limit() -> None:
         chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         for _ in range(MAX_DISCARD // 0x10000 + 1):
             connection.data_received(chunk)
-        assert connection._out.ending
+        assert connection.outgoing.ending
         await until(lambda: transport.closed)
         world.close()
 
@@ -486,6 +490,73 @@ def test_stopping_sends_what_was_answered() -> None:
         await world.listener.stop()
         assert answers(transport)[0][1] == b"z" * 3_000_000
         assert idle_transport.closed and not world.listener.connections
+        world.close()
+
+    run(scenario())
+
+
+def test_when_too_much_waits_to_be_read_the_slowest_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener_module, "MAX_UNSENT", 5_000_000)
+
+    async def scenario() -> None:
+        world = World()
+        await known(world)
+        sizes = iter((3_000_000, 1_500_000, 1_500_000))
+        world.backend.answers = lambda request: b"z" * next(sizes)
+        transports = []
+        for _ in range(3):
+            connection, transport = world.connect()
+            transport.full = True
+            connection.data_received(post())
+            transports.append(transport)
+        assert [transport.closed for transport in transports] == [True, False, False]
+        await until(lambda: len(world.listener.connections) == 2)
+        assert sum(connection.outgoing.unsent for connection in world.listener.connections.values()) < 5_000_000
+        assert transports[1].protocol is not None
+        transports[1].protocol.resume_writing()
+        await until(lambda: answers(transports[1]))
+        assert transports[1].protocol.outgoing.unsent == 0
+        world.close()
+
+    run(scenario())
+
+
+def test_logins_of_a_network_and_of_all_are_bounded() -> None:
+    async def scenario() -> None:
+        world = World(HttpLimits(max_connections=10, max_logins=3))
+        refused = [world.listener._full(peer) for peer in ("2001:db8::1", "192.0.2.1")]
+        assert refused == ["", ""]
+        world.listener._logins["2001:db8::"] += 3
+        assert "address" in world.listener._full("2001:db8::5:6")
+        assert world.listener._full("2001:db8:0:1::1") == ""
+        world.listener._logins["198.51.100.1"] += 2
+        assert "half" in world.listener._full("192.0.2.1")
+        world.listener._logins.clear()
+        world.close()
+
+    run(scenario())
+
+
+def test_a_connection_that_is_gone_before_its_handshake_was_noticed_counts_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client leaves right behind the handshake: asyncio may say that it was lost before it says that it was made."""
+
+    async def scenario() -> None:
+        world = World()
+        world.listener._logins["192.0.2.9"] = 2
+
+        async def lost_at_once(made: Callable[[], Connection], *_: object, **__: object) -> None:
+            transport = FakeTransport()
+            transport.protocol = connection = made()
+            connection.connection_made(transport)
+            connection.connection_lost(None)
+            raise ConnectionResetError
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "connect_accepted_socket", lost_at_once)
+        with socket.socket() as accepted:
+            await world.listener._greet(accepted, "192.0.2.9")
+        assert world.listener._logins["192.0.2.9"] == 1
         world.close()
 
     run(scenario())
