@@ -119,6 +119,10 @@ def attach(
     params.update({key: value for key, value in optional.items() if value is not None})
     reply = _change(options, "port.attach", params, timeout)
     options.show(reply, lambda colour: views.attached(reply))
+    if reply.get("announced") == "refused" and not options.json:
+        # It is kept all the same, and announced as soon as a gateway lets it.
+        warn(f"port {name}: {reply.get('error')}", options.program)
+        warn(str(reply.get("hint")), "hint")
 
 
 def _change(options: Options, method: str, params: Reply, timeout: float) -> Reply:

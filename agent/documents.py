@@ -11,10 +11,8 @@ from agent.faults import refusal_hint
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.plan import resolve
-from agent.requests import Refusal
+from agent.problems import blocked, find_problems
 from agent.routes import GatewayId
-from agent.session import SessionState
-from datapath.describe import describe
 from datapath.status import Change, State, Status
 from datapath.values import Kind, NextHop, NextHopGroup, VrfRoute
 from runtime.errors import ExitCode, OperatorError
@@ -45,9 +43,12 @@ class Documents:
         agent, attachment = self._agent, attached.attachment
         state, error = agent.ports.state(attached)
         announced, refusals = agent.ports.announced(attached.name)
-        if not error and refusals:
+        hint = ""
+        if not error and attached.blocked:
+            error, hint = blocked(agent, attached)
+        elif not error and refusals:
             peer, refusal = refusals[0]
-            error = f"gateway {peer.name} refused: {refusal}"
+            error, hint = f"gateway {peer.name} refused: {refusal}", refusal_hint(refusal, attachment)
         return {
             "name": attached.name,
             "vpn": attachment.vpn,
@@ -66,6 +67,7 @@ class Documents:
             "announced": announced,
             "carrier": attachment.interface not in agent.datapath.without_carrier(),
             "error": error,
+            "hint": hint,
         }
 
     def ports(self, vpn: str | None) -> Document:
@@ -301,7 +303,7 @@ class Documents:
         agent = self._agent
         attached = list(agent.inventory.attachments())
         states = [agent.ports.state(entry)[0] for entry in attached]
-        problems = list(self._problems())
+        problems = list(find_problems(agent, self._expected))
         figures = agent.datapath.reconciler.figures()
         failures = agent.datapath.reconciler.failures()
         dormant = sum(map(self._expected, failures))
@@ -324,29 +326,6 @@ class Documents:
             "repaired": sum(f.repaired for f in figures),
             "problems": problems[:_SHOWN_PROBLEMS],
         }
-
-    def _problems(self) -> Iterable[Document]:
-        agent = self._agent
-        if not agent.peers:
-            yield _problem("gateways", "none is configured", "add a [[gateway]]")
-        for peer in agent.peers.values():
-            if peer.session.state is not SessionState.CONNECTED:
-                why = peer.session.last_error or "not connected yet"
-                yield _problem(f"gateway {peer.name}", why, "see `vrfwire gateway list` and `vrfwire doctor`")
-            seen: set[tuple[str, Refusal]] = set()
-            for vpn, prefix, refusal in peer.signaling.refusals:
-                if prefix is None or (vpn, refusal) not in seen:
-                    seen.add((vpn, refusal))
-                    what = f"VPN {vpn}" if prefix is None else f"{prefix} in VPN {vpn}"
-                    yield _problem(f"gateway {peer.name}: {what}", str(refusal), refusal_hint(refusal))
-        for figure in agent.datapath.reconciler.figures():
-            if figure.dump_error:
-                yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")
-        for failure in agent.datapath.reconciler.failures():
-            if self._expected(failure):
-                continue
-            what = f"kernel: {describe(failure.kind, failure.key)}"
-            yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
 
 
 def covering(address: bytes) -> Iterable[Prefix]:
@@ -404,7 +383,3 @@ def _via(via: NextHop | NextHopGroup, tunnel: str) -> Document:
             }
         )
     return {"next_hops": hops}
-
-
-def _problem(what: str, why: str, hint: str) -> Document:
-    return {"what": what, "why": why, "hint": hint}

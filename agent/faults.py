@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from shlex import quote
 
 from agent.attachment import Attachment
 from agent.requests import Refusal
@@ -10,8 +12,12 @@ from datapath.describe import NOUNS
 from datapath.plane import Object
 from datapath.status import State, Status
 from runtime.errors import ExitCode, OperatorError
+from vpn.prefix import Prefix, format_address
 
 _NETNS = Path("/run/netns")
+_BY_THE_MAP = re.compile(r" is not bound to VPN | is no address of (?:an )?attachment ")
+"""What gateways say when a MAP server has provisioned otherwise."""
+_MAP_UNKNOWN = "no MAP server has been reached"
 
 
 def worst(objects: list[Object], statuses: list[Status]) -> str:
@@ -28,17 +34,29 @@ def worst(objects: list[Object], statuses: list[Status]) -> str:
     return error if error.startswith(f"{NOUNS[kind]} ") else f"{NOUNS[kind]}: {error}"
 
 
-def refusal_hint(refusal: Refusal) -> str:
-    """What an operator can do about a gateway's refusal."""
+def refusal_hint(refusal: Refusal, attachment: Attachment | None = None) -> str:
+    """What an operator can do about a gateway's refusal. attachment: of the port that it is about."""
     match refusal.condition:
         case "item-not-found":
             return (
-                "the gateway doesn't know the VPN: add it there ([[vpn]] in gateway.toml); it is tried again by itself"
+                "the gateway doesn't know the VPN: add it there ([[vpn]] in gateway.toml, or `vrfwire-map vpn create`);"
+                " it is tried again by itself"
             )
+        case "forbidden" if attachment is not None and _BY_THE_MAP.search(refusal.text):
+            addresses = "".join(f" --address {shortly(prefix)}" for prefix in attachment.announced())
+            bind = f"vrfwire-map bind {quote(attachment.known_as)} {quote(attachment.vpn)}{addresses}"
+            return f"if it is to be in the VPN: `{bind}`; it is announced by itself then"
+        case "forbidden" if _MAP_UNKNOWN in refusal.text:
+            return "`vrfwire-gateway-ctl map show` on the gateway says why"
         case "forbidden" | "not-authorized" | "not-allowed":
             return "the gateway's configuration doesn't allow this host to; see [[host]] in gateway.toml"
         case _:
             return "the gateway's log says more; it is tried again by itself"
+
+
+def shortly(prefix: Prefix) -> str:
+    """An address without its length, a prefix with it."""
+    return format_address(prefix.packed) if prefix.is_host else str(prefix)
 
 
 def check_netns(attachment: Attachment) -> None:

@@ -12,6 +12,7 @@ from agent.config import AgentConfig
 from agent.doctor import Finding, examine, finding
 from agent.documents import Document, Documents
 from agent.hostagent import HostAgent
+from agent.problems import blocked
 from agent.session import SessionState
 from runtime.config import Loaded
 from runtime.control import Call, Handler
@@ -119,6 +120,10 @@ class Methods:
             else:
                 detail = peer.session.last_error or "not connected yet"
                 items.append(finding(check, "failed", detail, "is it running, and reachable by the underlay?"))
+        for attached in self._agent.inventory.attachments():
+            if attached.blocked:
+                why, hint = blocked(self._agent, attached)
+                items.append(finding(f"port {attached.name}", "failed", why, hint))
         return {"items": items}
 
     async def config_show(self, params: Document, call: Call) -> Document:

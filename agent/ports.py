@@ -173,7 +173,9 @@ class Ports:
         state, refusals = self.announced(name)
         if refusals:
             peer, refusal = refusals[0]
-            raise OperatorError(f"port {name}", f"gateway {peer.name} refused: {refusal}", refusal_hint(refusal))
+            attached = self.inventory.get(name)
+            hint = refusal_hint(refusal, None if attached is None else attached.attachment)
+            raise OperatorError(f"port {name}", f"gateway {peer.name} refused: {refusal}", hint)
         if state != "yes":
             down = [peer.name for peer in self._peers if not peer.connected]
             raise converging(name, f"gateway {', '.join(down)} is down" if down else "no answer of the gateway yet")

@@ -28,6 +28,7 @@ PORT = (
     Column("blocked", "blocked"),
     Column("carrier", lambda row: "no, waiting for the VM" if row.get("carrier") is False else row.get("carrier")),
     Column("error", "error"),
+    Column("hint", "hint"),
     Column("addresses", "addresses"),
     Column("prefixes", "prefixes"),
     Column("mac", "mac"),

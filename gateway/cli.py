@@ -235,6 +235,8 @@ def attachment_list(options: Options, withheld: bool) -> None:
             warn(_NO_MAP, PROGRAM)
         columns = views.WITHHELD_LIST if withheld else views.ATTACHMENT_LIST
         options.show(reply, lambda colour: options.table(items(reply), columns, colour))
+        if withheld and items(reply) and not options.json:
+            warn("`vrfwire-map bind ATTACHMENT VPN --address ADDRESS` permits it, and it goes in by itself", "hint")
 
     options.repeat(look)
 

@@ -235,24 +235,25 @@ class MapClient:
         self._wanted.session_started()
         self._enter(ClientState.CONNECTED)
         self._log(logging.INFO, "session with %s as publisher %s", endpoint, session.publisher_id)
-        self._last_error = "the client is stopped"
+        # Of the session that ends because the client does.
+        reason = "the client is stopped"
         try:
             if self._listener is not None:
                 self._listener.session_started(session.session_id, session.publisher_id)
             self._tell_ready(None)
             await session.run()
         except ClientError as error:
-            self._last_error = str(error)
+            self._last_error = reason = str(error)
         except Exception as error:
             # A defect in a listener must not leave results half applied: the session starts over.
             log.exception("the session with %s failed", endpoint)
-            self._last_error = f"internal error: {error!r}"
+            self._last_error = reason = f"internal error: {error!r}"
         finally:
             self._session = None
-            await session.close(self._last_error)
+            await session.close(reason)
         if self._listener is not None:
-            self._listener.session_lost(self._last_error)
-        return self._last_error
+            self._listener.session_lost(reason)
+        return reason
 
     async def _unreachable(self, endpoint: Endpoint, reason: str) -> None:
         known = self._failures.get(endpoint)

@@ -103,7 +103,8 @@ class Options:
 
         def look() -> None:
             reply = self.ask(method, params)
-            self.show(reply, lambda colour: details(reply, columns, colour=colour))
+            shown = [column for column in columns if column.field != "hint" or reply.get("hint")]
+            self.show(reply, lambda colour: details(reply, shown, colour=colour))
 
         self.repeat(look)
 

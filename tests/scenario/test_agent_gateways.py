@@ -333,12 +333,29 @@ def test_a_port_that_every_gateway_forbids_is_blocked_until_one_admits_it() -> N
         port = await host.port("b1")
         assert (port["announced"], port["blocked"], port["state"]) == ("refused", ["10.1.1.1/32"], "programmed")
         assert len(filters("r1").prefixes) == 1
+        # An operator is told by port, and once.
+        status = await host.call("status")
+        assert isinstance(status["problems"], list)
+        problem = status["problems"][0]
+        assert [one["what"] for one in status["problems"]] == [
+            "port b1",
+            "gateway 127.0.0.1: VPN blue",
+            "gateway 127.0.0.2: VPN blue",
+        ]
+        assert problem["hint"] == port["hint"] and "[[host]]" in problem["hint"]
+        assert problem["why"] == port["error"]
+        assert problem["why"].startswith("blocked, nothing passes from or to 10.1.1.1: gateway 127.0.0.")
+        found = (await host.call("doctor"))["items"]
+        assert isinstance(found, list)
+        assert [item["detail"] for item in found if item["check"] == "port b1"] == [port["error"]]
         # It is kept: a host that starts again opens nothing while it waits for its gateways.
         await host.stop()
         await one.stop()
         await two.stop()
         await host.start()
-        assert (await host.port("b1"))["blocked"] == ["10.1.1.1/32"]
+        port = await host.port("b1")
+        assert port["blocked"] == ["10.1.1.1/32"]
+        assert port["error"] == "blocked, nothing passes from or to 10.1.1.1: the gateways forbade it"
         one.hosts = ""
         await one.start()
         await two.start()

@@ -138,6 +138,22 @@ class TestAttach:
         assert (params["wait"], params["timeout"]) == ("announced", 3.0)
         assert "interface" not in params
 
+    def test_a_refusal_is_told_with_what_to_do(self, commands: Commands, daemon: FakeDaemon) -> None:
+        """It is no failure: the port is kept, and announced as soon as a gateway lets it."""
+        why = "blocked, nothing passes from or to 10.1.1.1: gateway 192.0.2.1: forbidden"
+        daemon.answers["port.attach"] = {**ATTACHED, "announced": "refused", "error": why, "hint": "bind it"}
+        attach = ("port", "attach", "web-1", "--vpn", "blue", "--address", "10.1.1.1", "--tap", "tap0")
+        outcome = commands.vrfwire(*attach)
+        assert outcome.code == 0
+        assert outcome.err == f"vrfwire: port web-1: {why}\nhint: bind it\n"
+        assert commands.vrfwire(*attach, "--json").err == ""
+
+    def test_show_has_a_hint_only_when_there_is_one(self, commands: Commands, daemon: FakeDaemon) -> None:
+        daemon.answers["port.show"] = {**WEB, "hint": ""}
+        assert "hint" not in commands.vrfwire("port", "show", "web-1").out
+        daemon.answers["port.show"] = {**WEB, "announced": "refused", "hint": "bind it"}
+        assert "hint:" in commands.vrfwire("port", "show", "web-1").out
+
     def test_again_is_unchanged(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["port.attach"] = {**ATTACHED, "unchanged": True}
         outcome = commands.vrfwire("port", "attach", "web-1", "--vpn", "blue", "--address", "10.1.1.1", "--tap", "tap0")

@@ -1,0 +1,61 @@
+"""What is wrong with a host, in an operator's words, and what to do about each: for status and doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from agent.attachment import Attached
+from agent.faults import refusal_hint, shortly
+from agent.hostagent import HostAgent
+from agent.requests import Refusal
+from agent.session import SessionState
+from datapath.describe import describe
+from datapath.status import Change
+from vpn.prefix import Prefix
+
+Document = dict[str, object]
+
+
+def blocked(agent: HostAgent, attached: Attached) -> tuple[str, str]:
+    """Why a port that has something blocked lets nothing pass there, and what to do about it."""
+    nothing = f"blocked, nothing passes from or to {', '.join(map(shortly, sorted(attached.blocked)))}"
+    _, refusals = agent.ports.announced(attached.name)
+    for peer, refusal in refusals:
+        if refusal.forbidden:
+            return f"{nothing}: gateway {peer.name}: {refusal}", refusal_hint(refusal, attached.attachment)
+    # It stays blocked while they are away.
+    return f"{nothing}: the gateways forbade it", "see `vrfwire gateway list`"
+
+
+def find_problems(agent: HostAgent, expected: Callable[[Change], bool]) -> Iterator[Document]:
+    """All that is wrong. expected: whether a failure of the kernel is none, since the VM doesn't run."""
+    if not agent.peers:
+        yield _problem("gateways", "none is configured", "add a [[gateway]]")
+    shut: set[tuple[str, Prefix | None]] = set()
+    for attached in agent.inventory.attachments():
+        if attached.blocked:
+            shut.update((attached.attachment.vpn, prefix) for prefix in attached.blocked)
+            yield _problem(f"port {attached.name}", *blocked(agent, attached))
+    for peer in agent.peers.values():
+        if peer.session.state is not SessionState.CONNECTED:
+            why = peer.session.last_error or "not connected yet"
+            yield _problem(f"gateway {peer.name}", why, "see `vrfwire gateway list` and `vrfwire doctor`")
+        seen: set[tuple[str, Refusal]] = set()
+        for vpn, prefix, refusal in peer.signaling.refusals:
+            if (vpn, prefix) in shut:
+                continue
+            if prefix is None or (vpn, refusal) not in seen:
+                seen.add((vpn, refusal))
+                what = f"VPN {vpn}" if prefix is None else f"{prefix} in VPN {vpn}"
+                yield _problem(f"gateway {peer.name}: {what}", str(refusal), refusal_hint(refusal))
+    for figure in agent.datapath.reconciler.figures():
+        if figure.dump_error:
+            yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")
+    for failure in agent.datapath.reconciler.failures():
+        if not expected(failure):
+            what = f"kernel: {describe(failure.kind, failure.key)}"
+            yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
+
+
+def _problem(what: str, why: str, hint: str) -> Document:
+    return {"what": what, "why": why, "hint": hint}
