@@ -540,7 +540,7 @@ def test_logins_of_a_network_and_of_all_are_bounded() -> None:
 def test_a_connection_that_is_gone_before_its_handshake_was_noticed_counts_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The client leaves right behind the handshake: asyncio may say that it was lost before it says that it was made."""
+    """The client leaves right behind the handshake: asyncio may tell the end before the beginning."""
 
     async def scenario() -> None:
         world = World()
