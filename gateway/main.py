@@ -220,7 +220,7 @@ class Daemon:
             self.speaker.reload(bgp)
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
-            self._reload_problem = Problem(error.what, error.why, error.hint or "the former configuration is in use")
+            self._reload_problem = Problem(error.what, f"{error.why}; the former configuration is in use", error.hint)
             return
         self._reload_problem = None
         old, new = self._loaded.value, loaded.value

@@ -114,6 +114,7 @@ class Daemon:
             listen = ", ".join(map(str, self.listener.bound))
             metadata = self.service.figures().metadata
             log.info("vrfwire-map %s serves at %s; %d metadata in %s", VERSION, listen, metadata, self._store_name)
+            _warn_of_nobody(config)
             notifier.ready()
             await self._watch(stop, writing, notifier)
             notifier.stopping()
@@ -202,7 +203,7 @@ class Daemon:
             tls, clients, access = tls_of(config), Clients.of(config.client), config.access()
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
-            self._reload_problem = Problem(error.what, error.why, error.hint or "the former configuration is in use")
+            self._reload_problem = Problem(error.what, f"{error.why}; the former configuration is in use", error.hint)
             return
         self._reload_problem = None
         old = self._loaded.value
@@ -220,6 +221,7 @@ class Daemon:
         self.service.set_access(access)
         self.engine.turn()
         log.info("configuration reloaded: %d clients", len(clients.names))
+        _warn_of_nobody(config)
 
     # -- control methods
 
@@ -245,6 +247,11 @@ class Daemon:
 
     async def _version(self, params: Document, call: Call) -> Document:
         return {"program": "vrfwire-map", "version": VERSION, "pid": os.getpid()}
+
+
+def _warn_of_nobody(config: MapConfig) -> None:
+    if not config.client:
+        log.warning("there is no [[client]] in the configuration: nobody can log in")
 
 
 def _limits(config: MapConfig) -> HttpLimits:

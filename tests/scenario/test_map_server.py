@@ -150,12 +150,14 @@ def test_a_bad_configuration_changes_nothing(own_map: MapProcess, map_client: Ma
     server.wait_log("configuration not reloaded", "nonsense")
     status = server.ask("status")
     assert status["state"] == "degraded"
-    assert "nonsense" in status["problems"][0]["why"]
+    assert "nonsense; the former configuration is in use" in status["problems"][0]["why"]
     assert raw.ask("renewSession").error == ""
     assert health(server, raw.tls)[0] == 200, "it serves as before"
     server.config.write_text(good)
     server.signal(signal.SIGHUP)
     wait_for(lambda: server.ask("status")["state"] == "ok", "the good configuration")
+    server.reload("")
+    server.wait_log("warning", "nobody can log in")
 
 
 def test_reload_of_certificates(own_map: MapProcess, map_client: MakeClient) -> None:
