@@ -15,6 +15,7 @@ from xml.parsers.expat import ExpatError
 from ifmap import xpath
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.values import Metadata, MetadataName
+from ifmap.xpath_tokens import SyntaxProblem
 from ifmap.xpath_tree import TooCostlyError
 
 MAX_LENGTH = 16 * 1024
@@ -50,7 +51,7 @@ class CompiledFilter:
             return False
         try:
             return xpath.evaluate(expression, metadata.xml, min(MAX_STEPS, _FEWEST_STEPS + len(metadata.xml)))
-        except (TooCostlyError, ExpatError):
+        except (TooCostlyError, RecursionError, ExpatError):
             return False
 
 
@@ -79,7 +80,7 @@ def _compile(text: str, namespaces: tuple[tuple[str, str], ...]) -> CompiledFilt
         return CompiledFilter(text, (), None)
     try:
         expression, prefixes = xpath.parse(text, dict(namespaces))
-    except xpath.SyntaxProblem as error:
+    except SyntaxProblem as error:
         raise IfmapError(ErrorCode.FAILURE, f"filter {text[:200]!r}: {error}") from None
     used = tuple(pair for pair in namespaces if pair[0] in prefixes)
     if expression.exact:

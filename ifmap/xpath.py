@@ -9,37 +9,33 @@ functions of libraries, the axes following, preceding and namespace. One thing i
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, NoReturn
 
 from ifmap.values import MetadataName
-from ifmap.xpath_paths import ANY_BELOW, AXES, NODE_TYPES, Run, Step, filtered, instruction_test, name_test, walk
+from ifmap.xpath_paths import (
+    ANY_BELOW,
+    AXES,
+    NODE_TYPES,
+    Run,
+    Step,
+    charged,
+    filtered,
+    instruction_test,
+    name_test,
+    walk,
+)
+from ifmap.xpath_tokens import END, SyntaxProblem, Token, tokens
 from ifmap.xpath_tree import METER, Budget, Node, build
 from ifmap.xpath_values import FUNCTIONS, Context, Function, Value, arithmetic, boolean, compare, number
 
 MAX_NESTING = 30
 """Depth of parentheses, predicates and function calls."""
+MAX_ROW = 50
+"""Arithmetic operators or comparisons behind each other."""
 
 _KEPT_LENGTH = 4096
 _XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
-_NCNAME = r"[^\W\d][\w.\-·]*"
-_TOKEN = re.compile(
-    rf"""[ \t\r\n]*(?:
-    (?P<literal>"[^"]*"|'[^']*')
-    |(?P<number>[0-9]+(?:\.[0-9]*)?|\.[0-9]+)
-    |(?P<name>{_NCNAME}(?::(?!:)(?:{_NCNAME}|\*))?)
-    |(?P<sign>::|//|\.\.|!=|<=|>=|[.@()\[\],/|+=<>*$-])
-    )""",
-    re.VERBOSE,
-)
-_OPERATORS = frozenset({"and", "or", "mod", "div", "*", "/", "//", "|", "+", "-", "=", "!=", "<", "<=", ">", ">="})
-_OPERATOR_NAMES = frozenset({"and", "or", "mod", "div"})
-_BEFORE_OPERAND = _OPERATORS | {"@", "::", "(", "[", ","}
-
-
-class SyntaxProblem(ValueError):
-    """An expression isn't XPath as it is taken here; the message says why, in one line."""
 
 
 class Expression(NamedTuple):
@@ -86,45 +82,14 @@ def parse(text: str, namespaces: Mapping[str, str]) -> tuple[Expression, frozens
     return parser.whole(), frozenset(parser.used)
 
 
-class _Token(NamedTuple):
-    kind: str
-    text: str
-
-
-_END = _Token("end", "")
-
-
-def _tokens(text: str) -> list[_Token]:
-    """The tokens; names and "*" in the place of an operator become signs (XPath 1.0, 3.7)."""
-    found: list[_Token] = []
-    at = 0
-    end = len(text.rstrip(" \t\r\n"))
-    while at < end:
-        match = _TOKEN.match(text, at)
-        if match is None:
-            raise SyntaxProblem(f"unexpected character at {text[at : at + 20].strip()!r}")
-        kind = match.lastgroup or ""
-        token = match[kind]
-        if token == "$":
-            raise SyntaxProblem("variables are not supported")
-        operand = bool(found) and not (found[-1].kind == "sign" and found[-1].text in _BEFORE_OPERAND)
-        if kind == "name" and operand:
-            # "or:x" is a name with a prefix, so it can't be an operator here.
-            if token not in _OPERATOR_NAMES:
-                raise SyntaxProblem(f"{token!r} where an operator is expected")
-            kind = "sign"
-        elif token == "*" and not operand:
-            kind = "name"
-        found.append(_Token(kind, token))
-        at = match.end()
-    return found
+Join = Callable[[str, Expression, Expression], Expression]
 
 
 class _Parser:
     """Recursive descent over the grammar of XPath 1.0, section 3."""
 
     def __init__(self, text: str, namespaces: Mapping[str, str]) -> None:
-        self._tokens = _tokens(text)
+        self._tokens = tokens(text)
         self._at = 0
         self._namespaces = namespaces
         self._nesting = 0
@@ -138,11 +103,11 @@ class _Parser:
 
     # -- tokens
 
-    def _peek(self, ahead: int = 0) -> _Token:
+    def _peek(self, ahead: int = 0) -> Token:
         at = self._at + ahead
-        return self._tokens[at] if at < len(self._tokens) else _END
+        return self._tokens[at] if at < len(self._tokens) else END
 
-    def _take(self) -> _Token:
+    def _take(self) -> Token:
         token = self._peek()
         self._at += 1
         return token
@@ -161,7 +126,7 @@ class _Parser:
 
     def _unexpected(self, where: str = "") -> NoReturn:
         token = self._peek()
-        raise SyntaxProblem(f"unexpected {token.text!r}{where}" if token is not _END else f"unexpected end{where}")
+        raise SyntaxProblem(f"unexpected {token.text!r}{where}" if token is not END else f"unexpected end{where}")
 
     # -- operators
 
@@ -191,28 +156,26 @@ class _Parser:
         return Expression(lambda c: all(boolean(run(c)) for run in runs), first)
 
     def _equality(self) -> Expression:
-        left = self._relational()
-        while op := self._sign("=", "!="):
-            left = _comparison(op, left, self._relational())
-        return left
+        return self._row(self._relational, _comparison, "=", "!=")
 
     def _relational(self) -> Expression:
-        left = self._additive()
-        while op := self._sign("<", "<=", ">", ">="):
-            left = _comparison(op, left, self._additive())
-        return left
+        return self._row(self._additive, _comparison, "<", "<=", ">", ">=")
 
     def _additive(self) -> Expression:
-        left = self._multiplicative()
-        while op := self._sign("+", "-"):
-            left = _calculation(op, left, self._multiplicative())
-        return left
+        return self._row(self._multiplicative, _calculation, "+", "-")
 
     def _multiplicative(self) -> Expression:
-        left = self._unary()
-        while op := self._sign("*", "div", "mod"):
-            left = _calculation(op, left, self._unary())
-        return left
+        return self._row(self._unary, _calculation, "*", "div", "mod")
+
+    def _row(self, operand: Callable[[], Expression], join: Join, *operators: str) -> Expression:
+        """Operands with operators between, evaluated from the left: each is a call within the next one's."""
+        left = operand()
+        for _ in range(MAX_ROW + 1):
+            operator = self._sign(*operators)
+            if not operator:
+                return left
+            left = join(operator, left, operand())
+        raise SyntaxProblem(f"more than {MAX_ROW} operators in a row")
 
     def _unary(self) -> Expression:
         signs = 0
@@ -245,8 +208,8 @@ class _Parser:
 
     def _path(self) -> Expression:
         token, following = self._peek(), self._peek(1)
-        call = token.kind == "name" and following == _Token("sign", "(") and token.text not in NODE_TYPES
-        if token.kind in ("literal", "number") or token == _Token("sign", "(") or call:
+        call = token.kind == "name" and following == Token("sign", "(") and token.text not in NODE_TYPES
+        if token.kind in ("literal", "number") or token == Token("sign", "(") or call:
             return self._filter()
         return self._location()
 
@@ -323,7 +286,7 @@ class _Parser:
         token = self._tokens[begin]
         if token.kind != "name" or token.text.endswith("*"):
             return None, None
-        if self._tokens[begin + 1 : begin + 2] in ([_Token("sign", "::")], [_Token("sign", "(")]):
+        if self._tokens[begin + 1 : begin + 2] in ([Token("sign", "::")], [Token("sign", "(")]):
             return None, None
         namespace, local = self._resolve(token.text)
         return MetadataName(namespace or "", local), self._at == begin + 1
@@ -348,12 +311,12 @@ class _Parser:
         axis = "child"
         if self._sign("@"):
             axis = "attribute"
-        elif self._peek(1) == _Token("sign", "::"):
+        elif self._peek(1) == Token("sign", "::"):
             axis = self._take().text
             self._take()
             if axis not in AXES:
                 raise SyntaxProblem(f"axis {axis!r} is not supported")
-        elif self._peek() == _Token("sign", "["):
+        elif self._peek() == Token("sign", "["):
             return Step(axis, name_test(axis, None, "*"), self._predicates())
         token = self._take()
         if token.kind != "name":
@@ -383,7 +346,8 @@ class _Parser:
     def _predicates(self) -> tuple[Run, ...]:
         predicates = []
         while self._sign("["):
-            predicates.append(self._or().run)
+            begin = self._at
+            predicates.append(charged(self._or().run, self._at - begin))
             self._expect("]")
         return tuple(predicates)
 

@@ -14,11 +14,13 @@ Axis = Callable[[Node, Budget], Iterable[Node]]
 Test = Callable[[Node], bool]
 
 
-def _children(node: Node, _budget: Budget) -> Iterable[Node]:
+def _children(node: Node, budget: Budget) -> Iterable[Node]:
+    budget.spend(len(node.children))
     return node.children
 
 
-def _attributes(node: Node, _budget: Budget) -> Iterable[Node]:
+def _attributes(node: Node, budget: Budget) -> Iterable[Node]:
+    budget.spend(len(node.attributes))
     return node.attributes
 
 
@@ -39,8 +41,9 @@ def _parent(node: Node, _budget: Budget) -> Iterable[Node]:
     return () if node.parent is None else (node.parent,)
 
 
-def _ancestors(node: Node, _budget: Budget) -> Iterator[Node]:
+def _ancestors(node: Node, budget: Budget) -> Iterator[Node]:
     while node.parent is not None:
+        budget.spend(1)
         node = node.parent
         yield node
 
@@ -117,16 +120,27 @@ ANY_BELOW = Step("descendant-or-self", NODE_TYPES["node"])
 
 
 def walk(nodes: list[Node], steps: Iterable[Step], budget: Budget) -> list[Node]:
-    """What the steps lead to from these nodes, in document order."""
+    """What the steps lead to from these nodes, in document order. What an axis goes through is paid for by the axis,
+    whether it is of use or not."""
     for axis, test, predicates in steps:
         found: list[Node] = []
         for node in nodes:
             budget.spend(1)
             candidates = [each for each in AXES[axis](node, budget) if test(each)]
-            budget.spend(len(candidates))
             found += filtered(candidates, predicates, budget)
         nodes = in_order(found) if len(nodes) > 1 or axis in _REVERSE else found
     return nodes
+
+
+def charged(predicate: Run, tokens: int) -> Run:
+    """A predicate that is paid for by its length each time."""
+    steps = 1 + tokens // 4
+
+    def run(context: Context) -> Value:
+        context.budget.spend(steps)
+        return predicate(context)
+
+    return run
 
 
 def filtered(nodes: list[Node], predicates: tuple[Run, ...], budget: Budget) -> list[Node]:

@@ -321,6 +321,13 @@ def test_garbage_raises_nothing_else(text: str) -> None:
 # -- bounded
 
 
+@pytest.mark.parametrize("row", ["1" + "+1" * 51, "1" + "=1" * 5_000, "1" + " div 1" * 500, "1" + "<1" * 100])
+def test_operators_in_a_row_are_bounded(row: str) -> None:
+    """Each is evaluated within the next: a thousand of them would be too deep for Python."""
+    with pytest.raises(IfmapError, match="in a row"):
+        compile(f"x:m[{row}]", {"x": "urn:x"})
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -331,7 +338,7 @@ def test_garbage_raises_nothing_else(text: str) -> None:
         "//*[preceding-sibling::*[preceding-sibling::*[preceding-sibling::*]]]",
         "//*[string(/) = string(..)]",
         "contains(concat(//a, //a), concat(//b, 'x'))",
-        "sum(//*) + " * 300 + "sum(//*)",
+        "sum(//*) + " * 50 + "sum(//*)",
     ],
 )
 def test_evaluation_ends(text: str) -> None:
@@ -340,6 +347,26 @@ def test_evaluation_ends(text: str) -> None:
     assert not matches(text, xml)
     # Generous: it takes some 50 ms, and would take minutes.
     assert time.perf_counter() - began < 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "*/*[../x]",
+        "*/*[../../*/x]",
+        "*/*[../*/@x]",
+        "*/*" + "[true()]" * 1_900,
+        f"*/*[{' or '.join(['1=2'] * 1_900)}]",
+    ],
+)
+def test_what_leads_to_nothing_is_paid_for_too(text: str) -> None:
+    """A metadatum that is small enough to be read, and filters that go through all of it for each of its elements."""
+    xml = b"<r>" + b"<a/>" * 10_000 + b"</r>"
+    assert matches("*/*[last() = 10000]", xml)
+    began = time.perf_counter()
+    matches(text, xml)
+    # As above; it was some 10 s.
+    assert time.perf_counter() - began < 3
 
 
 def test_a_budget_is_spent() -> None:
