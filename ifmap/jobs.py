@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from ifmap.errors import IfmapError
+from ifmap.errors import ErrorCode, IfmapError
 from ifmap.service_state import State
 from ifmap.slices import Work
 from ifmap.values import Request
@@ -77,15 +77,24 @@ class Jobs:
         self._slice(job)
 
     def _slice(self, job: Job) -> None:
+        """Any other exception is a fault of the server: the client is told so, and it goes to the caller."""
+        state = self._state
         try:
             next(job.work)
         except StopIteration as done:
-            self._state.answer(job.channel, job.request, done.value)
+            state.answer(job.channel, job.request, done.value)
         except IfmapError as error:
-            self._state.refuse(job.channel, job.request, error)
+            state.refuse(job.channel, job.request, error)
+        except Exception:
+            state.refuse(job.channel, job.request, IfmapError(ErrorCode.SYSTEM_ERROR, "a fault of the server"))
+            self._done(job)
+            raise
         else:
             self._running.append(job)
             return
+        self._done(job)
+
+    def _done(self, job: Job) -> None:
         if self._exclusive is job:
             self._exclusive = None
             self._next()

@@ -96,8 +96,14 @@ class Engine:
         """Some of the requests that take long; then others have their turn."""
         self._going_on = None
         end = self._loop.time() + TURN
-        while self.service.busy and self._loop.time() < end:
-            self.service.go_on()
+        try:
+            while self.service.busy:
+                self.service.go_on()
+                if self._loop.time() >= end:
+                    break
+        except Exception:
+            # It costs the one request, whose client has been told, and nobody else anything.
+            log.exception("error of this server in a request that takes long")
         self.turn()
 
     def _arm(self) -> None:

@@ -7,15 +7,17 @@ from typing import cast
 
 import pytest
 
-from ifmap.answers import NewSessionResult, read_answer
+from ifmap import search
+from ifmap.answers import NewSessionResult, SearchResult, read_answer
 from ifmap.requests_writer import write_request
+from ifmap.server import engine as engine_module
 from ifmap.server.engine import Engine
 from ifmap.server.http import Response
 from ifmap.server.listener import Listener
 from ifmap.server.writer import Writer
 from ifmap.service import Output, ServiceSettings
-from ifmap.values import NewSession, Poll, RenewSession
-from tests.unit.ifmap.map_harness import WALL, Bench
+from ifmap.values import NewSession, Poll, RenewSession, Search, SearchSpec, link
+from tests.unit.ifmap.map_harness import D1, D2, WALL, Bench, MapUser, single
 from tests.unit.ifmap.server_harness import run, until
 
 
@@ -69,3 +71,36 @@ def test_sessions_are_logged_with_the_reason_of_their_end(caplog: pytest.LogCapt
         "session of a at 192.0.2.7 began",
         "session of a at 192.0.2.7 ended: no connection for 0.02 s",
     ]
+
+
+def test_what_takes_long_goes_on_in_turns(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(search, "SLICE", 1)
+    monkeypatch.setattr(engine_module, "TURN", 0.0)
+
+    async def scenario() -> None:
+        bench = Bench()
+        user = MapUser(bench, "a")
+        user.update(link(D1, D2), single("state"))
+        made, outside = engine(bench)
+        looking = Search(user.id, SearchSpec(D1, 2, max_size=1_000_000))
+        made.request(user.ssrc, "a", looking, "192.0.2.5")
+        assert not outside.answers
+        made.request(99, "a", Poll(user.id), "192.0.2.5")
+        await until(lambda: outside.answers)
+        assert isinstance(read_answer(outside.answers[0].body), SearchResult)
+        with monkeypatch.context() as patch:
+            made.request(user.ssrc, "a", looking, "192.0.2.5")
+            patch.setattr(search, "item_xml", fault)
+            await until(lambda: len(outside.answers) == 2)
+        assert b"SystemError" in outside.answers[1].body
+        made.request(user.ssrc, "a", looking, "192.0.2.5")
+        await until(lambda: len(outside.answers) == 3)
+        made.request(user.ssrc, "a", looking, "192.0.2.5")
+        made.stop()
+
+    run(scenario())
+    assert [record.exc_info is not None for record in caplog.records] == [True]
+
+
+def fault(*_: object) -> bytes:
+    raise ZeroDivisionError

@@ -212,6 +212,28 @@ def test_a_search_is_given_up_with_its_connection_and_a_subscribe_is_not(
     assert [kind for kind, _, _ in b.polled()] == [ResultKind.SEARCH]
 
 
+def test_a_fault_costs_the_request_and_nobody_else(
+    site: tuple[Sliced, MapUser, MapUser, MapUser], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, a, b, c = site
+    bench.give(a.ssrc, "a", subscribe(a))
+
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subscriptions, "listing", fault)
+        with pytest.raises(ZeroDivisionError):
+            bench.go_on()
+    bench.give(b.ssrc, "b", subscribe(b))
+    bench.go_on()
+    refusal = bench.answers[a.ssrc][-1]
+    assert isinstance(refusal, IfmapError) and refusal.code is ErrorCode.SYSTEM_ERROR
+    assert isinstance(bench.answers[b.ssrc][-1], Received)
+    bench.give(c.ssrc, "c", RenewSession(c.id))
+    assert bench.answered(c)
+
+
 def test_sizes_too_large_are_found_in_any_slice(site: tuple[Sliced, MapUser, MapUser, MapUser]) -> None:
     bench, a, _, _ = site
     bench.give(a.ssrc, "a", Search(a.id, SearchSpec(HUB, 3, max_size=600)))
