@@ -61,6 +61,10 @@ class Access:
             text = f"this client may not write metadata of type {shown(name)}"
             raise IfmapError(ErrorCode.ACCESS_DENIED, text)
 
+    def knows(self, name: MetadataName) -> bool:
+        """Whether metadata of this type exists for the client: it may read it, or write it."""
+        return name in self.read or name in self.write
+
     def restrict(self, spec: SearchSpec) -> SearchSpec:
         """The search as if metadata that the client may not read did not exist: it is neither shown, nor does it let
         a link be followed."""

@@ -121,6 +121,8 @@ class _Work:
                     yield
                 if metadata.key in self.superseded or metadata.key in self.removed:
                     continue
+                if publishing.exists is not None and not publishing.exists(metadata.name):
+                    continue
                 if inside is None or publishing.allowance.ask(inside, metadata):
                     publishing.may(metadata.name)
                     self.removed[metadata.key] = metadata
@@ -173,15 +175,17 @@ class Planner:
         session_id: str,
         timestamp: str,
         may: May | None = None,
+        exists: Callable[[MetadataName], bool] | None = None,
     ) -> Work[Delta]:
         """A publish, in slices. timestamp: text of the ifmap-timestamp. may: raises IfmapError if the client may not
-        write metadata of this type; asked for all that is to be added, notified or deleted. Raises IfmapError (and then
+        write metadata of this type; asked for all that is to be added, notified or deleted. exists: whether the client
+        may know of this type; deletions pass over others, or their filters would tell it. Raises IfmapError (and then
         nothing of the publish remains): InvalidMetadata for a cardinality that contradicts that of the type, what `may`
         raises, Failure for deletions that look at too much, SystemError when there is no room.
 
         A value that the publish replaces or deletes again itself isn't in the delta; the older one that it replaced is.
         """
-        publishing = _Publishing(self._graph.cardinality, self._types, may)
+        publishing = _Publishing(self._graph.cardinality, self._types, may, exists)
         works: dict[Edge, _Work] = {}
         notified: list[tuple[Edge, Metadata]] = []
         key = self.next_key
@@ -296,11 +300,16 @@ class _Publishing:
     """Checks the metadata of one publish, and what it costs. types: that are used for the first time. allowance: of its
     filters."""
 
-    __slots__ = ("_checked", "_count", "_known", "_looks", "_may", "_planned", "allowance", "types")
+    __slots__ = ("_checked", "_count", "_known", "_looks", "_may", "_planned", "allowance", "exists", "types")
 
     def __init__(
-        self, known: Mapping[MetadataName, bool], planned: Mapping[MetadataName, bool], may: May | None
+        self,
+        known: Mapping[MetadataName, bool],
+        planned: Mapping[MetadataName, bool],
+        may: May | None,
+        exists: Callable[[MetadataName], bool] | None,
     ) -> None:
+        self.exists = exists
         self._known = known
         self._planned = planned
         self._may = may

@@ -77,8 +77,9 @@ class Planning:
         session = self._session(proposal.session_id, proposal.client)
         access = self._state.access_of(proposal.client)
         may = None if access.write.everything else access.check_write
+        exists = None if may is None or access.read.everything else access.knows
         delta = yield from self._planner.publish(
-            proposal.operations, session.publisher_id, session.id, self._timestamp, may
+            proposal.operations, session.publisher_id, session.id, self._timestamp, may, exists
         )
         return Record(delta, proposal.client, self._wall_time) if delta else None
 

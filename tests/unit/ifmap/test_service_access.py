@@ -30,6 +30,7 @@ def bench() -> Bench:
         access={
             "all": Access(purge_others=True),
             "limited": Access(parse_rules([OPEN]), parse_rules([OPEN])),
+            "changer": Access(EVERYTHING, parse_rules([OPEN])),
             "reader": Access(EVERYTHING, NOTHING),
             "blind": Access(NOTHING, EVERYTHING),
         }
@@ -62,8 +63,25 @@ def test_a_read_only_client(bench: Bench) -> None:
     assert user.search(D1) == {node(D1): ("open",)}
 
 
-def test_a_delete_needs_the_right_to_write_all_that_it_would_delete(bench: Bench) -> None:
+def test_a_delete_tells_nothing_of_what_may_neither_be_read_nor_written(bench: Bench) -> None:
+    """A refusal would: whether there is any, and with a filter, what it says."""
     every, user = MapUser(bench, "all"), MapUser(bench, "limited")
+    every.update(node(D1), single("open"), single("secret", "password"))
+    guesses = (
+        None,
+        of_names(name("secret")),
+        *(compile(f"//*[starts-with(., '{text}')]", {}) for text in ("pa", "pb")),
+    )
+    for wanted in guesses:
+        assert isinstance(user.publish(Delete(node(D1), wanted)), Received)
+    assert every.search(D1) == {node(D1): ("secret=password",)}
+    blind = MapUser(bench, "blind")
+    blind.delete(node(D1))
+    assert every.search(D1) == {node(D1): ()}
+
+
+def test_a_delete_needs_the_right_to_write_all_that_it_would_delete(bench: Bench) -> None:
+    every, user = MapUser(bench, "all"), MapUser(bench, "changer")
     every.update(node(D1), single("open"), single("secret"))
     assert SECRET in denied(user, Delete(node(D1)))
     denied(user, Delete(node(D1), of_names(name("secret"))))
