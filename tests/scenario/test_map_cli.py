@@ -19,23 +19,7 @@ from tests.scenario.conftest import MakeMap
 from tests.scenario.daemon_process import DEADLINE, wait_for
 from tests.scenario.map_process import PASSWORD, MapProcess, client
 
-PRESENTATION = """<?xml version="1.0"?>
-<ifmap:publish session-id="1"
- xmlns:ifmap="http://ietf.org/I-D.marques-l3vpn-schema">
-<update>
-  <customer-attachement id="vm:00:00:00:01:02:03"/>
-  <metadata>
-   <binding ifmap-cardinality="singleValue">
-    <table-name>SimpleVPN</table-name>
-   </binding>
-   <attachement-state>
-    <provider-edge>192.168.0.1</provider-edge>
-    <state>Up</state>
-   </attachement-state>
-  </metadata>
-</update>
-</ifmap:publish>
-"""
+PRESENTATION = (Path(__file__).parents[1] / "data/presentation-example.xml").read_text()
 REAL = """<m:publish xmlns:m="http://www.trustedcomputinggroup.org/2010/IFMAP/2" xmlns:x="urn:example:x" session-id="1">
 <update lifetime="session"><device><name>pe1</name></device>
 <metadata><x:seen ifmap-cardinality="multiValue">here</x:seen></metadata></update></m:publish>

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,23 +20,7 @@ from vpn.prefix import Prefix
 
 NAMESPACE = "http://ietf.org/I-D.marques-l3vpn-schema"
 MARK = ("vpn-catalogue", "provisioned", "")
-PRESENTATION = f"""<?xml version="1.0"?>
-<ifmap:publish session-id="1"
- xmlns:ifmap="{NAMESPACE}">
-<update>
-  <customer-attachement id="vm:00:00:00:01:02:03"/>
-  <metadata>
-   <binding ifmap-cardinality="singleValue">
-    <table-name>SimpleVPN</table-name>
-   </binding>
-   <attachement-state>
-    <provider-edge>192.168.0.1</provider-edge>
-    <state>Up</state>
-   </attachement-state>
-  </metadata>
-</update>
-</ifmap:publish>
-"""
+PRESENTATION = (Path(__file__).parents[2] / "data/presentation-example.xml").read_text()
 MEANING = [
     ("connectivity-group SimpleVPN", "customer-attachment vm:00:00:00:01:02:03", "binding", ""),
     ("customer-attachment vm:00:00:00:01:02:03", "provider-attachment 192.168.0.1", "attachment-state", "up"),
