@@ -76,7 +76,7 @@ class MapService:
         self._state = State(
             settings,
             graph,
-            Subscriptions(graph),
+            Subscriptions(graph, settings.max_search_size),
             Sessions(settings.session_timeout),
             dict(access),
             dict(publishers),
@@ -210,7 +210,7 @@ class MapService:
         servers took this one for gone, or it missed what they did. Not while a batch is out."""
         finish(self._jobs.commit(self._commits.end_all(reason)))
         state = self._state
-        state.graph, state.subscriptions = graph, Subscriptions(graph)
+        state.graph, state.subscriptions = graph, Subscriptions(graph, state.settings.max_search_size)
         state.publishers, state.elsewhere, state.next_key = dict(publishers), dict(elsewhere), next_key
         self._work()
 

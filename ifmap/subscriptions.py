@@ -53,11 +53,13 @@ class _Watched:
 class Subscriptions:
     """All subscriptions on a graph. From when it is made on, the graph changes by `applying` of this class alone.
 
-    What may take long comes in slices, and one such piece of work is to be finished before the next is begun.
+    What may take long comes in slices, and one such piece of work is to be finished before the next is begun. most:
+    bytes that a queue's subscriptions may have together when one is added.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, most: int = 1 << 62) -> None:
         self._graph = graph
+        self._most = most
         self._marks = MarkStore()
         self._watched: dict[Hashable, _Watched] = {}
         self._by_queue: dict[ResultQueue, dict[str, _Subscriber]] = {}
@@ -104,6 +106,9 @@ class Subscriptions:
             result = error(ErrorCode.FAILURE, failed)
         elif watched is None or items is None:
             result = too_big(max_size)
+        elif self._size(queue) + watched.region.size > self._most:
+            text = f"all subscriptions together are larger than {self._most} bytes; this one is removed"
+            result = error(ErrorCode.SEARCH_RESULTS_TOO_BIG, text)
         else:
             result = _told(ResultKind.SEARCH, items)
             subscriber = _Subscriber(queue, name, watched, max_size)
@@ -253,6 +258,10 @@ class Subscriptions:
         return touched
 
     # -- who watches what
+
+    def _size(self, queue: ResultQueue) -> int:
+        """Bytes of a queue's subscriptions: what the server keeps of each grows with them."""
+        return sum(subscriber.watched.region.size for subscriber in self._by_queue.get(queue, {}).values())
 
     def _watch(self, scope: Scope, max_size: int) -> Work[_Watched | None]:
         """A new region; None if it is too large."""

@@ -344,6 +344,18 @@ def test_limit_of_subscriptions_is_that_after_the_request() -> None:
     user.subscribe("three", D1)
 
 
+def test_size_of_all_subscriptions_together() -> None:
+    user = limited(max_search_size=1_500)
+    user.update(node(D1), multi("seen", "x" * 400))
+    for label, depth in (("one", 1), ("two", 2), ("three", 3)):
+        user.subscribe(label, D1, depth)
+    kinds = [(kind, label) for kind, label, _ in user.poll()]
+    assert kinds == [(ResultKind.SEARCH, "one"), (ResultKind.SEARCH, "two"), (ResultKind.ERROR, "three")]
+    user.unsubscribe("one")
+    user.subscribe("three", D1, 3)
+    assert [(kind, label) for kind, label, _ in user.poll()] == [(ResultKind.SEARCH, "three")]
+
+
 def test_a_refused_subscribe_changes_nothing() -> None:
     user = limited(max_subscriptions=2)
     user.refused(Subscribe(user.id, tuple(Subscription(text, SearchSpec(D1)) for text in ("a", "b", "c"))))
