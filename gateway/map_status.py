@@ -116,7 +116,7 @@ class MapView:
             found.append(Problem(f"map subscription {name}", why, hint))
         if self.unpublishable:
             more = f" (and {len(self.unpublishable) - 1} more)" if len(self.unpublishable) > 1 else ""
-            hint = "may this client write attachment-info and attachment-state?"
+            hint = 'in the server\'s map.toml: write = ["vpn:attachment-info", "vpn:attachment-state"]'
             found.append(Problem("state of attachments", f"not published: {self.unpublishable[0]}{more}", hint))
         found += self.kept
         found += [Problem(what, why, "`vrfwire-map vpn list`") for what, why in self.troubles[:SHOWN]]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from runtime.command import Options, Reply, items
 from runtime.output import Column, Row, cell, count, details, next_hops
+from runtime.standard_commands import problems_text
 
 HOST_LIST = (
     Column("NAME", "name"),
@@ -183,7 +184,6 @@ MAP = (
     Column("last error", "last_error"),
 )
 _QUIET_MAP = ("last error", "as of", "empty, not believed")
-MAP_PROBLEMS = (Column("WHAT", "what"), Column("WHY", "why"))
 
 
 def _of(value: object, key: str) -> object:
@@ -296,8 +296,7 @@ def map_shown(reply: Reply, options: Options, colour: bool) -> str:
     if not reply.get("configured", True):
         return ""
     lines = [column for column in MAP if column.title not in _QUIET_MAP or column.text(reply) not in ("-", "no")]
-    problems = _table("problems", items(reply, "problems"), MAP_PROBLEMS, options, colour)
-    return details(reply, lines, colour=colour) + problems
+    return details(reply, lines, colour=colour) + problems_text(reply)
 
 
 def _as_of(row: Row) -> object:

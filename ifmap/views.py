@@ -8,7 +8,7 @@ from ifmap.l3vpn import State
 from ifmap.provision import current_targets, in_words
 from ifmap.vpn_facts import Presence, Problem
 from ifmap.vpns import Group, Vpns
-from runtime.output import Column, Row, count
+from runtime.output import Column, Row, count, printable
 from vpn.community import RouteTarget
 from vpn.prefix import Prefix
 
@@ -161,18 +161,13 @@ def _place(place: Presence) -> str:
 
 def _draw(tree: Tree, plain: bool) -> str:
     title, branches = tree
-    return "".join(f"{line}\n" for line in (_printable(title), *_lines(branches, plain)))
+    return "".join(f"{line}\n" for line in (printable(title), *_lines(branches, plain)))
 
 
 def _lines(branches: list[Tree], plain: bool) -> Iterator[str]:
     fork, end, bar = ("|-- ", "`-- ", "|   ") if plain else ("├── ", "└── ", "│   ")
     for index, (title, inner) in enumerate(branches):
         last = index == len(branches) - 1
-        yield (end if last else fork) + _printable(title)
+        yield (end if last else fork) + printable(title)
         for line in _lines(inner, plain):
             yield ("    " if last else bar) + line
-
-
-def _printable(text: str) -> str:
-    """Names from elsewhere must not steer the terminal."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

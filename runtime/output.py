@@ -65,11 +65,11 @@ def cell(value: object) -> str:
         return ", ".join(f"{key} {cell(element)}" for key, element in value.items()) or "-"
     if isinstance(value, float):
         return f"{value:.1f}"
-    return _printable(str(value))
+    return printable(str(value))
 
 
-def _printable(text: str) -> str:
-    """Text from elsewhere must not steer the terminal."""
+def printable(text: str) -> str:
+    """A text from elsewhere, that can't steer the terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
@@ -157,7 +157,7 @@ def use_colour(stream: TextIO, environ: Mapping[str, str] = os.environ) -> bool:
 
 def warn(text: str, program: str = "vrfwire") -> None:
     """A message for people, on stderr."""
-    print(f"{program}: {_printable(text)}", file=sys.stderr)
+    print(f"{program}: {printable(text)}", file=sys.stderr)
 
 
 def _paint(text: str, style: str) -> str:

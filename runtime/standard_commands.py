@@ -18,7 +18,7 @@ from runtime.command import (
     watchable,
 )
 from runtime.errors import ExitCode, OperatorError
-from runtime.output import Column, details, document
+from runtime.output import Column, details, document, printable
 from runtime.version import VERSION
 
 CONFIG_COLUMNS = (Column("KEY", "key"), Column("VALUE", "value"), Column("ORIGIN", "origin"))
@@ -135,11 +135,14 @@ def _status_text(reply: Reply, colour: bool) -> str:
             text += f"{key.replace('_', ' ')}:\n"
             inner = details(value, [Column(name.replace("_", " "), name) for name in value], colour=colour)
             text += "".join(f"  {line}\n" for line in inner.splitlines())
-    problems = items(reply, "problems")
-    if problems:
-        text += "problems:\n"
-        for problem in problems:
-            text += f"  {problem.get('what')}: {problem.get('why')}\n"
-            if problem.get("hint"):
-                text += f"    hint: {problem['hint']}\n"
-    return text
+    return text + problems_text(reply)
+
+
+def problems_text(reply: Reply) -> str:
+    """The problems of a reply for people, each with its hint; "" for none."""
+    text = ""
+    for problem in items(reply, "problems"):
+        text += f"  {printable(str(problem.get('what')))}: {printable(str(problem.get('why')))}\n"
+        if problem.get("hint"):
+            text += f"    hint: {printable(str(problem['hint']))}\n"
+    return f"problems:\n{text}" if text else ""

@@ -168,7 +168,7 @@ def test_problems_of_the_map_are_shown(commands: Commands, daemon: FakeDaemon) -
     problem = {"what": "VPN bare", "why": "it has no route target", "hint": ""}
     daemon.answers["map.show"] = {**MAP, "state": "waiting", "last_error": "no answer", "problems": [problem]}
     text = commands.gateway_ctl("map", "show").out
-    assert "last error:    no answer\n" in text and "VPN bare  it has no route target\n" in text
+    assert "last error:    no answer\n" in text and "problems:\n  VPN bare: it has no route target\n" in text
 
 
 def test_status(commands: Commands, daemon: FakeDaemon) -> None:
@@ -214,3 +214,11 @@ def test_routes_come_in_pages_and_are_put_in_order(commands: Commands, daemon: F
     daemon.answers["route.list"] = {"items": [*rows, {**rows[0], "local_preference": 7}], "after": None}
     found = commands.gateway_ctl("route", "list", "--json").json["items"]
     assert [row["prefix"] for row in found] == order and found[-1]["local_preference"] == 7
+
+
+def test_problems_come_with_hints_and_cannot_steer_the_terminal(commands: Commands, daemon: FakeDaemon) -> None:
+    problem = {"what": "map", "why": "attachment \x1b[2Jweb-1", "hint": "look \x07 there"}
+    shown = "problems:\n  map: attachment ?[2Jweb-1\n    hint: look ? there\n"
+    for method, command in (("map.show", ("map", "show")), ("status", ("status",))):
+        daemon.answers[method] = {**MAP, "state": "degraded", "problems": [problem]}
+        assert commands.gateway_ctl(*command).out.endswith(shown)
