@@ -194,7 +194,7 @@ def test_vpn_unknown_at_the_gateway_is_kept_until_it_is_known(lab: Lab, hv1: Hos
     arguments = attach("two", "10.1.1.2", "--wait", "announced", vpn="green", tap="tap-two")
     answer = refused(hv1, *arguments, code=ExitCode.FAILURE)
     assert "refused" in answer.message
-    assert "add it there ([[vpn]] in gateway.toml)" in answer.hint
+    assert "add it there ([[vpn]] in gateway.toml, or `vrfwire-map vpn create`)" in answer.hint
     shown = hv1.call("port.show", {"name": "two"})
     assert (shown["state"], shown["announced"]) == ("programmed", "refused")
     problems = hv1.cli("status", "--json", check=False)
