@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -41,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", parents=[common], help="the main job, shown; the last line is JSON")
     demo.add_argument("--timeout", type=float, default=300.0, help="seconds until it is ended (%(default)g)")
     test = commands.add_parser("test", parents=[common], help="all tests; other arguments go to pytest")
-    test.add_argument("--timeout", type=float, default=1200.0, help="seconds for the tests inside (%(default)g)")
+    test.add_argument("--timeout", type=float, default=1500.0, help="seconds for the tests inside (%(default)g)")
     commands.add_parser("probe", help="what this kernel has")
     return top
 
@@ -85,11 +86,15 @@ def command_demo(arguments: argparse.Namespace) -> int:
 def command_test(arguments: argparse.Namespace) -> int:
     from lab import suites
 
-    def inside(command: Sequence[str]) -> int:
-        where = environment.choose(arguments.where)
-        return environment.run(Job(command, timeout=arguments.timeout, memory=arguments.memory), where)
-
-    return suites.run(arguments.rest, inside, ROOT)
+    place = [f"--{arguments.where}"] if arguments.where else []
+    limits = ["--memory", str(arguments.memory), "--timeout", str(arguments.timeout)]
+    inside = [sys.executable, "-m", "lab", "run", *place, *limits, "--"]
+    # So that the lab is taken down by what is underway: an exception, as for SIGINT.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        return suites.run(arguments.rest, inside, ROOT)
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
 
 
 def command_probe(_arguments: argparse.Namespace) -> int:

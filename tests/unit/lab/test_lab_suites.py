@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from lab import suites
-from lab.errors import LabError
-from lab.suites import Outcome
+from lab.suites import Outcome, Suite
 
 REPORT = '<testsuites><testsuite errors="{e}" failures="{f}" skipped="{s}" tests="{t}"/></testsuites>'
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    for name in ("unit/vpn", "scenario", "kernel", "system"):
+    for name in ("unit/vpn", "scenario", "kernel", "system", "install"):
         folder = tmp_path / "tests" / name
         folder.mkdir(parents=True)
         (folder / "test_x.py").write_text("")
@@ -25,22 +23,23 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_plan_without_paths_takes_all_folders(root: Path) -> None:
-    outside, inside = suites.plan(["-x"], root)
-    assert outside == ("outside the lab", False, ["-x", "tests/scenario", "tests/unit"])
-    assert inside == ("inside the lab", True, ["-x", "tests/kernel", "tests/system"])
+    (outside, packages), (inside,) = suites.plan(["-x"], root)
+    assert outside == Suite("outside", False, ["-x", "tests/scenario", "tests/unit"])
+    assert packages == Suite("packages", False, ["-x", "tests/install"])
+    assert inside == Suite("inside", True, ["-x", "tests/kernel", "tests/system"])
 
 
 def test_plan_keeps_the_inner_folders_even_when_they_are_empty(root: Path) -> None:
     (root / "tests/kernel/test_x.py").unlink()
-    assert suites.plan([], root)[1][2] == ["tests/kernel", "tests/system"]
+    assert suites.plan([], root)[1][0].arguments == ["tests/kernel", "tests/system"]
 
 
 def test_plan_with_paths_runs_them_where_they_belong(root: Path) -> None:
     assert suites.plan(["tests/unit/vpn", "-k", "x"], root) == [
-        ("outside the lab", False, ["-k", "x", "tests/unit/vpn"])
+        [Suite("outside", False, ["-k", "x", "tests/unit/vpn"])]
     ]
     assert suites.plan(["tests/kernel/test_x.py::test_a"], root) == [
-        ("inside the lab", True, ["tests/kernel/test_x.py::test_a"])
+        [Suite("inside", True, ["tests/kernel/test_x.py::test_a"])]
     ]
 
 
@@ -72,35 +71,62 @@ def test_problem_of_an_outcome(outcome: Outcome, selected: bool, problem: str | 
     assert found is None if problem is None else problem in (found or "")
 
 
-def _fake(tests: int, failures: int = 0) -> suites.Run:
-    def run(command: Sequence[str]) -> int:
-        report = Path(command[command.index("--junit-xml") + 1])
-        report.write_text(REPORT.format(e=0, f=failures, s=0, t=tests))
-        return 1 if failures else 0
-
-    return run
-
-
-def test_run_prints_one_total(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert suites.run([], _fake(3), root, _fake(10)) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "13 passed, 0 failed, 0 skipped"
+FAKE = """#!/bin/sh
+# Plays python: -m pytest -q --junit-xml REPORT TESTS...
+shift 4
+case $* in
+{cases}
+esac
+echo "ran $*"
+echo "<testsuites><testsuite errors='0' failures='$failures' skipped='0' tests='$tests'/></testsuites>" > "$1"
+exit $(( failures > 0 ))
+"""
 
 
-def test_run_fails_when_one_suite_fails(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert suites.run([], _fake(3, failures=1), root, _fake(10)) == 1
-    assert capsys.readouterr().out.splitlines()[-1] == "12 passed, 1 failed, 0 skipped"
+def play(root: Path, *, outside: tuple[int, int], inside: tuple[int, int], packages: tuple[int, int] = (0, 0)) -> int:
+    """Run all suites with made-up results: (tests, failures)."""
+    results = {"tests/kernel": inside, "tests/install": packages, "tests/unit": outside}
+    cases = "\n".join(f"*{path}*) tests={of[0]} failures={of[1]};;" for path, of in results.items())
+    python = root / "python"
+    python.write_text(FAKE.format(cases=cases))
+    python.chmod(0o755)
+    return suites.run([], ["env", "WITHIN=1"], root, str(python))
 
 
-def test_run_fails_when_the_guest_dies(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def dies(command: Sequence[str]) -> int:
-        raise LabError("the guest kernel panicked: x", log="last words")
-
-    assert suites.run([], dies, root, _fake(10)) == 1
-    captured = capsys.readouterr()
-    assert captured.out.splitlines()[-1] == "10 passed, 0 failed, 0 skipped"
-    assert "last words" in captured.err and "never reported" in captured.err
+def test_run_prints_one_total(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert play(root, outside=(10, 0), inside=(3, 0), packages=(2, 0)) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert lines[-1] == "15 passed, 0 failed, 0 skipped"
+    assert any(line.startswith("inside   | ran ") and line.endswith("tests/kernel tests/system") for line in lines)
+    assert lines.index("packages | === tests packages") > lines.index("outside  | === tests outside")
 
 
-def test_run_fails_when_the_choice_matches_nothing(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert suites.run(["-k", "nothing"], _fake(0), root, _fake(0)) == 1
-    assert "no tests were run" in capsys.readouterr().err
+def test_run_fails_when_one_suite_fails(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert play(root, outside=(10, 0), inside=(3, 1), packages=(2, 0)) == 1
+    assert capfdbinary.readouterr().out.decode().splitlines()[-1] == "14 passed, 1 failed, 0 skipped"
+
+
+def test_run_fails_when_a_suite_finds_nothing(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    assert play(root, outside=(10, 0), inside=(0, 0), packages=(2, 0)) == 1
+    assert b"the suite inside found no tests" in capfdbinary.readouterr().err
+
+
+def test_run_fails_when_the_guest_dies(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    python = root / "python"
+    python.write_text(FAKE.format(cases="*) tests=5 failures=0;;"))
+    python.chmod(0o755)
+    dies = ["sh", "-c", "echo 'the guest kernel panicked: x'; exit 70"]
+    assert suites.run([], dies, root, str(python)) == 1
+    captured = capfdbinary.readouterr()
+    assert b"inside   | the guest kernel panicked: x" in captured.out
+    assert b"the suite inside never reported (exit status 70)" in captured.err
+
+
+def test_a_suite_alone_prints_as_it_is(root: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    python = root / "python"
+    python.write_text(FAKE.format(cases="*) tests=0 failures=0;;"))
+    python.chmod(0o755)
+    assert suites.run(["tests/unit", "-k", "nothing"], [], root, str(python)) == 1
+    captured = capfdbinary.readouterr()
+    assert captured.out.splitlines()[1].startswith(b"ran ")
+    assert b"no tests were run" in captured.err
