@@ -55,7 +55,7 @@ class Program(Generic[C]):
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run it with the arguments of its command line; returns the exit code."""
-        options = self._parser().parse_args(arguments)
+        options = self.parser().parse_args(arguments)
         source = Source(options.config, {"control.socket": options.socket})
         try:
             loaded = load(self.schema, program=self.kind, path=source.path, overrides=source.overrides)
@@ -76,7 +76,8 @@ class Program(Generic[C]):
             return error.code
         return ExitCode.OK
 
-    def _parser(self) -> argparse.ArgumentParser:
+    def parser(self) -> argparse.ArgumentParser:
+        """Of its command line."""
         parser = argparse.ArgumentParser(prog=self.command, description=self.description)
         path = f"/etc/vrfwire/{self.kind}.toml"
         parser.add_argument("--config", metavar="FILE", type=Path, help=f"default: {path}")
