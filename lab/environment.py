@@ -6,7 +6,6 @@ Both run `lab/guest_init.py` as their first process; the same code runs inside b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -23,6 +22,7 @@ from typing import BinaryIO
 from lab import uml
 from lab.errors import LabError
 from lab.probe import MODULES, probe
+from lab.process import adopt_orphans, die_with_parent, kill_group
 
 INIT = Path(__file__).with_name("guest_init.py")
 MARK = "VRFWIRE_LAB"
@@ -35,8 +35,6 @@ POLL = 0.02
 """Seconds between looks at the guest's output."""
 GRACE = 3.0
 """Seconds for a machine to power off once its command's exit status is known."""
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,26 +95,6 @@ def write_job(exchange: Path, job: Job, uml_root: Path | None, where: str) -> No
     script.chmod(0o755)
 
 
-def _die_with_parent() -> None:
-    """In the child: be killed when the lab's own process dies, however it dies."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _adopt_orphans() -> None:
-    """Have the processes of a user-mode machine given to us when it dies, so that none is left as a zombie."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and its whole group, and wait for all of it."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.waitpid(-process.pid, 0)
-
-
 class _Stopped(BaseException):
     """A signal asked the lab to end."""
 
@@ -149,7 +127,7 @@ def _run_native(exchange: Path, job: Job) -> int:
             [*unshare, str(exchange / "init")],
             stdin=None if job.console else subprocess.DEVNULL,
             start_new_session=not job.console,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             while process.poll() is None:
@@ -175,7 +153,7 @@ def _run_uml(exchange: Path, job: Job, kernel: str) -> int:
     command = uml.command(kernel, exchange, exchange / "init", job.memory, job.console)
     environ = {**os.environ, "TMPDIR": uml.memory_directory(job.memory)}
     log = exchange / "console"
-    _adopt_orphans()
+    adopt_orphans()
     deadline = _deadline(job.timeout)
     with _signals(), _terminal(exchange, job.console), log.open("wb") as console:
         process = subprocess.Popen(
@@ -185,14 +163,14 @@ def _run_uml(exchange: Path, job: Job, kernel: str) -> int:
             stderr=None if job.console else console,
             env=environ,
             start_new_session=True,
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
         try:
             status = _follow(exchange, process, deadline)
         except _Stopped as stopped:
             return 128 + stopped.number
         finally:
-            _kill(process)
+            kill_group(process)
     if status is not None:
         return status
     text = log.read_text(encoding="utf-8", errors="replace")

@@ -102,12 +102,13 @@ def module_root(exchange: Path, home: Path = MODULE_HOME) -> Path | None:
     return root
 
 
-def command(kernel: str, exchange: Path, init: Path, memory: int, console: bool) -> list[str]:
+def command(kernel: str, exchange: Path, init: Path, memory: int, console: bool, root: Path = Path("/")) -> list[str]:
     """The command line. Paths must be free of blanks: the kernel splits its command line at them.
 
-    memory: MiB. console: the machine's console is the terminal (for a shell) instead of the log on stdout.
+    memory: MiB. console: the machine's console is the terminal (for a shell) instead of the log on stdout. root: the
+    directory that is the machine's root file system; init: a path within it.
     """
-    for path in (exchange, init):
+    for path in (exchange, init, root):
         if re.search(r"[\s,]", str(path)):
             raise LabError(f"user-mode Linux can't use the path {str(path)!r}", "set TMPDIR to a path without blanks")
     arguments = [
@@ -116,7 +117,7 @@ def command(kernel: str, exchange: Path, init: Path, memory: int, console: bool)
         f"uml_dir={exchange}",
         "root=none",
         "rootfstype=hostfs",
-        "rootflags=/",
+        f"rootflags={root}",
         "rw",
         f"init={init}",
         "panic=-1",
