@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from programs import COMMANDS, DAEMONS, Daemon
-
 from runtime.command import completion_script
 
 ZSH = "zsh/vendor-completions"

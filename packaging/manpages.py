@@ -17,7 +17,6 @@ import man_config
 import man_daemons
 import man_overview
 from roff import Page, Stamp
-
 from runtime.version import VERSION
 
 

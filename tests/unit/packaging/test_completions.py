@@ -1,0 +1,77 @@
+"""Completions: files that a shell takes, and that complete what the programs have."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from completions import completions, write
+from programs import COMMANDS, DAEMONS, Daemon
+
+PROGRAMS = {"vrfwire", "vrfwire-agent", "vrfwire-gateway", "vrfwire-gateway-ctl", "vrfwire-map"}
+
+
+def bash(script: str, directory: Path) -> list[str]:
+    """What a script prints, in a directory."""
+    done = subprocess.run(["bash", "-euc", script], cwd=directory, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_every_program_has_one_for_every_shell(tmp_path: Path) -> None:
+    written = write(tmp_path)
+    assert set(written) == {"vrfwire-agent", "vrfwire-gateway", "vrfwire-map"}
+    listed = [path for paths in written.values() for path in paths]
+    assert sorted(listed) == sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*vrfwire*"))
+    assert {path for path in listed if path.startswith("bash-completion/completions/")} == {
+        f"bash-completion/completions/{name}" for name in PROGRAMS
+    }
+    assert len(listed) == 3 * len(PROGRAMS)
+    assert "zsh/vendor-completions/_vrfwire-gateway-ctl" in written["vrfwire-gateway"]
+
+
+def test_the_folder_of_zsh_can_be_another_one(tmp_path: Path) -> None:
+    assert "zsh/site-functions/_vrfwire" in write(tmp_path, zsh="zsh/site-functions")["vrfwire-agent"]
+
+
+def test_zsh_finds_the_program_in_the_first_line() -> None:
+    for completion in completions():
+        if completion.path.startswith("zsh"):
+            assert completion.text.startswith(f"#compdef {completion.path.rpartition('/_')[2]}\n")
+
+
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
+def test_bash_takes_it(name: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    assert bash(f"source bash-completion/completions/{name}; complete -p {name}", tmp_path)[-1] == name
+
+
+@pytest.mark.parametrize("daemon", [one for one in DAEMONS if one.name == one.command], ids=lambda one: one.name)
+def test_options_of_daemons(daemon: Daemon, tmp_path: Path) -> None:
+    write(tmp_path)
+    function = "_" + daemon.name.replace("-", "_")
+    script = f"source bash-completion/completions/{daemon.name}; {function} {daemon.name}"
+    assert bash(f'{script} --c {daemon.name}; echo "${{COMPREPLY[@]}}"', tmp_path) == ["--config", "--check"]
+    for folder, pattern in (("zsh/vendor-completions", f"_{daemon.name}"), ("fish/vendor_completions.d", "{}.fish")):
+        text = (tmp_path / folder / pattern.format(daemon.name)).read_text()
+        assert "config" in text and "check" in text and "socket" in text
+
+
+def test_commands_are_completed_by_the_program(tmp_path: Path) -> None:
+    """The file asks the program, which is the first word."""
+    write(tmp_path)
+    program = tmp_path / "vrfwire"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m agent.cli "$@"\n')
+    program.chmod(0o755)
+    script = """source bash-completion/completions/vrfwire
+        COMP_WORDS=(vrfwire port a) COMP_CWORD=2
+        _vrfwire_completion ./vrfwire a port
+        echo "${COMPREPLY[@]}" """
+    assert bash(script, tmp_path) == ["attach"]
+
+
+def test_every_command_line_is_known() -> None:
+    assert {command.name for command in COMMANDS} | {daemon.name for daemon in DAEMONS} == PROGRAMS
