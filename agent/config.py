@@ -51,6 +51,7 @@ class TlsSection:
     ca: Path = option(help="certificates of the authorities that gateways are checked against")
     certificate: Path | None = option(None, help="certificate of this host, with its chain")
     key: Path | None = option(None, help="private key of the certificate")
+    crl: Path | None = option(None, help="revocation lists of those authorities; default: no gateway is revoked")
 
     def __post_init__(self) -> None:
         if (self.certificate is None) != (self.key is None):

@@ -77,6 +77,7 @@ class TlsSection:
     ca: Path = option(help="certificates of the authorities that hosts are checked against")
     certificate: Path = option(help="certificate of this gateway, with its chain")
     key: Path = option(help="private key of the certificate")
+    crl: Path | None = option(None, help="revocation lists of those authorities; default: nobody is revoked")
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.identity import Identity, identity_of
 from gateway.session import Session
+from runtime.certificates import Certificate
+from runtime.credentials import read_peer
 from runtime.log import fields
 from runtime.tls import handshake_failure
 from vpn.prefix import parse_address
@@ -55,6 +57,8 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._stream: ServerStream | None = None
+        self.certificate: Certificate | None = None
+        """That the host has shown."""
         self._identity = Identity()
         self._mechanism = ""
         self._paused = False
@@ -77,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._stream = ServerStream(self.server.stream_config, now, secure=secure, identities=self._identity.jids)
         self.server.connections.add(self)
         self._arm()
+        self._refuse_revoked()
 
     def data_received(self, data: bytes) -> None:
         if self._early is not None:
@@ -263,8 +268,15 @@ class Connection(asyncio.Protocol):
         tls = self._transport.get_extra_info("ssl_object")
         if not isinstance(tls, ssl.SSLObject):
             return False
-        self._identity = identity_of(tls.getpeercert(binary_form=True), self.server.stream_config.domain)
+        der = tls.getpeercert(binary_form=True)
+        self.certificate = read_peer(der)
+        self._identity = identity_of(der, self.server.stream_config.domain)
         return True
+
+    def _refuse_revoked(self) -> None:
+        """End a connection whose certificate is revoked, and say why."""
+        if self.server.trust is not None and (why := self.server.trust.refusal(self.certificate, self.peer[0])):
+            self.close(StreamCondition.NOT_AUTHORIZED, why)
 
     def _begin_tls(self) -> None:
         """Stop reading before <proceed/> leaves, so that the first TLS bytes are read by TLS."""
@@ -303,6 +315,7 @@ class Connection(asyncio.Protocol):
         # With TLS 1.3 the client's new stream header may have come along with the end of its handshake, before
         # start_tls() returned.
         early, self._early = self._early, None
+        self._refuse_revoked()
         for data in early:
             self._stream.receive_data(data, now)
         self.run()

@@ -15,8 +15,9 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from bgp.rib.policy import Identity
+from gateway import certificates
+from gateway.certificates import Certificates
 from gateway.config import GatewayConfig
-from gateway.identity import server_context
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
 from gateway.request import read_number, required_text
@@ -29,6 +30,7 @@ from gateway.speaker import Speaker
 from gateway.status import Document, Problem, Status
 from runtime.config import Loaded, load, read_secret
 from runtime.control import Call, ControlServer
+from runtime.credentials import ServerCredentials
 from runtime.daemon import Program, Source, raise_file_limit
 from runtime.errors import OperatorError
 from runtime.listen import Listen
@@ -69,13 +71,15 @@ class Daemon:
             Rib(config.policy(), stale_time=config.gateway.stale_time),
             Limits(items=config.gateway.max_items),
         )
+        credentials = ServerCredentials(certificates.tls_files(config), certificates.PROTOCOLS)
         self.server = Server(
             self.service,
             config.hosts(),
             self._stream_config(),
-            server_context(config.tls.certificate, config.tls.key, config.tls.ca),
+            credentials.context,
             max_sessions=config.gateway.max_sessions,
         )
+        self.certificates = Certificates(credentials, self.server)
         self.speaker = Speaker(
             _bgp_settings(config),
             self.service,
@@ -102,6 +106,7 @@ class Daemon:
                 "map.show": self._map_show,
                 "map.accept": self._map_accept,
                 "attachment.list": self._attachment_list,
+                "tls.reload": self._tls_reload,
                 "status": self._show_status,
                 "config.show": self._config_show,
                 "version": self._version,
@@ -180,7 +185,8 @@ class Daemon:
         from runtime.metrics import LoopLag, MetricsEndpoint
 
         self._lag = LoopLag()
-        metrics = GatewayMetrics(self.speaker, self.service, self._lag, self._map_view)
+        credentials = self.certificates.credentials
+        metrics = GatewayMetrics(self.speaker, self.service, self._lag, self._map_view, credentials.metrics)
         self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
         self._metrics.start()
         self._lag.start()
@@ -200,6 +206,7 @@ class Daemon:
             routes = sum(len(table) for table in rib.tables.values())
             notifier.status(f"{len(self.service.sessions)} sessions, {len(rib.tables)} VPNs, {routes} routes")
             notifier.watchdog()
+            self.certificates.poll()
             try:
                 async with asyncio.timeout(interval):
                     await stop.wait()
@@ -215,7 +222,7 @@ class Daemon:
             loaded = load(GatewayConfig, program="gateway", path=self._source.path, overrides=self._source.overrides)
             keys = _scram_keys(loaded.value)
             bgp = _bgp_settings(loaded.value, self.speaker.rib.identity if self.speaker.peers else None)
-            tls = server_context(loaded.value.tls.certificate, loaded.value.tls.key, loaded.value.tls.ca)
+            tls = self.certificates.prepare(loaded.value)
             plan = _map_plan(loaded.value)
             self.speaker.reload(bgp)
         except OperatorError as error:
@@ -230,7 +237,7 @@ class Daemon:
         self._loaded = loaded
         self._keys = keys
         self.server.stream_config = self._stream_config()
-        self.server.tls = tls
+        self.certificates.replace(new, tls)
         self.server.hosts = new.hosts()
         self._reload_vpns(plan, new)
         self.server.changed()
@@ -269,7 +276,7 @@ class Daemon:
 
     async def _show_status(self, params: Document, call: Call) -> Document:
         problems = [] if self._reload_problem is None else [self._reload_problem]
-        problems += self.speaker.problems()
+        problems += self.certificates.problems() + self.speaker.problems()
         listen = [str(address) for address in self._bound]
         shown: Document = {"listen": listen, "bgp": self.speaker.summary(), "map": {"configured": False}}
         view = self._map_view()
@@ -321,6 +328,9 @@ class Daemon:
     async def _peer_reset(self, params: Document, call: Call) -> Document:
         return self._peers.reset(params)
 
+    async def _tls_reload(self, params: Document, call: Call) -> Document:
+        return self.certificates.reload()
+
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()
 
@@ -364,7 +374,7 @@ def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> Bgp
 
 def check(config: GatewayConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
-    server_context(config.tls.certificate, config.tls.key, config.tls.ca)
+    certificates.check(config)
     _scram_keys(config)
     _bgp_settings(config)
     _map_plan(config)

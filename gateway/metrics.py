@@ -143,7 +143,8 @@ _STATES = tuple(state.name.lower().replace("_", "") for state in State)
 
 
 class GatewayMetrics:
-    """Takes snapshots of a gateway. speaker: None when BGP isn't configured; view: of the map, None without one."""
+    """Takes snapshots of a gateway. speaker: None when BGP isn't configured; view: of the map, None without one;
+    certificates: CERTIFICATE_METRICS."""
 
     def __init__(
         self,
@@ -151,11 +152,13 @@ class GatewayMetrics:
         service: Service,
         lag: LoopLag,
         view: Callable[[], MapView | None] = lambda: None,
+        certificates: Callable[[], list[Metric]] = list,
     ) -> None:
         self.speaker = speaker
         self._service = service
         self._lag = lag
         self._view = view
+        self._certificates = certificates
 
     def snapshot(self) -> list[Metric]:
         """Everything, now."""
@@ -174,7 +177,7 @@ class GatewayMetrics:
             for description, labels, value in measure_map(shown, self._service.admission):
                 samples[description].append((labels, value))
         found = [Metric(description, values) for description, values in samples.items() if values]
-        return found + self._lag.metrics()
+        return found + self._lag.metrics() + self._certificates()
 
     def _hosts(self) -> Iterator[_Measured]:
         service, rib = self._service, self._service.rib

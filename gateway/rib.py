@@ -15,7 +15,7 @@ retracts the item or lets it expire.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from gateway.policy import Policy
@@ -261,6 +261,22 @@ class Rib:
         if count:
             self._deadlines[host] = now + self.stale_time
         return count
+
+    def publishers(self, host: str) -> set[int]:
+        """Numbers of the sessions that were the last to publish an item of the host."""
+        return {session for entry in self._hosts.get(host, {}).values() for session in entry.sessions.values()}
+
+    def purge(self, host: str, sessions: Container[int]) -> int:
+        """Delete at once what these sessions of the host were the last to publish; how many items."""
+        gone = [
+            (vpn, item_id)
+            for vpn, entry in self._hosts.get(host, {}).items()
+            for item_id, session in entry.sessions.items()
+            if session in sessions
+        ]
+        for vpn, item_id in gone:
+            self.retract(vpn, item_id)
+        return len(gone)
 
     def timer(self) -> float | None:
         """When expire() is to be called next."""

@@ -23,6 +23,7 @@ from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.session import Session
 from gateway.status import HostRecord
+from gateway.trust import Trust
 from runtime.acceptor import Acceptor
 from runtime.listen import Listen
 from runtime.log import fields
@@ -71,6 +72,8 @@ class Server:
         """Called after hosts may have changed items or subscriptions, at most once in COALESCE seconds."""
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
+        self.trust: Trust | None = None
+        """Says whose certificate is revoked; None: nobody's."""
         self._by_session: dict[Session, Connection] = {}
         self._acceptor = Acceptor(self._accepted, log)
         self._greetings: set[asyncio.Task[None]] = set()
@@ -185,7 +188,10 @@ class Server:
         """A connection has become a session."""
         self._by_session[session] = connection
         addresses = sorted(map(format_address, session.permit.addresses))
-        self.records[session.host] = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
+        record = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
+        if self.trust is not None:
+            record.certificates = self.trust.certificates(session.host, session.number, connection.certificate)
+        self.records[session.host] = record
 
     def ended(self, connection: Connection, session: Session) -> None:
         """A session is over."""
@@ -197,6 +203,31 @@ class Server:
             else:
                 del self.records[session.host]
         self.changed()
+
+    def end_revoked(self) -> list[str]:
+        """Other certificates are revoked than before: end their sessions, withdraw what was published in them. Names of
+        the hosts that lost something by that."""
+        if self.trust is None:
+            return []
+        hosts = []
+        for connection in list(self.connections):
+            if why := self.trust.refusal(connection.certificate, connection.peer[0], live=True):
+                hosts += [connection.session.host] if connection.session is not None else []
+                connection.close(StreamCondition.NOT_AUTHORIZED, why)
+                if connection.session is not None:
+                    connection.abort()  # its stream is ending already, and may take its time
+        for host, count in self.trust.withdraw():
+            if not self.sessions_of(host) and not self.service.rib.count(host):
+                del self.records[host]
+            if count:
+                hosts.append(host)
+                log.warning(
+                    "host %s: its certificate was revoked; %d of its routes are withdrawn",
+                    *(host, count),
+                    extra=fields(host=host),
+                )
+        self.changed()
+        return sorted(set(hosts))
 
     # -- output and timers
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from gateway.rib import Learnt, Source
 from gateway.service import Service
+from runtime.certificates import Certificate
 from runtime.errors import ExitCode, OperatorError
 from vpn.community import RouteTarget
 from vpn.path import Path
@@ -35,12 +36,14 @@ class Problem:
 
 @dataclass(slots=True)
 class HostRecord:
-    """What is remembered of a host beside its session. address: where it last came from; since: Unix time, seconds."""
+    """What is remembered of a host beside its session. address: where it last came from; since: Unix time, seconds;
+    certificates: by the number of the session that it was shown in."""
 
     address: str
     jid: str
     since: float
     addresses: list[str] = field(default_factory=list)
+    certificates: dict[int, Certificate] = field(default_factory=dict)
 
 
 class Status:

@@ -16,7 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 XMPP_ADDRESS = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
 """id-on-xmppAddr (RFC 6120, section 13.7.1.4): a subject alternative name that holds a JID."""
 
-LIFETIME = datetime.timedelta(days=2)
+LIFETIME = datetime.timedelta(days=90)
+"""More than the daemons want of one that needn't be renewed soon."""
 SKEW = datetime.timedelta(hours=1)
 
 

@@ -88,6 +88,11 @@ class TlsSection:
     certificate: Path = option(help="certificate of this server, with its chain")
     key: Path = option(help="private key of the certificate")
     ca: Path | None = option(None, help="authorities that certificates of clients are checked against; default: none")
+    crl: Path | None = option(None, help="revocation lists of those authorities; default: no client is revoked")
+
+    def __post_init__(self) -> None:
+        if self.crl is not None and self.ca is None:
+            raise ValueError("crl needs ca")
 
 
 @dataclass(frozen=True, slots=True)

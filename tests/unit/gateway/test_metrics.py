@@ -10,6 +10,7 @@ from bgp.family import RTC, VPNV4
 from bgp.rib.peer import PrefixLimit
 from gateway.exchange import Exchange
 from gateway.metrics import GATEWAY_METRICS, GatewayMetrics
+from runtime.certificate_metrics import CERTIFICATE_METRICS
 from runtime.metrics import RUNTIME_METRICS, Buckets, LoopLag
 from tests.unit.bgp.net import Network, Node
 from tests.unit.bgp.routes import route
@@ -124,13 +125,13 @@ def test_every_metric_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `(vrfwire_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", part, re.MULTILINE)
     expected = [
         (name, kind, ", ".join(f"`{label}`" for label in labels) or "-", text)
-        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS)
+        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS)
     ]
     assert rows == expected
 
 
 def test_names_follow_the_rules() -> None:
-    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS):
+    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS):
         assert name.startswith("vrfwire_"), name
         assert name.endswith("_total") == (kind == "counter"), name
         assert text, name
