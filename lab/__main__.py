@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--timeout", type=float, default=300.0, help="seconds until it is ended (%(default)g)")
     test = commands.add_parser("test", parents=[common], help="all tests; other arguments go to pytest")
     test.add_argument("--timeout", type=float, default=1500.0, help="seconds for the tests inside (%(default)g)")
+    machine = commands.add_parser("machine", help="a Debian machine with systemd: a shell on it, or one command")
+    machine.add_argument("--deb", type=Path, action="append", default=[], help="package to install before it boots")
+    machine.add_argument("--memory", type=int, default=1000, help="MiB of memory (%(default)s)")
+    machine.add_argument("--timeout", type=float, default=300.0, help="seconds for the command (%(default)g)")
+    machine.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     commands.add_parser("probe", help="what this kernel has")
     return top
 
@@ -97,6 +102,25 @@ def command_test(arguments: argparse.Namespace) -> int:
         return 128 + signal.SIGINT
 
 
+def command_machine(arguments: argparse.Namespace) -> int:
+    from lab.machine import Machine, shell
+    from lab.machine_root import Root, archive
+
+    argv = arguments.argv[1:] if arguments.argv[:1] == ["--"] else arguments.argv
+    with Root(archive(ROOT / "build" / "machine")) as root:
+        if arguments.deb:
+            root.install(arguments.deb)
+        if not argv:
+            return shell(root, arguments.memory)
+        with Machine(root, arguments.memory) as machine:
+            machine.boot()
+            machine.wait_booted()
+            done = machine.run(*argv, deadline=arguments.timeout, check=False)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.status if done.status >= 0 else 128 - done.status
+
+
 def command_probe(_arguments: argparse.Namespace) -> int:
     found = probe()
     for name in [*found.missing, *(n for n in TRIALS if found.capable)]:
@@ -110,6 +134,7 @@ COMMANDS = {
     "shell": command_shell,
     "test": command_test,
     "demo": command_demo,
+    "machine": command_machine,
     "probe": command_probe,
 }
 

@@ -155,7 +155,7 @@ def _run_uml(exchange: Path, job: Job, kernel: str) -> int:
     log = exchange / "console"
     adopt_orphans()
     deadline = _deadline(job.timeout)
-    with _signals(), _terminal(exchange, job.console), log.open("wb") as console:
+    with _signals(), terminal(exchange, job.console), log.open("wb") as console:
         process = subprocess.Popen(
             command,
             stdin=None if job.console else subprocess.DEVNULL,
@@ -217,7 +217,7 @@ def _deadline(timeout: float | None) -> float:
 
 
 @contextlib.contextmanager
-def _terminal(exchange: Path, console: bool) -> Iterator[None]:
+def terminal(exchange: Path, console: bool) -> Iterator[None]:
     """With a console: tell the guest the terminal's size, and put the terminal's modes back afterwards."""
     if not console:
         yield
