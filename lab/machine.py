@@ -121,7 +121,7 @@ class Machine:
         process = self._process
         assert process is not None, "it is not running"
         start = time.monotonic()
-        self.run("systemctl", "poweroff", "--no-block")
+        self.run("systemctl", "start", "--no-block", "poweroff.target")
         try:
             process.wait(deadline)
         except subprocess.TimeoutExpired:

@@ -64,6 +64,7 @@ _FILES = {
     "ExecStart=udevadm trigger --type=devices --action=add --subsystem-match=net --subsystem-match=module\n",
     "etc/systemd/system/machine-server.service": f"""[Unit]
 Description=Runs the commands of whoever has booted this machine
+ConditionKernelCommandLine=!machine.shell
 [Service]
 ExecStart=/usr/bin/python3 -I /{EXCHANGE}/server.py
 KillMode=process
@@ -76,7 +77,7 @@ After=multi-user.target
 ConditionKernelCommandLine=machine.shell
 [Service]
 ExecStart=/bin/bash -l
-ExecStopPost=systemctl poweroff
+ExecStopPost=systemctl start --no-block poweroff.target
 WorkingDirectory=/root
 Environment=HOME=/root TERM=linux
 StandardInput=tty-force
