@@ -43,6 +43,7 @@ LEAVE_OUT := bcrypt certifi cffi charset-normalizer cryptography dnspython event
 	ncclient ovs paramiko pycparser pynacl repoze-lru requests routes setuptools six sortedcontainers urllib3 webob
 lock:
 	$(LOCK) --allow-unsafe -o requirements.lock requirements-dev.in
+	$(LOCK) -c requirements.lock -o requirements-runtime.lock requirements.in
 	$(LOCK) $(LEAVE_OUT:%=--unsafe-package %) -o requirements-oracles.lock requirements-oracles.in
 
 clean:
