@@ -6,9 +6,9 @@ import errno
 from collections.abc import Callable, Sequence
 
 from datapath import filters
-from datapath.devices import Device, Devices, read_alias
+from datapath.devices import Devices, read_alias
 from datapath.driver import Failure, Operation, Outcome, Verb
-from datapath.filters import Action, Filter, Responder
+from datapath.filters import Action, Filter, Hits, Responder
 from datapath.values import AntiSpoofing, Key, Kind, Value
 
 GONE = (errno.ENODEV, errno.ENOENT, errno.EINVAL)
@@ -42,14 +42,10 @@ class AntiSpoofingDriver:
                     found[device.name] = value
         return found
 
-    def drops(self, device: Device) -> dict[int, int]:
-        """Packets that the filters of a port have matched, by priority (filters.PRIORITY_*)."""
-        counted: dict[int, int] = {}
-        for body in self._netlink.dump(filters.RTM_GETTFILTER, filters.dump_request(device.ifindex)):
-            entry = filters.decode_drops(body)
-            if entry is not None:
-                counted[entry[0]] = counted.get(entry[0], 0) + entry[1]
-        return counted
+    def hits(self, index: int) -> list[Hits]:
+        """What the filters of a device have counted. Raises DumpInterrupted, OSError."""
+        bodies = self._netlink.dump(filters.RTM_GETTFILTER, filters.dump_request(index))
+        return [entry for body in bodies if (entry := filters.decode_hits(body)) is not None]
 
     def apply(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Make, change and remove; all of a batch in one system call each way."""
@@ -111,7 +107,7 @@ class AntiSpoofingDriver:
             for one in held
             if (one.priority, one.protocol, one.handle) not in handles
             and one not in clumsy
-            and not (one.keys is None and one.action is Action.DROP)
+            and not (one.priority == filters.PRIORITY_DROP and one.action is Action.DROP)
         ]
         return requests
 

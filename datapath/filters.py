@@ -11,7 +11,15 @@
     0x5604    IPv4      source MAC and source address are the VM's;       pass
                         one filter a prefix
     0x5605    IPv6      the same                                          pass
-    0x560f    any       -                                                 drop
+    0x5606    802.1Q    -                                                 drop: a tagged frame
+    0x5607    802.1ad   -                                                 drop: the same
+    0x5608    any       source MAC is the VM's; one filter each for       drop: the source address isn't the VM's
+                        IPv4, IPv6 and ARP
+    0x5609    any       source MAC is the VM's                            drop: no IPv4, IPv6 or ARP
+    0x560f    any       -                                                 drop: the source MAC isn't the VM's
+
+Those from 0x5606 on let nothing pass that the last wouldn't stop: they are there for their counters, so that an
+operator is told why packets are dropped (agent/drops.py).
 
 The first and the last belong to the port and are there as long as it is; those between make up the AntiSpoofing value,
 with the last. A priority of the range is ours, any other isn't. The handle of a filter follows from its content, so
@@ -63,6 +71,8 @@ _ETH_P_ALL: Final = 0x0003
 _ETH_P_IP: Final = 0x0800
 _ETH_P_ARP: Final = 0x0806
 _ETH_P_IPV6: Final = 0x86DD
+_ETH_P_8021Q: Final = 0x8100
+_ETH_P_8021AD: Final = 0x88A8
 
 PRIORITY_MARK: Final = 0x5600
 PRIORITY_ARP: Final = 0x5601
@@ -70,6 +80,10 @@ PRIORITY_SOLICITATION: Final = 0x5602
 PRIORITY_OTHER_ND: Final = 0x5603
 PRIORITY_IPV4: Final = 0x5604
 PRIORITY_IPV6: Final = 0x5605
+PRIORITY_TAGGED: Final = 0x5606
+PRIORITY_TAGGED_TWICE: Final = 0x5607
+PRIORITY_SOURCE: Final = 0x5608
+PRIORITY_PROTOCOL: Final = 0x5609
 PRIORITY_DROP: Final = 0x560F
 OUR_PRIORITIES: Final = range(0x5600, 0x5610)
 EVERY_PRIORITY: Final = (
@@ -79,6 +93,10 @@ EVERY_PRIORITY: Final = (
     (PRIORITY_OTHER_ND, _ETH_P_IPV6),
     (PRIORITY_IPV4, _ETH_P_IP),
     (PRIORITY_IPV6, _ETH_P_IPV6),
+    (PRIORITY_TAGGED, _ETH_P_8021Q),
+    (PRIORITY_TAGGED_TWICE, _ETH_P_8021AD),
+    (PRIORITY_SOURCE, _ETH_P_ALL),
+    (PRIORITY_PROTOCOL, _ETH_P_ALL),
     (PRIORITY_DROP, _ETH_P_ALL),
 )
 """(priority, protocol) of every group of filters that a port can have."""
@@ -89,6 +107,16 @@ TC_ACT_SHOT: Final = 2
 
 _TCMSG = struct.Struct("=BxxxiIII")
 _PARAMETERS = struct.Struct("=IIiii")
+_ACT_OPTIONS: Final = 2
+_ACT_STATS: Final = 4
+_STATS_BASIC: Final = 1
+_STATS_QUEUE: Final = 3
+_TIMES: Final = {"gact": 1, "bpf": 1}
+"""Number of the attribute with the times of an action (TCA_GACT_TM, TCA_ACT_BPF_TM)."""
+_TIMES_LAYOUT = struct.Struct("=QQ")
+"""Of struct tcf_t: ticks since the action was made, and since it was last used."""
+_TICKS: Final = 100
+"""Ticks of the kernel's interface a second (USER_HZ)."""
 
 
 class Action(enum.Enum):
@@ -128,6 +156,10 @@ def wanted_filters(value: AntiSpoofing) -> list[Filter]:
         _flower(
             PRIORITY_SOLICITATION, _ETH_P_IPV6, None, [*mac, *icmp6, *_exact(_ICMPV6_TYPE, b"\x87")], Action.ANSWER
         ),
+        Filter(PRIORITY_TAGGED, _ETH_P_8021Q, 1, None, Action.DROP),
+        Filter(PRIORITY_TAGGED_TWICE, _ETH_P_8021AD, 1, None, Action.DROP),
+        *(_of_any_protocol(PRIORITY_SOURCE, i, [_ether_type(kind), *mac]) for i, kind in enumerate(_NAMED, 1)),
+        _of_any_protocol(PRIORITY_PROTOCOL, 1, mac),
     ]
     for prefix in value.prefixes:
         if prefix.afi == AFI_IPV4:
@@ -181,8 +213,21 @@ def _masked(key: int, octets: bytes, mask: bytes) -> list[tuple[int, bytes]]:
     return [(key, octets), (key + 1, mask)] if any(mask) else []
 
 
+_NAMED: Final = (_ETH_P_IP, _ETH_P_IPV6, _ETH_P_ARP)
+"""Protocols whose drops by PRIORITY_SOURCE are told apart: handles 1, 2 and 3."""
+
+
+def _of_any_protocol(priority: int, handle: int, keys: list[tuple[int, bytes]]) -> Filter:
+    """A filter that drops, in a group for all protocols. What is in such a group has one mask and so no order."""
+    return Filter(priority, _ETH_P_ALL, handle, tuple(sorted(keys)), Action.DROP)
+
+
+def _ether_type(protocol: int) -> tuple[int, bytes]:
+    return _ETH_TYPE, protocol.to_bytes(2, "big")
+
+
 def _flower(priority: int, protocol: int, handle: int | None, keys: list[tuple[int, bytes]], action: Action) -> Filter:
-    every = tuple(sorted([(_ETH_TYPE, protocol.to_bytes(2, "big")), *keys]))
+    every = tuple(sorted([_ether_type(protocol), *keys]))
     if handle is None:
         handle = zlib.crc32(b"".join(octets for _, octets in every)) & 0x7FFFFFFF or 1
     return Filter(priority, protocol, handle, every, action)
@@ -261,15 +306,32 @@ def decode(body: bytes, responder: Responder | None) -> Filter | None:
     return Filter(priority, protocol, handle, keys, action)
 
 
-def decode_drops(body: bytes) -> tuple[int, int] | None:
-    """(priority, packets) that a filter of ours has matched; None for others. Raises WireError."""
+class Hits(NamedTuple):
+    """What a filter has counted. packets: matched; dropped: of these, by its action; age, idle: seconds since it was
+    made, and since the last match (None: there was none)."""
+
+    priority: int
+    handle: int
+    packets: int
+    dropped: int
+    age: float
+    idle: float | None
+
+
+def decode_hits(body: bytes) -> Hits | None:
+    """The counters of a filter of ours from an RTM_NEWTFILTER; None for others. Raises WireError."""
     found = _decode(body)
     if found is None:
         return None
-    priority, _, _, kind, options = found
-    actions = parse(options.get(_MATCHALL_ACT if kind == "matchall" else _FLOWER_ACT, b""))
-    basic = parse(parse(actions.get(1, b"")).get(4, b"")).get(1, bytes(12))
-    return priority, number(basic[8:12])
+    priority, _, handle, kind, options = found
+    action = parse(parse(options.get(_MATCHALL_ACT if kind == "matchall" else _FLOWER_ACT, b"")).get(1, b""))
+    counters = parse(action.get(_ACT_STATS, b""))
+    packets = number(counters.get(_STATS_BASIC, b"")[8:12])
+    # Behind the length of the queue and its backlog (struct gnet_stats_queue).
+    dropped = number(counters.get(_STATS_QUEUE, b"")[8:12])
+    times = parse(action.get(_ACT_OPTIONS, b"")).get(_TIMES.get(string(action.get(1)), 0), b"")
+    age, idle = (0, 0) if len(times) < _TIMES_LAYOUT.size else _TIMES_LAYOUT.unpack_from(times)
+    return Hits(priority, handle, packets, dropped, age / _TICKS, idle / _TICKS if packets else None)
 
 
 def _decode(body: bytes) -> tuple[int, int, int, str, dict[int, bytes]] | None:

@@ -165,12 +165,36 @@ def test_arp_for_an_address_of_another_is_not_answered(hv: Host, guest: Guest, m
     assert answers == []
 
 
-def test_drops_are_counted(hv: Host, guest: Guest) -> None:
-    device = hv.kernel.devices.get(["tap0"])["tap0"]
-    before = hv.kernel.anti_spoofing.drops(device)[PRIORITY_DROP]
+@pytest.mark.parametrize(
+    ("frame", "priority", "handle"),
+    [
+        (craft.ethernet(VRRP_MAC, MAC, 0x0800, craft.ipv4(IPv4Address("10.1.1.66"), FOUR, 17, bytes(8))), 0x5608, 1),
+        (craft.ethernet(VRRP_MAC, MAC, ETH_IPV6, craft.ipv6(IPv6Address("fd00:1::66"), SIX, 17, bytes(8))), 0x5608, 2),
+        (
+            craft.ethernet(b"\xff" * 6, MAC, ETH_ARP, craft.arp(1, MAC, IPv4Address("10.1.1.66"), bytes(6), FOUR)),
+            0x5608,
+            3,
+        ),
+        (craft.ethernet(VRRP_MAC, MAC, 0x88CC, bytes(46)), 0x5609, 1),
+        (craft.ethernet(VRRP_MAC, MAC, 0x8100, b"\0\5\x08\0" + bytes(46)), 0x5606, 1),
+        (craft.ethernet(VRRP_MAC, MAC, 0x88A8, b"\0\5\x81\0" + bytes(46)), 0x5607, 1),
+        (craft.ethernet(VRRP_MAC, OTHER_MAC, 0x0800, craft.ipv4(FOUR, FOUR, 17, bytes(8))), PRIORITY_DROP, 1),
+    ],
+    ids=["IPv4 source", "IPv6 source", "ARP sender", "protocol", "tagged", "tagged twice", "MAC"],
+)
+def test_drops_are_counted_by_cause(hv: Host, guest: Guest, frame: bytes, priority: int, handle: int) -> None:
+    index = hv.kernel.devices.get(["tap0"])["tap0"].ifindex
+
+    def dropped() -> dict[tuple[int, int], int]:
+        return {(hit.priority, hit.handle): hit.dropped for hit in hv.kernel.anti_spoofing.hits(index) if hit.dropped}
+
+    assert dropped() == {}
     for _ in range(3):
-        guest.send_udp("10.9.9.9", b"x", source="10.1.1.66")
-    wait_until(lambda: hv.kernel.anti_spoofing.drops(device)[PRIORITY_DROP] == before + 3, 5, "three drops")
+        guest.send(frame)
+    wait_until(lambda: dropped() == {(priority, handle): 3}, 5, "three drops", detail=lambda: str(dropped()))
+    (hit,) = [hit for hit in hv.kernel.anti_spoofing.hits(index) if hit.dropped]
+    assert hit.idle is not None
+    assert 0 <= hit.idle <= hit.age < 60
 
 
 def test_change_of_addresses_cuts_nothing(hv: Host, guest: Guest) -> None:

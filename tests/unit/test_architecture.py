@@ -47,7 +47,10 @@ CORES = {
         *("attachment_state", "map_feed", "map_metrics", "map_snapshot", "map_status", "switchover"),
     },
     "ifmap": None,
-    "datapath": {"values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"},
+    "datapath": {
+        *("values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"),
+        *("counter_wire",),
+    },
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package but for its SHELLS."""
 

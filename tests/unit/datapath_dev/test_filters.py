@@ -99,4 +99,4 @@ def test_foreign_filters_are_not_read() -> None:
     for priority in (OUR_PRIORITIES.start - 1, OUR_PRIORITIES.stop, 1):
         foreign = Filter(priority, 0x0800, 1, (), Action.PASS)
         assert decode(encode(foreign, 3, None)[16:], None) is None
-    assert filters.decode_drops(encode(foreign, 3, None)[16:]) is None
+    assert filters.decode_hits(encode(foreign, 3, None)[16:]) is None
