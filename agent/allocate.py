@@ -2,6 +2,8 @@
 
 A label is bound to an attachment's name and VPN. A freed label rests in quarantine: a packet sent with it by a host
 that has not yet heard of the withdrawal must not reach another tenant. Only the same attachment gets it back earlier.
+
+Time is handed in: `now`, seconds of a clock that doesn't jump (agent.boot).
 """
 
 from __future__ import annotations
@@ -25,18 +27,18 @@ class Owner(NamedTuple):
 
 
 class Quarantined(NamedTuple):
-    """A freed label: who had it, and until when (wall clock, seconds since the epoch) nobody else gets it."""
+    """A freed label: who had it, and since when it rests."""
 
     label: int
     owner: Owner
-    until: float
+    since: float
 
 
 class LabelPool:
     """Labels of one host, base <= label < base + size.
 
-    used, quarantined: what was given out before; labels outside the range (the configuration was changed) stay valid
-    until they are freed.
+    quarantine: seconds that a freed one rests. used, quarantined: what was given out before; labels outside the range
+    (the configuration was changed) stay valid until they are freed.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class LabelPool:
         self._next = max(known) + 1 if known else base
 
     def allocate(self, owner: Owner, now: float) -> int:
-        """A label for the owner: the one it had, while that rests; else one that nobody has. now: wall clock.
+        """A label for the owner: the one it had, while that rests; else one that nobody has.
 
         Raises OperatorError (CONFLICT) when every label is used or rests.
         """
@@ -73,7 +75,7 @@ class LabelPool:
                 continue
             resting = self._quarantined.get(label)
             if resting is not None:
-                if resting.until > now:
+                if not self._rested(resting, now):
                     continue
                 self._forget(resting)
             self._used.add(label)
@@ -98,20 +100,21 @@ class LabelPool:
             self._quarantined[label] = before
             self._resting[before.owner] = label
 
-    def release(self, label: int, owner: Owner, now: float) -> Quarantined:
-        """Free a label: from now on it rests. Returns what is to be kept on disk."""
-        self._used.discard(label)
-        entry = Quarantined(label, owner, now + self._seconds)
-        self._quarantined[label] = entry
-        self._resting[owner] = label
-        return entry
+    def release(self, quarantined: Quarantined) -> None:
+        """Free a label: from now on it rests."""
+        self._used.discard(quarantined.label)
+        self._quarantined[quarantined.label] = quarantined
+        self._resting[quarantined.owner] = quarantined.label
 
     def expired(self, now: float) -> list[int]:
-        """Labels whose rest is over; they are forgotten here, and can be on disk."""
-        over = [entry for entry in self._quarantined.values() if entry.until <= now]
+        """Labels whose rest is over; they are forgotten here, and can be on disk too."""
+        over = [entry for entry in self._quarantined.values() if self._rested(entry, now)]
         for entry in over:
             self._forget(entry)
         return [entry.label for entry in over]
+
+    def _rested(self, entry: Quarantined, now: float) -> bool:
+        return entry.since + self._seconds <= now
 
     def _forget(self, entry: Quarantined) -> None:
         del self._quarantined[entry.label]

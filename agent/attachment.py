@@ -77,10 +77,14 @@ class Attached:
     phase: Phase = Phase.ATTACHED
     blocked: frozenset[Prefix] = frozenset()
     """Announced prefixes that the gateways forbid: nothing passes from or to them."""
+    closed: bool = False
+    """The host is drained: nothing passes from or to the port."""
 
     @property
     def allowed(self) -> tuple[Prefix, ...]:
         """The announced prefixes that traffic may pass from and to."""
+        if self.closed:
+            return ()
         return tuple(prefix for prefix in self.attachment.announced() if prefix not in self.blocked)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from agent import views
+from agent import commands_drain, views
 from runtime.client import ControlClient
 from runtime.command import (
     CONTEXT,
@@ -119,7 +119,7 @@ def attach(
     params.update({key: value for key, value in optional.items() if value is not None})
     reply = _change(options, "port.attach", params, timeout)
     options.show(reply, lambda colour: views.attached(reply))
-    if reply.get("announced") == "refused" and not options.json:
+    if (reply.get("announced") == "refused" or reply.get("state") == "drained") and not options.json:
         # It is kept all the same, and announced as soon as a gateway lets it.
         warn(f"port {name}: {reply.get('error')}", options.program)
         warn(str(reply.get("hint")), "hint")
@@ -320,6 +320,7 @@ def _schema() -> type:
     return AgentConfig
 
 
+commands_drain.add(cli)
 add_standard_commands(cli, PROGRAM, "agent", _schema)
 
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Iterable
 
 from agent.attachment import Attached, VpnRecord, address_texts, format_mac
-from agent.faults import refusal_hint
+from agent.drain_state import DrainPhase, at_gateway
+from agent.faults import DRAINED_HINT, refusal_hint
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.plan import resolve
@@ -44,7 +45,9 @@ class Documents:
         state, error = agent.ports.state(attached)
         announced, refusals = agent.ports.announced(attached.name)
         hint = ""
-        if not error and attached.blocked:
+        if not error and attached.closed:
+            error, hint = "the host is drained, nothing passes from or to it", DRAINED_HINT
+        elif not error and attached.blocked:
             error, hint = blocked(agent, attached)
         elif not error and refusals:
             peer, refusal = refusals[0]
@@ -294,12 +297,13 @@ class Documents:
             "routes": self._agent.tables.routes(peer.gateway),
             "bad_items": peer.bad_items,
             "synchronised": peer.connected and all(peer.signaling.synchronised(vpn) for vpn in joined),
+            "drain": at_gateway(self._agent.drain.phase, peer.signaling.held),
         }
 
     # -- status
 
     def status(self) -> Document:
-        """The agent as a whole: "ok", or "degraded" and its problems."""
+        """The agent as a whole: "ok" ("draining" or "drained" if the host is), or "degraded" and its problems."""
         agent = self._agent
         attached = list(agent.inventory.attachments())
         states = [agent.ports.state(entry)[0] for entry in attached]
@@ -307,9 +311,12 @@ class Documents:
         figures = agent.datapath.reconciler.figures()
         failures = agent.datapath.reconciler.failures()
         dormant = sum(map(self._expected, failures))
+        phase = agent.drain.phase
+        state = "ok" if phase is DrainPhase.ACTIVE else phase.value
         return {
-            "state": "degraded" if problems else "ok",
+            "state": "degraded" if problems else state,
             "host": agent.config.host.name,
+            "drain": phase.value,
             "ports": len(attached),
             "ports_programmed": states.count("programmed"),
             "vpns": len(agent.inventory.joined()),

@@ -74,3 +74,11 @@ def converging(name: str, why: str) -> OperatorError:
     return OperatorError(
         f"port {name}", f"accepted, still converging: {why}", f"see `vrfwire port show {name}`", ExitCode.TIMEOUT
     )
+
+
+DRAINED_HINT = "`vrfwire undrain` lets traffic pass again, and announces"
+
+
+def drained(name: str) -> OperatorError:
+    """What was asked for is accepted, and waits for the end of the drain."""
+    return OperatorError(f"port {name}", "accepted, but this host is drained", DRAINED_HINT, ExitCode.TIMEOUT)

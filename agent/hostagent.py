@@ -11,7 +11,11 @@ import asyncio
 import time
 from collections.abc import Callable
 
+from agent.announcer import Announcer
+from agent.boot import since_boot
 from agent.config import AgentConfig, GatewaySection
+from agent.drain import Drain
+from agent.drain_state import DrainPhase
 from agent.feed import RouteFeed
 from agent.inventory import Inventory
 from agent.peer import Peer, Transport
@@ -40,7 +44,7 @@ MakeSession = Callable[[Peer, GatewaySection], Transport]
 class HostAgent:
     """One host. The datapath is started and stopped by its maker; start() and stop() are called in a running loop.
 
-    make_session: the session of a peer, which it reports to. clock, wall: see Ports. mtu: bytes of the largest packet
+    make_session: the session of a peer, which it reports to. clock, uptime: see Ports. mtu: bytes of the largest packet
     that a VM can send to another host in one piece. Raises OperatorError when the kept state can't be used.
     """
 
@@ -52,7 +56,7 @@ class HostAgent:
         make_session: MakeSession,
         *,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        uptime: Callable[[], float] = since_boot,
         mtu: int = DEFAULT_MTU,
     ) -> None:
         self.config = config
@@ -75,20 +79,32 @@ class HostAgent:
             end_of_table_time=signaling.end_of_table_time,
         )
         self.feed = RouteFeed(self.tables, self.planner, datapath, clock)
+        state = store.load()
         self.inventory = Inventory(
-            store.load(),
+            state,
             label_base=section.label_base,
             label_count=section.label_count,
             quarantine=section.label_quarantine,
             table_base=section.table_base,
         )
+        announcer = Announcer(self.host, self.peers.values(), signaling.login_time, clock)
+        announcer.silent = state.drain.phase is not DrainPhase.ACTIVE
         self.ports = Ports(
-            self.host, self.inventory, store, datapath, self.feed, self.peers.values(), clock=clock, wall=wall
+            self.inventory,
+            store,
+            datapath,
+            self.feed,
+            announcer,
+            closed=state.drain.phase is DrainPhase.DRAINED,
+            clock=clock,
+            uptime=uptime,
         )
+        self.drain = Drain(state.drain, self.ports, store, clock=clock)
 
     def plan(self) -> None:
         """Plan what was kept. The datapath may work from here on: what the kernel holds of that stays untouched."""
         self.ports.start()
+        self.drain.start()
         self.feed.push()
         self.datapath.allow_sweep(*LOCAL_KINDS)
         self.feed.rearm()
@@ -103,6 +119,7 @@ class HostAgent:
         self.feed.close()
         await asyncio.gather(*(peer.close() for peer in self.peers.values()))
         await self.ports.stop()
+        self.drain.stop()
         self.feed.close()
 
     # -- what the peers tell
@@ -111,17 +128,20 @@ class HostAgent:
         """A session is up: its gateway owes the end of every table."""
         self.feed.session_started(peer.gateway)
         self.ports.peers_changed()
+        self.drain.advance()
 
     def peer_down(self, peer: Peer) -> None:
         """A session is lost."""
         self.feed.session_ended(peer.gateway)
         self.ports.peers_changed()
+        self.drain.advance()
 
     def peer_settled(self, peer: Peer, settled: Settled) -> None:
         """A gateway answered requests."""
         for vpn in settled.tables:
             self.feed.end_of_table(peer.gateway, vpn)
         self.ports.settled(settled.items)
+        self.drain.advance()
 
     def subscription_refused(self, peer: Peer, vpn: str) -> None:
         """A gateway doesn't serve a VPN: it owes no table."""

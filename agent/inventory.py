@@ -80,7 +80,7 @@ class Inventory:
     # -- attach
 
     def accept(self, attachment: Attachment, now: float) -> Accepted:
-        """Give a new attachment its numbers. now: wall clock.
+        """Give a new attachment its numbers. now: seconds of the clock that labels rest by.
 
         Raises OperatorError (CONFLICT): name, interface, address or prefix is taken, or numbers are used up. After
         commit() it counts; abandon() gives back what it got.
@@ -104,7 +104,7 @@ class Inventory:
         self._add(accepted.attached)
 
     def abandon(self, accepted: Accepted) -> None:
-        """It could not be made durable; its label rests, in case that it was written all the same."""
+        """It could not be made durable: its label is as it was before, for nobody was told of it."""
         self._labels.give_back(accepted.attached.label, accepted.rested)
 
     def check(self, attachment: Attachment) -> None:
@@ -170,15 +170,19 @@ class Inventory:
         self._attached[name] = attached
         return attached
 
-    def block(self, attached: Attached) -> None:
-        """What is blocked of an attachment has changed."""
+    def change(self, attached: Attached) -> None:
+        """An attachment has changed: what is blocked of it, or whether it is closed."""
         self._attached[attached.name] = attached
 
-    def remove(self, name: str, now: float) -> tuple[Quarantined, list[int], bool]:
-        """Drop an attachment: its label rests from now on.
+    def resting(self, name: str, now: float) -> tuple[Quarantined, list[int]]:
+        """What is to be made durable before remove(): an attachment's label at rest, and labels whose rest is over."""
+        attached = self._attached[name]
+        owner = Owner(name, attached.attachment.vpn)
+        return Quarantined(attached.label, owner, now), self._labels.expired(now)
 
-        Returns the label at rest, labels whose rest is over, and whether it was the last attachment of its VPN.
-        """
+    def remove(self, quarantined: Quarantined) -> None:
+        """Drop the attachment that a label rests for from now on."""
+        name = quarantined.owner.attachment
         attached = self._attached.pop(name)
         attachment = attached.attachment
         del self._interfaces[attachment.interface]
@@ -188,9 +192,7 @@ class Inventory:
         members.discard(name)
         if not members:
             del self._members[attachment.vpn]
-        expired = self._labels.expired(now)
-        quarantined = self._labels.release(attached.label, Owner(name, attachment.vpn), now)
-        return quarantined, expired, not members
+        self._labels.release(quarantined)
 
 
 def _conflict(what: str, why: str, hint: str) -> OperatorError:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from agent.config import AgentConfig, GatewaySection
+from agent.drain_state import DrainPhase
 from agent.hostagent import DEFAULT_MTU, OVERHEAD, HostAgent
 from agent.methods import Methods
 from agent.peer import Peer
@@ -122,7 +123,8 @@ class Daemon:
         agent = self.agent
         connected = sum(peer.connected for peer in agent.peers.values())
         ports = sum(1 for _ in agent.inventory.attachments())
-        return f"{ports} ports, {connected} of {len(agent.peers)} gateways"
+        drain = "" if agent.drain.phase is DrainPhase.ACTIVE else f", {agent.drain.phase}"
+        return f"{ports} ports, {connected} of {len(agent.peers)} gateways{drain}"
 
     def _make_session(self, peer: Peer, entry: GatewaySection) -> Session:
         return Session(session_settings(self._config, entry), peer)

@@ -11,6 +11,7 @@ from agent.attachment import parse_attach
 from agent.config import AgentConfig
 from agent.doctor import Finding, examine, finding
 from agent.documents import Document, Documents
+from agent.drain_methods import DrainMethods
 from agent.hostagent import HostAgent
 from agent.problems import blocked
 from agent.session import SessionState
@@ -51,6 +52,7 @@ class Methods:
             "doctor": self.doctor,
             "config.show": self.config_show,
             "version": self.version,
+            **DrainMethods(self._agent).handlers(),
         }
 
     async def port_attach(self, params: Document, call: Call) -> Document:

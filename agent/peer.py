@@ -58,6 +58,8 @@ class Peer:
         self.name = name
         """Its address in text form."""
         self.signaling = Signaling()
+        self.met = False
+        """There has been a session with it in this run."""
         self.bad_items = 0
         """Items of this gateway that could not be read."""
         self._owner = owner
@@ -146,6 +148,7 @@ class Peer:
     # -- the session's listener
 
     def session_started(self) -> None:
+        self.met = True
         self.signaling.session_started()
         self._owner.peer_up(self)
         self.flush_soon()

@@ -76,8 +76,8 @@ def vpn_values(record: VpnRecord) -> tuple[Value, ...]:
 
 
 def attachment_values(attached: Attached, record: VpnRecord) -> tuple[Value, ...]:
-    """What one attachment needs: downstream traffic, and what its VM may send. Of a port all of whose prefixes are
-    blocked the interface stays, and lets nothing pass."""
+    """What one attachment needs: downstream traffic, and what its VM may send. Of a port that is closed, or of which
+    everything is blocked, the interface stays, and lets nothing pass."""
     attachment = attached.attachment
     device = attachment.interface
     veth = attachment.kind is PortKind.VETH

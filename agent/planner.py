@@ -103,8 +103,8 @@ class Planner:
             self._remove(value)
         return not vpn.attachments
 
-    def block(self, attached: Attached) -> None:
-        """Plan an attachment anew that is in the plan, with what is blocked of it now."""
+    def change(self, attached: Attached) -> None:
+        """Plan an attachment anew that is in the plan: other prefixes are blocked, or it was closed or opened."""
         record = self._vpns[attached.attachment.vpn].record
         former = self._attached[attached.name]
         self._attached[attached.name] = self.by_label[attached.label] = attached

@@ -4,7 +4,7 @@
     asked --durable "detaching"--> withdrawn at every connected gateway --> out of the kernel --> label at rest
 
 A port is announced only after everything that delivers to it is programmed. Nothing waits for a gateway to be there:
-one that is away is told when it comes.
+one that is away is told when it comes. While the host is drained (agent.drain), nothing is announced.
 """
 
 from __future__ import annotations
@@ -15,73 +15,77 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 
+from agent.announcer import Announcer
 from agent.attachment import Attached, Attachment, Phase, VpnRecord
+from agent.boot import since_boot
 from agent.conditions import Conditions
-from agent.faults import check_netns, converging, refusal_hint, worst
+from agent.faults import check_netns, converging, drained, refusal_hint, worst
 from agent.feed import RouteFeed
 from agent.inventory import Inventory
 from agent.peer import Peer
-from agent.plan import Host, attachment_values, vpn_values
-from agent.requests import Announced, Refusal
+from agent.plan import attachment_values, vpn_values
+from agent.readiness import Readiness
+from agent.requests import Refusal
 from agent.store import Store
 from datapath.plane import Datapath, Object
-from datapath.status import Change
+from datapath.status import State
 from datapath.values import Kind
 from runtime.errors import ExitCode, OperatorError
 from runtime.log import fields
-from vpn.path import NextHop, Path
 from vpn.prefix import Prefix
 
 log = logging.getLogger("vrfwire.agent.ports")
 
-PORT_KINDS = (Kind.VRF, Kind.PORT, Kind.NEIGHBOUR, Kind.ANTI_SPOOFING, Kind.MPLS_ROUTE)
-"""Kinds that a port is made of."""
+_PASSAGE = (Kind.PORT, Kind.ANTI_SPOOFING, Kind.MPLS_ROUTE)
+"""Kinds by which traffic passes from and to a port; the port itself is the first of them."""
 _FOREVER = 1 << 30
 _REMIND = 60.0
 """Seconds between two complaints about a detach that doesn't end."""
+_WRITE_AGAIN = 5.0
+"""Seconds between two tries to make a detach durable."""
 
 Progress = Callable[[Mapping[str, object]], None]
 
 
 class Ports:
-    """All ports of a host. clock, wall: monotonic seconds, and seconds since the epoch."""
+    """All ports of a host. closed: it is drained, and nothing passes from or to them. clock: monotonic seconds; uptime:
+    those that labels rest by."""
 
     def __init__(
         self,
-        host: Host,
         inventory: Inventory,
         store: Store,
         datapath: Datapath,
         feed: RouteFeed,
-        peers: Iterable[Peer],
+        announcer: Announcer,
         *,
+        closed: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        wall: Callable[[], float] = time.time,
+        uptime: Callable[[], float] = since_boot,
     ) -> None:
         self.inventory = inventory
-        self._host = host
+        self.announcer = announcer
+        self.conditions = Conditions()
+        """Whatever somebody waits for that is about ports or gateways."""
         self._store = store
         self._datapath = datapath
         self._feed = feed
-        self._peers = tuple(peers)
+        self._closed = closed
         self._clock = clock
-        self._wall = wall
-        self._conditions = Conditions()
-        self._missing: dict[str, set[Object]] = {}
-        """By port that isn't announced yet: objects that were not programmed when last heard of."""
-        self._waiting: dict[Object, set[str]] = {}
-        """The same by object."""
+        self._uptime = uptime
+        self._readiness = Readiness(datapath, self._ready)
         self._withdrawing: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._unlisten: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     # -- life
 
     def start(self) -> None:
         """Plan what was kept by an earlier run, and go on with its detaches."""
-        self._unlisten = self._datapath.listen(PORT_KINDS, self._datapath_changed)
+        self._readiness.start()
         kept = list(self.inventory.attachments())
         for attached in kept:
+            self.announcer.keep(attached)
             if attached.phase is Phase.ATTACHED:
                 self._plan(attached, initial=True)
         self._feed.push()
@@ -89,12 +93,16 @@ class Ports:
             if attached.phase is Phase.ATTACHED:
                 self._watch(attached)
             else:
-                self._resume_detach(attached)
+                self._withdraw(attached)
+        # By then a gateway that is still away isn't waited for any more.
+        self._timer = asyncio.get_running_loop().call_later(self.announcer.grace, self.peers_changed)
+        self._continue_detach()
 
     async def stop(self) -> None:
         """Stop following the ports; they stay as they are."""
-        if self._unlisten is not None:
-            self._unlisten()
+        self._readiness.stop()
+        if self._timer is not None:
+            self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -127,24 +135,26 @@ class Ports:
         known = self.inventory.get(name)
         if known is None or known.phase is not Phase.DETACHING:
             return
-        if not await self._conditions.wait(lambda: self.inventory.get(name) is not known, timeout):
+        if not await self.conditions.wait(lambda: self.inventory.get(name) is not known, timeout):
             raise OperatorError(f"port {name}", "is still being detached", "try again later", ExitCode.CONFLICT)
 
     def _accept(self, attachment: Attachment) -> None:
         name = attachment.name
         self.inventory.check(attachment)
         check_netns(attachment)
-        accepted = self.inventory.accept(attachment, self._wall())
+        accepted = self.inventory.accept(attachment, self._uptime())
         try:
             self._store.attach(accepted.attached, accepted.record if accepted.new_vpn else None, accepted.forget)
         except OperatorError:
             self.inventory.abandon(accepted)
             raise
         self.inventory.commit(accepted)
-        self._plan(accepted.attached)
+        attached = replace(accepted.attached, closed=self._closed)
+        self.inventory.change(attached)
+        self._plan(attached)
         self._feed.push()
-        self._watch(accepted.attached)
-        label = accepted.attached.label
+        self._watch(attached)
+        label = attached.label
         log.info("port %s attached, label %d", name, label, extra=fields(port=name, vpn=attachment.vpn))
 
     async def _wait_programmed(self, name: str, timeout: float) -> None:
@@ -165,11 +175,17 @@ class Ports:
         raise converging(name, "not all of it is in the kernel yet")
 
     async def _wait_announced(self, name: str, timeout: float) -> None:
-        if not self._peers:
+        peers = self.announcer.peers
+        if not peers:
             raise OperatorError(f"port {name}", "no gateway is configured", "add a [[gateway]]", ExitCode.CONFLICT)
-        await self._conditions.wait(
-            lambda: self.announced(name)[0] in ("yes", "refused") or self._refused(name), timeout
+        await self.conditions.wait(
+            lambda: (
+                self.announcer.silent or self.announced(name)[0] in ("yes", "refused") or bool(self.announced(name)[1])
+            ),
+            timeout,
         )
+        if self.announcer.silent:
+            raise drained(name)
         state, refusals = self.announced(name)
         if refusals:
             peer, refusal = refusals[0]
@@ -177,11 +193,8 @@ class Ports:
             hint = refusal_hint(refusal, None if attached is None else attached.attachment)
             raise OperatorError(f"port {name}", f"gateway {peer.name} refused: {refusal}", hint)
         if state != "yes":
-            down = [peer.name for peer in self._peers if not peer.connected]
+            down = [peer.name for peer in peers if not peer.connected]
             raise converging(name, f"gateway {', '.join(down)} is down" if down else "no answer of the gateway yet")
-
-    def _refused(self, name: str) -> bool:
-        return bool(self.announced(name)[1])
 
     def _record(self, attachment: Attachment) -> VpnRecord:
         record = self.inventory.vpn(attachment.vpn)
@@ -201,68 +214,72 @@ class Ports:
 
     def _watch(self, attached: Attached) -> None:
         """Announce the port as soon as all of it is programmed."""
-        missing = {entry for entry in self.objects(attached) if not self._datapath.status(*entry).settled}
-        if not missing:
-            self._announce(attached)
-            return
-        self._missing[attached.name] = missing
-        for entry in missing:
-            self._waiting.setdefault(entry, set()).add(attached.name)
+        if self._readiness.watch(attached.name, self.objects(attached)):
+            self.announcer.announce(attached, self._record(attached.attachment))
+            self.conditions.check()
 
-    def _unwatch(self, name: str) -> None:
-        for entry in self._missing.pop(name, ()):
-            self._heard(entry, name)
-
-    def _heard(self, entry: Object, name: str) -> None:
-        names = self._waiting[entry]
-        names.discard(name)
-        if not names:
-            del self._waiting[entry]
-
-    def _datapath_changed(self, change: Change) -> None:
-        entry = (change.kind, change.key)
-        names = self._waiting.get(entry)
-        if not names or not change.status.settled:
-            return
-        for name in list(names):
-            self._heard(entry, name)
-            missing = self._missing[name]
-            missing.discard(entry)
-            if not missing:
-                del self._missing[name]
-                # One after the other was reported programmed: are all of them at once?
-                attached = self.inventory.get(name)
-                if attached is not None and attached.phase is Phase.ATTACHED:
-                    self._watch(attached)
+    def _ready(self, name: str) -> None:
+        attached = self.inventory.get(name)
+        if attached is not None and attached.phase is Phase.ATTACHED:
+            self._watch(attached)
 
     # -- announced?
 
-    def _announce(self, attached: Attached) -> None:
-        record = self._record(attached.attachment)
-        path = Path((NextHop(self._host.address, attached.label, self._host.encapsulations),))
-        for peer in self._peers:
-            peer.signaling.join(record.name, record.instance_id)
-            for prefix in attached.attachment.announced():
-                peer.signaling.announce(record.name, prefix, path, attached.attachment.known_as)
-            peer.flush_soon()
-
     def announced(self, name: str) -> tuple[str, list[tuple[Peer, Refusal]]]:
-        """Whether the gateways have a port: "yes" (each of them), "partly", "refused" or "no"; who refused, and why."""
+        """Whether the gateways have a port; see Announcer.announced()."""
         attached = self.inventory.get(name)
-        if attached is None:
-            return "no", []
-        states, refusals = set(), []
-        for peer in self._peers:
-            for prefix in attached.attachment.announced():
-                state, refusal = peer.signaling.announced(attached.attachment.vpn, prefix)
-                states.add(state)
-                if refusal is not None:
-                    refusals.append((peer, refusal))
-        if states == {Announced.YES}:
-            return "yes", refusals
-        if Announced.YES in states:
-            return "partly", refusals
-        return ("refused" if refusals else "no"), refusals
+        return ("no", []) if attached is None else self.announcer.announced(attached)
+
+    # -- drain
+
+    def silence(self) -> None:
+        """Withdraw every port, and announce none until resume(). They deliver what still comes."""
+        self.announcer.silent = True
+        for attached in self._all_attached():
+            self.announcer.withdraw(attached, self._record(attached.attachment))
+        self.conditions.check()
+
+    def close(self) -> None:
+        """Let nothing pass from or to the ports; their devices stay with the VMs."""
+        self._shut(True)
+
+    def resume(self) -> None:
+        """Let everything pass again, and announce each port as soon as that is in the kernel."""
+        self.announcer.silent = False
+        self._shut(False)
+        for attached in self._all_attached():
+            self._watch(attached)
+
+    def _shut(self, closed: bool) -> None:
+        self._closed = closed
+        for attached in self._all_attached():
+            changed = replace(attached, closed=closed)
+            self.inventory.change(changed)
+            self._feed.planner.change(changed)
+        self._feed.push()
+
+    def _all_attached(self) -> list[Attached]:
+        return [attached for attached in self.inventory.attachments() if attached.phase is Phase.ATTACHED]
+
+    async def wait_closed(self, timeout: float) -> str:
+        """Wait until nothing passes from or to the ports, for timeout seconds at the most; returns what is against it,
+        or ""."""
+        deadline = self._clock() + timeout
+        for attached in self._all_attached():
+            # The label route is to be gone; a port that isn't there at all lets nothing pass either.
+            there = replace(attached, closed=False, blocked=frozenset())
+            port, *objects = [entry for entry in self.objects(there) if entry[0] in _PASSAGE]
+            if self._datapath.status(*port).state is State.FAILED:
+                continue
+            statuses = await self._datapath.wait(objects, max(0.0, deadline - self._clock()))
+            if not all(status.settled for status in statuses):
+                return f"port {attached.name}: {worst(objects, statuses) or 'not closed yet'}"
+        return ""
+
+    @property
+    def resumed(self) -> bool:
+        """Whether every port is in the kernel, and what there is of gateways has answered for it."""
+        return not self._readiness and all(map(self.announcer.answered, self._all_attached()))
 
     # -- detach
 
@@ -276,41 +293,25 @@ class Ports:
             raise OperatorError(f"port {name}", "no such port", "see `vrfwire port list`", ExitCode.NOT_FOUND)
         if attached.phase is Phase.ATTACHED:
             self._store.set_phase(name, Phase.DETACHING)
-            self._unwatch(name)
+            self._readiness.forget(name)
             attached = self.inventory.detaching(name)
-            for peer in self._peers:
-                for prefix in attached.attachment.announced():
-                    peer.signaling.withdraw(attached.attachment.vpn, prefix)
-                peer.flush_soon()
-            self._withdrawing.add(name)
+            self._withdraw(attached)
             self._continue_detach()
-        if not await self._conditions.wait(lambda: self.inventory.get(name) is not attached, timeout):
+        if not await self.conditions.wait(lambda: self.inventory.get(name) is not attached, timeout):
             raise converging(name, "not all of it is withdrawn and out of the kernel yet")
 
+    def _withdraw(self, attached: Attached) -> None:
+        self._withdrawing.add(attached.name)
+        self.announcer.withdraw(attached, self._record(attached.attachment))
+
     def _continue_detach(self) -> None:
-        """Go on with the ports that every connected gateway has confirmed to be withdrawn."""
+        """Go on with the ports that the gateways have confirmed to be withdrawn."""
         for name in list(self._withdrawing):
             attached = self.inventory.get(name)
             assert attached is not None, "only _finish_detach removes a port, and it comes later"
-            if self._withdrawn(attached.attachment):
+            if self.announcer.withdrawn(attached):
                 self._withdrawing.discard(name)
                 self._spawn(self._finish_detach(attached))
-
-    def _withdrawn(self, attachment: Attachment) -> bool:
-        return all(
-            peer.signaling.withdrawn(attachment.vpn, prefix)
-            for peer in self._peers
-            if peer.connected
-            for prefix in attachment.announced()
-        )
-
-    def _resume_detach(self, attached: Attached) -> None:
-        """A detach that an earlier run began: what that may have left at the gateways is recalled when they come."""
-        record = self._record(attached.attachment)
-        for peer in self._peers:
-            for prefix in attached.attachment.announced():
-                peer.signaling.recall(record.name, record.instance_id, prefix)
-        self._spawn(self._finish_detach(attached))
 
     async def _finish_detach(self, attached: Attached) -> None:
         name, vpn = attached.name, attached.attachment.vpn
@@ -321,21 +322,28 @@ class Ports:
             log.warning("port %s: the detach waits for the state of the kernel", name, extra=extra)
         if self._feed.planner.detach(name):
             self._feed.leave(vpn)
-            for peer in self._peers:
-                peer.signaling.leave(vpn)
-                peer.flush_soon()
+            self.announcer.leave(vpn)
         self._feed.push()
         objects: list[Object] = [(value.kind, value.key) for value in attachment_values(attached, record)]
         while not all(s.settled for s in await self._datapath.wait(objects, _REMIND, attempts=_FOREVER)):
             log.warning("port %s: still in the kernel", name, extra=extra)
-        quarantined, expired, _ = self.inventory.remove(name, self._wall())
-        try:
-            self._store.detach(name, quarantined, expired)
-        except OperatorError as error:
-            # The state file still says "detaching": the next start does this again.
-            log.error("port %s: %s", name, error, extra=extra)
+        await self._store_detach(name)
+        self.announcer.forget(name)
         log.info("port %s detached", name, extra=extra)
-        self._conditions.check()
+        self.conditions.check()
+
+    async def _store_detach(self, name: str) -> None:
+        """Let the label rest as soon as that is durable: a restart would do the detach again, and free it once more."""
+        while True:
+            quarantined, expired = self.inventory.resting(name, self._uptime())
+            try:
+                self._store.detach(name, quarantined, expired)
+            except OperatorError as error:
+                log.error("port %s: %s", name, error, extra=fields(port=name))
+                await asyncio.sleep(_WRITE_AGAIN)
+            else:
+                self.inventory.remove(quarantined)
+                return
 
     def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(coroutine)
@@ -354,22 +362,8 @@ class Ports:
         for name in dict.fromkeys(self.inventory.owner(vpn, prefix) for vpn, prefix in items):
             attached = self.inventory.get(name) if name is not None else None
             if attached is not None and attached.phase is Phase.ATTACHED:
-                self._block(attached, self._forbidden(attached))
+                self._block(attached, self.announcer.forbidden(attached))
         self.peers_changed()
-
-    def _forbidden(self, attached: Attached) -> frozenset[Prefix]:
-        """What is to be blocked: what every connected gateway forbids, until one of them has it. Otherwise it stays as
-        it was, so that a gateway which comes or goes opens and closes nothing."""
-        blocked = set(attached.blocked)
-        for prefix in attached.attachment.announced():
-            answers = [
-                peer.signaling.announced(attached.attachment.vpn, prefix) for peer in self._peers if peer.connected
-            ]
-            if any(state is Announced.YES for state, _ in answers):
-                blocked.discard(prefix)
-            elif answers and all(refusal is not None and refusal.forbidden for _, refusal in answers):
-                blocked.add(prefix)
-        return frozenset(blocked)
 
     def _block(self, attached: Attached, blocked: frozenset[Prefix]) -> None:
         if blocked == attached.blocked:
@@ -381,8 +375,8 @@ class Ports:
             # It counts all the same; after a restart the gateways say it again.
             log.error("port %s: %s", name, error, extra=fields(port=name))
         attached = replace(attached, blocked=blocked)
-        self.inventory.block(attached)
-        self._feed.planner.block(attached)
+        self.inventory.change(attached)
+        self._feed.planner.change(attached)
         self._feed.push()
         extra = fields(port=name, vpn=attached.attachment.vpn)
         if blocked:
@@ -393,12 +387,13 @@ class Ports:
     def peers_changed(self) -> None:
         """A gateway answered, came or went."""
         self._continue_detach()
-        self._conditions.check()
+        self.conditions.check()
 
     # -- for those who ask
 
     def state(self, attached: Attached) -> tuple[str, str]:
-        """State of a port for an operator: "programmed", "pending", "error" or "detaching"; and the error, or ""."""
+        """State of a port for an operator: "programmed", "pending", "error", "detaching", or "drained" when it is
+        closed; and the error, or ""."""
         if attached.phase is Phase.DETACHING:
             record = self._record(attached.attachment)
             objects: list[Object] = [(value.kind, value.key) for value in attachment_values(attached, record)]
@@ -406,7 +401,7 @@ class Ports:
         objects = self.objects(attached)
         statuses = [self._datapath.status(*entry) for entry in objects]
         if all(status.settled for status in statuses):
-            return "programmed", ""
+            return "drained" if attached.closed else "programmed", ""
         failure = worst(objects, statuses)
         return ("error", failure) if failure else ("pending", "")
 

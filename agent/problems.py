@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from agent.attachment import Attached
+from agent.drain import STUCK_HINT
+from agent.drain_state import DrainPhase
 from agent.faults import refusal_hint, shortly
 from agent.hostagent import HostAgent
 from agent.requests import Refusal
@@ -36,6 +38,9 @@ def find_problems(agent: HostAgent, expected: Callable[[Change], bool]) -> Itera
         if attached.blocked:
             shut.update((attached.attachment.vpn, prefix) for prefix in attached.blocked)
             yield _problem(f"port {attached.name}", *blocked(agent, attached))
+    drain = agent.drain
+    if drain.phase is DrainPhase.DRAINING and not all(peer.connected for peer in drain.waits_for()):
+        yield _problem("drain", drain.step(), STUCK_HINT)
     for peer in agent.peers.values():
         if peer.session.state is not SessionState.CONNECTED:
             why = peer.session.last_error or "not connected yet"

@@ -10,6 +10,16 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 from xmpp.stanza import Condition
 
+_PASSING = frozenset(
+    (
+        Condition.INTERNAL_SERVER_ERROR,
+        Condition.REMOTE_SERVER_TIMEOUT,
+        Condition.RESOURCE_CONSTRAINT,
+        Condition.SERVICE_UNAVAILABLE,
+        Condition.UNDEFINED_CONDITION,
+    )
+)
+
 
 class Ask(enum.Enum):
     """Kinds of request."""
@@ -50,6 +60,11 @@ class Refusal(NamedTuple):
     def forbidden(self) -> bool:
         """Whether the gateway's policy is against it."""
         return self.condition == Condition.FORBIDDEN
+
+    @property
+    def passing(self) -> bool:
+        """Whether it says nothing of what was asked about: the gateway can't answer at present."""
+        return self.condition in _PASSING
 
     def __str__(self) -> str:
         return f"{self.condition}: {self.text}" if self.text else self.condition

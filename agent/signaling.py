@@ -199,7 +199,7 @@ class Signaling:
         for prefix in dirty:
             item = vpn.items[prefix]
             if not item.due:
-                if item.wanted is None and not item.in_flight:
+                if item.wanted is None and not item.in_flight and item.refusal is None:
                     del vpn.items[prefix]
                 continue
             item.in_flight, item.asked = True, item.wanted
@@ -241,7 +241,7 @@ class Signaling:
             if item is None or not item.in_flight:
                 continue
             item.in_flight = False
-            if refusal is None or request.ask is Ask.RETRACT:
+            if refusal is None or (request.ask is Ask.RETRACT and len(request.items) == 1 and not refusal.passing):
                 # A retraction that is refused was of something the gateway doesn't have.
                 item.told, item.maybe = item.asked, False
             elif len(request.items) > 1:
@@ -255,7 +255,7 @@ class Signaling:
             item.alone = False
             if item.due:
                 vpn.dirty[prefix] = None
-            elif item.wanted is None:
+            elif item.wanted is None and item.refusal is None:
                 # Withdrawn while it was under way, and refused: nothing is there to be retracted.
                 del vpn.items[prefix]
                 vpn.dirty.pop(prefix, None)
@@ -267,7 +267,7 @@ class Signaling:
         """Drop a VPN that was left and has nothing at the gateway any more."""
         if vpn.wanted or vpn.subscribed:
             return
-        if all(item.wanted is None and not item.in_flight and not item.due for item in vpn.items.values()):
+        if not any(item.wanted or item.in_flight or item.due or item.refusal for item in vpn.items.values()):
             self._vpns.pop(name, None)
 
     # -- what the gateway says unasked
@@ -336,6 +336,11 @@ class Signaling:
         if item.refusal is not None:
             return Announced.REFUSED, item.refusal
         return (Announced.YES if item.told == item.wanted else Announced.NO), None
+
+    @property
+    def held(self) -> int:
+        """Number of prefixes that the gateway has, may have, or is about to be told."""
+        return sum(len(vpn.items) for vpn in self._vpns.values())
 
     def withdrawn(self, name: str, prefix: Prefix) -> bool:
         """Whether the gateway, as far as this session can know, no longer has a prefix."""

@@ -1,4 +1,5 @@
-"""The state file: attachments, VPN numbers and resting labels in SQLite, so that an accepted attach outlives a crash.
+"""The state file: attachments, VPN numbers, resting labels, the drain; in SQLite, so that what was accepted outlives a
+crash.
 
 One writer, the daemon, which holds a lock on the directory. The journal is a write-ahead log with synchronous=FULL: a
 commit is one append and one fsync, and returns when the attach is durable. locking_mode=EXCLUSIVE spares the shared
@@ -13,13 +14,15 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from agent.allocate import Owner, Quarantined
 from agent.attachment import Attached, Attachment, Phase, VpnRecord, format_mac, parse_mac
+from agent.boot import boot_id, since_boot
+from agent.drain_state import ACTIVE, DrainPhase, DrainState
 from datapath.values import PortKind
 from runtime.errors import OperatorError
 from runtime.state_directory import lock_directory
@@ -28,12 +31,17 @@ from vpn.prefix import Prefix, format_address, parse_address
 
 FILE_NAME = "agent.db"
 LOCK_NAME = "agent.lock"
-VERSION = 2
+VERSION = 3
 """Version of the schema (PRAGMA user_version); grows with every change of it."""
 APPLICATION = 0x76777265
 """PRAGMA application_id: "vwre"."""
 
-_SCHEMA = """
+_DRAIN = """
+CREATE TABLE drain (
+    id INTEGER PRIMARY KEY CHECK (id = 1), phase TEXT NOT NULL, settle REAL NOT NULL, force INTEGER NOT NULL
+) STRICT;
+"""
+_SCHEMA = f"""
 CREATE TABLE vpn (
     name TEXT PRIMARY KEY, instance_id INTEGER NOT NULL, table_id INTEGER NOT NULL, device TEXT NOT NULL
 ) WITHOUT ROWID, STRICT;
@@ -43,13 +51,19 @@ CREATE TABLE attachment (
     label INTEGER NOT NULL, phase TEXT NOT NULL, known_as TEXT NOT NULL DEFAULT '', blocked TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID, STRICT;
 CREATE TABLE quarantine (
-    label INTEGER PRIMARY KEY, attachment TEXT NOT NULL, vpn TEXT NOT NULL, until REAL NOT NULL
+    label INTEGER PRIMARY KEY, attachment TEXT NOT NULL, vpn TEXT NOT NULL, since REAL NOT NULL, boot TEXT NOT NULL
 ) STRICT;
-"""
+{_DRAIN}"""
 _MIGRATIONS = {
     1: """
     ALTER TABLE attachment ADD COLUMN known_as TEXT NOT NULL DEFAULT '';
     ALTER TABLE attachment ADD COLUMN blocked TEXT NOT NULL DEFAULT '';
+    """,
+    # Rests were by the wall clock; they begin anew.
+    2: f"""
+    ALTER TABLE quarantine RENAME COLUMN until TO since;
+    ALTER TABLE quarantine ADD COLUMN boot TEXT NOT NULL DEFAULT '';
+    {_DRAIN}
     """,
 }
 """From each version to the next."""
@@ -62,18 +76,26 @@ class State:
     vpns: tuple[VpnRecord, ...] = ()
     attachments: tuple[Attached, ...] = ()
     quarantine: tuple[Quarantined, ...] = ()
+    drain: DrainState = ACTIVE
 
 
 class Store:
     """The state directory, held by this process until close()."""
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(
+        self, directory: str | Path, *, boot: str | None = None, clock: Callable[[], float] = since_boot
+    ) -> None:
         """Lock the directory and open the file, making it if there is none.
+
+        boot: which start of the machine this is (boot_id() by default); clock: seconds since then. Labels that were at
+        rest before a reboot rest from now on: how long that took nobody can tell.
 
         Raises OperatorError: the directory can't be used, another daemon has it, the file is damaged or newer.
         """
         self.directory = Path(directory)
         self.path = self.directory / FILE_NAME
+        self._boot = boot_id() if boot is None else boot
+        self._clock = clock
         self._lock = lock_directory(self.directory, LOCK_NAME)
         try:
             self._db = self._open()
@@ -92,13 +114,16 @@ class Store:
         """Everything in the file; raises OperatorError when it can't be read or holds what can't be."""
         with self._faults():
             try:
+                drain = self._drain()
+                closed = drain.phase is DrainPhase.DRAINED
                 state = State(
                     tuple(VpnRecord(*row) for row in self._rows("vpn", "name, instance_id, table_id, device")),
-                    tuple(_attached(row) for row in self._rows("attachment", _COLUMNS)),
+                    tuple(replace(_attached(row), closed=closed) for row in self._rows("attachment", _COLUMNS)),
                     tuple(
-                        Quarantined(label, Owner(attachment, vpn), until)
-                        for label, attachment, vpn, until in self._rows("quarantine", "label, attachment, vpn, until")
+                        Quarantined(label, Owner(attachment, vpn), since)
+                        for label, attachment, vpn, since in self._rows("quarantine", "label, attachment, vpn, since")
                     ),
+                    drain,
                 )
             except (ValueError, OperatorError) as error:
                 raise self._damaged(str(error)) from error
@@ -138,10 +163,21 @@ class Store:
         with self._transaction() as db:
             db.execute("DELETE FROM attachment WHERE name = ?", (name,))
             db.execute(
-                "INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?)",
-                (quarantined.label, quarantined.owner.attachment, quarantined.owner.vpn, quarantined.until),
+                "INSERT OR REPLACE INTO quarantine VALUES (?,?,?,?,?)",
+                (quarantined.label, *quarantined.owner, quarantined.since, self._boot),
             )
             db.executemany("DELETE FROM quarantine WHERE label = ?", [(label,) for label in expired])
+
+    def set_drain(self, drain: DrainState) -> None:
+        """Keep whether the host is drained."""
+        with self._transaction() as db:
+            db.execute("DELETE FROM drain")
+            if drain.phase is not DrainPhase.ACTIVE:
+                db.execute("INSERT INTO drain VALUES (1,?,?,?)", (drain.phase.value, drain.settle, int(drain.force)))
+
+    def _drain(self) -> DrainState:
+        rows = [DrainState(DrainPhase(phase), settle, bool(force)) for phase, settle, force in self._rows(*_DRAIN_ROW)]
+        return rows[0] if rows else ACTIVE
 
     # -- the file
 
@@ -185,6 +221,10 @@ class Store:
             raise self._damaged(str(check))
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(
+            "UPDATE quarantine SET since = ?, boot = ? WHERE boot != ? OR boot = ''",
+            (self._clock(), self._boot, self._boot),
+        )
 
     @staticmethod
     def _pragma(db: sqlite3.Connection, name: str) -> int:
@@ -226,6 +266,7 @@ class Store:
         )
 
 
+_DRAIN_ROW = ("drain", "phase, settle, force")
 _COLUMNS = (
     "name, vpn, kind, interface, netns, guest_interface, addresses, prefixes, mac, label, phase, known_as, blocked"
 )

@@ -80,7 +80,14 @@ GATEWAY_LIST = (
     Column("VPNS", lambda row: count(row.get("vpns")), right=True),
     Column("ROUTES", lambda row: count(row.get("routes")), right=True),
     Column("SYNCHRONISED", "synchronised"),
+    Column("DRAIN", "drain"),
     Column("LAST ERROR", "last_error"),
+)
+DRAINED_GATEWAYS = (
+    Column("GATEWAY", "address"),
+    Column("STATE", "state"),
+    Column("DRAIN", "drain"),
+    Column("PREFIXES", "prefixes", right=True),
 )
 DOCTOR = (Column("CHECK", "check"), Column("STATE", "state"), Column("DETAIL", "detail"))
 
@@ -150,6 +157,11 @@ def _gateways(rows: Sequence[Row], columns: Sequence[Column], options: Options, 
 def vpn(reply: Reply, options: Options, colour: bool) -> str:
     """A VPN and what each gateway has told of it."""
     return details(reply, VPN, colour=colour) + _gateways(items(reply, "gateways"), VPN_GATEWAYS, options, colour)
+
+
+def drained_gateways(reply: Reply, options: Options, colour: bool) -> str:
+    """How far a drain is at each gateway."""
+    return _gateways(items(reply, "gateways"), DRAINED_GATEWAYS, options, colour) if reply.get("step") else ""
 
 
 def explained(reply: Reply, options: Options, colour: bool) -> str:

@@ -30,6 +30,8 @@ BROKEN_PIPE = 141
 TRACEBACK = "VRFWIRE_TRACEBACK"
 """Environment variable: let a bug show its traceback."""
 _COMPLETION_TIMEOUT = 0.5
+_SELDOM = ("error", "drain")
+"""Fields of lists that are empty most of the time."""
 SHELLS = ("bash", "fish", "zsh")
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -92,8 +94,9 @@ class Options:
         def look() -> None:
             reply = self.ask(method, params)
             rows = items(reply)
-            # A column about trouble is worth its width only when there is some.
-            shown = [column for column in columns if column.field != "error" or any(row.get("error") for row in rows)]
+            # A column about what is seldom is worth its width only when there is some of it.
+            idle = {name for name in _SELDOM if not any(row.get(name) for row in rows)}
+            shown = [column for column in columns if column.field not in idle]
             self.show(reply, lambda colour: self.table(rows, shown, colour))
 
         self.repeat(look)

@@ -110,7 +110,8 @@ def show_version(options: Options) -> None:
     options.show(reply, lambda colour: f"{options.program} {VERSION}\n{options.daemon} {daemon}\n")
 
 
-STATUS_STATES: Mapping[object, ExitCode] = {"ok": ExitCode.OK}
+STATUS_STATES: Mapping[object, ExitCode] = dict.fromkeys(("ok", "draining", "drained"), ExitCode.OK)
+"""States that are as somebody wants them; every other is degraded."""
 
 
 def show_status(options: Options) -> int:

@@ -37,7 +37,7 @@ CORES = {
     "xmpp": None,
     "bgp": None,
     "agent": {
-        *("allocate", "attachment", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
+        *("allocate", "attachment", "drain_state", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
     },
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),

@@ -15,20 +15,20 @@ A, B, C = Owner("a", "blue"), Owner("b", "blue"), Owner("c", "blue")
 def test_labels_are_given_in_turn() -> None:
     pool = LabelPool(100, 4, 300.0)
     assert [pool.allocate(owner, 0.0) for owner in (A, B)] == [100, 101]
-    pool.release(100, A, 0.0)
+    pool.release(Quarantined(100, A, 0.0))
     assert pool.allocate(C, 1000.0) == 102
 
 
 def test_a_freed_label_rests_and_only_its_owner_gets_it_back() -> None:
     pool = LabelPool(100, 1, 300.0)
     assert pool.allocate(A, 0.0) == 100
-    assert pool.release(100, A, 10.0) == Quarantined(100, A, 310.0)
+    pool.release(Quarantined(100, A, 10.0))
     with pytest.raises(OperatorError) as caught:
         pool.allocate(B, 309.0)
     assert caught.value.code is ExitCode.CONFLICT
     assert "label_count" in caught.value.hint
     assert pool.allocate(A, 20.0) == 100
-    pool.release(100, A, 20.0)
+    pool.release(Quarantined(100, A, 20.0))
     assert pool.allocate(B, 320.0) == 100
 
 
@@ -37,7 +37,7 @@ def test_a_label_that_nobody_was_told_of_needs_no_rest() -> None:
     pool.give_back(pool.allocate(A, 0.0), pool.resting_of(A))
     assert (pool.used, pool.resting) == (0, 0)
     assert pool.allocate(B, 0.0) == 100
-    pool.release(100, B, 10.0)
+    pool.release(Quarantined(100, B, 10.0))
     before = pool.resting_of(B)
     pool.give_back(pool.allocate(B, 20.0), before)
     with pytest.raises(OperatorError):
@@ -48,19 +48,19 @@ def test_a_label_that_nobody_was_told_of_needs_no_rest() -> None:
 def test_the_same_name_in_another_vpn_is_another_owner() -> None:
     pool = LabelPool(100, 2, 300.0)
     pool.allocate(A, 0.0)
-    pool.release(100, A, 0.0)
+    pool.release(Quarantined(100, A, 0.0))
     assert pool.allocate(Owner("a", "red"), 0.0) == 101
 
 
 def test_a_restart_knows_what_was_given_and_what_rests() -> None:
-    pool = LabelPool(100, 4, 300.0, [100, 5000], [Quarantined(101, B, 300.0)])
+    pool = LabelPool(100, 4, 300.0, [100, 5000], [Quarantined(101, B, 0.0)])
     assert (pool.used, pool.resting) == (2, 1)
     assert pool.allocate(C, 0.0) == 102
     assert pool.allocate(B, 0.0) == 101
 
 
 def test_expired_labels_are_reported_once() -> None:
-    pool = LabelPool(100, 4, 300.0, [], [Quarantined(101, B, 300.0), Quarantined(102, C, 400.0)])
+    pool = LabelPool(100, 4, 300.0, [], [Quarantined(101, B, 0.0), Quarantined(102, C, 100.0)])
     assert pool.expired(299.0) == []
     assert pool.expired(300.0) == [101]
     assert pool.expired(300.0) == []
@@ -83,7 +83,8 @@ def test_no_label_has_two_owners_nor_changes_owner_while_it_rests(steps: list[tu
         owner = Owner(str(number), "blue")
         if owner in held:
             label = held.pop(owner)
-            freed[label] = (owner, pool.release(label, owner, now).until)
+            pool.release(Quarantined(label, owner, now))
+            freed[label] = (owner, now + 100.0)
             continue
         try:
             label = pool.allocate(owner, now)

@@ -81,8 +81,11 @@ def test_removed_and_attached_again() -> None:
     made = inventory()
     first = add(made, asked())
     assert made.detaching("web").phase is Phase.DETACHING
-    quarantined, expired, last = made.remove("web", 50.0)
-    assert (quarantined, expired, last) == (Quarantined(100, Owner("web", "blue"), 350.0), [], True)
+    quarantined, expired = made.resting("web", 50.0)
+    assert (quarantined, expired) == (Quarantined(100, Owner("web", "blue"), 50.0), [])
+    assert made.get("web") is not None and made.labels.used == 1, "it isn't durable yet"
+    made.remove(quarantined)
+    assert (made.get("web"), made.labels.used, made.labels.resting) == (None, 0, 1)
     assert made.joined() == []
     again = made.accept(asked(), 60.0)
     assert again.attached.label == first.label
@@ -91,7 +94,7 @@ def test_removed_and_attached_again() -> None:
 
 def test_state_of_an_earlier_run() -> None:
     record = VpnRecord("blue", 7, 10006, "vw-blue")
-    rest = Quarantined(100, Owner("old", "blue"), 500.0)
+    rest = Quarantined(100, Owner("old", "blue"), 0.0)
     made = inventory(State((record,), (Attached(asked(), 101),), (rest,)))
     assert made.vpn("blue") == record
     found = made.get("web")

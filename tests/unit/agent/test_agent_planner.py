@@ -307,7 +307,7 @@ def test_change_by_change_is_the_same_as_from_scratch(steps: list[tuple[str, obj
                 announced = port.attachment.announced()
                 blocked = frozenset(prefix for place, prefix in enumerate(announced) if mask >> place & 1)
                 ports[port.name] = replace(ports[port.name], blocked=blocked)
-                planner.block(ports[port.name])
+                planner.change(ports[port.name])
         elif action == "route":
             assert isinstance(argument, tuple)
             name, prefix, selected = argument

@@ -14,6 +14,7 @@ HOST = parse_address("192.0.2.11")
 P1, P2 = Prefix.parse("10.1.1.1/32"), Prefix.parse("10.1.1.2/32")
 NOT_FOUND = Refusal("item-not-found", "no such VPN")
 FORBIDDEN = Refusal("forbidden", "not bound")
+BUSY = Refusal("internal-server-error", "try again")
 
 
 def path(label: int = 100) -> Path:
@@ -303,6 +304,40 @@ def test_a_vpn_that_was_deleted_can_be_left() -> None:
     assert signaling.next_requests() == [] and signaling.withdrawn("blue", P1)
 
 
+def test_a_retraction_refused_as_a_whole_is_asked_item_by_item() -> None:
+    """A gateway that lacks one of the items takes none of them away."""
+    signaling = connected("blue")
+    accept(signaling, signaling.next_requests())
+    for prefix in (P1, P2):
+        signaling.recall("blue", 1, prefix)
+    (both,) = signaling.next_requests()
+    assert len(both.items) == 2
+    signaling.answered(both, NOT_FOUND)
+    assert signaling.held == 2 and not signaling.withdrawn("blue", P1)
+    first, second = signaling.next_requests()
+    assert [request.items for request in (first, second)] == [((P1, None),), ((P2, None),)]
+    signaling.answered(first, NOT_FOUND)
+    assert signaling.withdrawn("blue", P1) and not signaling.withdrawn("blue", P2)
+    signaling.answered(second, None)
+    assert signaling.held == 0 and signaling.withdrawn("blue", P2)
+
+
+def test_a_gateway_that_cannot_retract_at_present_is_asked_again() -> None:
+    signaling = connected("blue")
+    published(signaling, P1)
+    signaling.leave("blue")
+    for _ in range(2):
+        retract = signaling.next_requests()[0]
+        assert retract.ask is Ask.RETRACT
+        signaling.answered(retract, BUSY)
+        assert not signaling.withdrawn("blue", P1), "nothing was confirmed"
+        assert signaling.next_requests() == []
+        signaling.retry_refused()
+    accept(signaling, signaling.next_requests())
+    assert signaling.withdrawn("blue", P1)
+    assert signaling.joined == () and signaling.held == 0
+
+
 class Gateway:
     """What a gateway makes of requests; it can lose the connection at any moment, refuse, and forbid."""
 
@@ -330,9 +365,12 @@ class Gateway:
                     self.withheld.pop(key, None)
                     self.items[key] = value
             case Ask.RETRACT:
-                for prefix, _ in request.items:
-                    self.items.pop((request.vpn, prefix), None)
-                    self.withheld.pop((request.vpn, prefix), None)
+                keys = {(request.vpn, prefix) for prefix, _ in request.items}
+                if not keys <= self.items.keys() | self.withheld.keys():
+                    return NOT_FOUND
+                for key in keys:
+                    self.items.pop(key, None)
+                    self.withheld.pop(key, None)
         return None
 
     def forbid(self, signaling: Signaling, name: str, prefix: Prefix) -> None:
@@ -351,7 +389,7 @@ class Gateway:
 
 
 NAMES, PREFIXES = st.sampled_from(["blue", "red"]), st.sampled_from([P1, P2])
-SESSION = st.sampled_from(["up", "down", "send", "answer", "refuse", "retry"])
+SESSION = st.sampled_from(["up", "down", "send", "answer", "refuse", "busy", "retry"])
 STEPS = st.one_of(
     st.tuples(st.just("announce"), NAMES, PREFIXES, st.integers(100, 102)),
     st.tuples(st.sampled_from(["withdraw", "forbid", "permit"]), NAMES, PREFIXES, st.just(0)),
@@ -404,6 +442,8 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
                 # Refused because there is nothing of it; what is there, a gateway takes away.
                 gateway.serve(request)
             signaling.answered(request, NOT_FOUND)
+        elif action == "busy" and waiting:
+            signaling.answered(waiting.pop(0), BUSY)
         elif action == "retry":
             signaling.retry_refused()
     if not signaling.connected:
@@ -422,3 +462,4 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
         assert signaling.announced(*key)[0] is (Announced.REFUSED if forbidden else Announced.YES)
     assert gateway.subscribed == joined
     assert signaling.next_requests() == []
+    assert signaling.held == len(wanted)

@@ -12,7 +12,8 @@ import pytest
 
 from agent.allocate import Owner, Quarantined
 from agent.attachment import Attached, Phase, VpnRecord, parse_attach
-from agent.store import FILE_NAME, State, Store
+from agent.drain_state import ACTIVE, DrainPhase, DrainState
+from agent.store import FILE_NAME, VERSION, State, Store
 from runtime.errors import ExitCode, OperatorError
 
 BLUE = VpnRecord("blue", 1, 10000, "vw-blue-aaaaaaa")
@@ -68,22 +69,78 @@ def test_what_is_blocked_comes_back(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_file_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
-    """What orchestration calls an attachment was its name, and nothing was blocked."""
-    one = attached("one", 100000)
+def as_written_by(version: int, path: Path) -> None:
+    """Turn a state file into one of an earlier version."""
+    script = "DROP TABLE drain; ALTER TABLE quarantine DROP COLUMN boot;"
+    script += "ALTER TABLE quarantine RENAME COLUMN since TO until;"
+    if version < 2:
+        script += "ALTER TABLE attachment DROP COLUMN known_as; ALTER TABLE attachment DROP COLUMN blocked;"
+    with contextlib.closing(sqlite3.connect(path / FILE_NAME)) as db:
+        db.executescript(f"{script} PRAGMA user_version = {version};")
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_of_an_earlier_version_is_taken_over(tmp_path: Path, version: int) -> None:
+    """What orchestration calls an attachment was its name, and nothing was blocked; the rest of a label was by the wall
+    clock; no host was drained."""
+    one, two = attached("one", 100000), replace(attached("two", 100001), phase=Phase.DETACHING)
     store = Store(tmp_path)
     store.attach(one, BLUE)
+    store.attach(two)
+    store.detach("gone", Quarantined(100005, Owner("gone", "blue"), 1_700_000_300.0))
     store.close()
+    as_written_by(version, tmp_path)
+    for clock in (50.0, 80.0):
+        store = Store(tmp_path, boot="this", clock=lambda now=clock: now)  # type: ignore[misc]
+        state = store.load()
+        assert set(state.attachments) == {one, two}, "a detach that was under way goes on"
+        assert state.quarantine == (Quarantined(100005, Owner("gone", "blue"), 50.0),), "it rests from the upgrade on"
+        assert state.drain == ACTIVE
+        store.set_drain(ACTIVE)
+        store.close()
     with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
-        db.executescript(
-            "ALTER TABLE attachment DROP COLUMN known_as; ALTER TABLE attachment DROP COLUMN blocked;"
-            "PRAGMA user_version = 1;"
-        )
-    store = Store(tmp_path)
-    assert store.load().attachments == (one,)
+        assert db.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+def test_the_drain_comes_back(tmp_path: Path) -> None:
+    one = attached("one", 100000)
+    for state in (
+        DrainState(DrainPhase.DRAINING, 2.5, force=True),
+        DrainState(DrainPhase.DRAINED, 2.5, force=True),
+        ACTIVE,
+    ):
+        store = Store(tmp_path)
+        if not store.load().attachments:
+            store.attach(one, BLUE)
+        store.set_drain(state)
+        store.close()
+        store = Store(tmp_path)
+        loaded = store.load()
+        assert loaded.drain == state
+        assert loaded.attachments == (replace(one, closed=state.phase is DrainPhase.DRAINED),)
+        store.close()
+
+
+def test_a_label_rests_by_the_machines_own_time(tmp_path: Path) -> None:
+    """Over restarts of the daemon its rest goes on; over a reboot, which may have taken any time, it begins anew."""
+    owner = Owner("gone", "blue")
+
+    def since(boot: str, now: float) -> float:
+        store = Store(tmp_path, boot=boot, clock=lambda: now)
+        (resting,) = store.load().quarantine
+        store.close()
+        assert (resting.label, resting.owner) == (100000, owner)
+        return resting.since
+
+    store = Store(tmp_path, boot="first", clock=lambda: 5000.0)
+    store.detach("gone", Quarantined(100000, owner, 5000.0))
     store.close()
-    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as db:
-        assert db.execute("PRAGMA user_version").fetchone() == (2,)
+    assert since("first", 5100.0) == 5000.0
+    assert since("second", 20.0) == 20.0
+    assert since("second", 30.0) == 20.0, "the new beginning is kept"
+    # Where the kernel doesn't say which start of the machine it is, any may be another one.
+    assert since("", 40.0) == 40.0
+    assert since("", 50.0) == 50.0
 
 
 def test_a_commit_outlives_a_crash(tmp_path: Path) -> None:
@@ -149,6 +206,7 @@ def test_damage_in_the_middle_is_found(tmp_path: Path) -> None:
         ("UPDATE attachment SET phase = 'flying'", "damaged"),
         ("UPDATE attachment SET addresses = '10.1.1.300'", "damaged"),
         ("DELETE FROM vpn", "in no known VPN"),
+        ("INSERT INTO drain VALUES (1, 'half', 5.0, 0)", "damaged"),
         ("PRAGMA user_version = 99", "newer vrfwire"),
         ("PRAGMA application_id = 1", "another program"),
     ],
