@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from agent import commands_drain, views
+from agent import commands_diag, commands_drain, views
 from runtime.client import ControlClient
 from runtime.command import (
     CONTEXT,
@@ -16,14 +16,12 @@ from runtime.command import (
     Options,
     Reply,
     common,
-    items,
     names,
     pass_options,
     run,
     watchable,
 )
-from runtime.errors import ExitCode, OperatorError
-from runtime.output import Row, cell, warn
+from runtime.output import cell, warn
 from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire"
@@ -255,7 +253,7 @@ def route_explain(options: Options, address: str, vpn: str) -> None:
     options.repeat(look)
 
 
-# -- gateway, doctor
+# -- gateway
 
 
 @cli.group(cls=Group)
@@ -272,48 +270,6 @@ def gateway_list(options: Options) -> None:
     options.list("gateway.list", None, views.GATEWAY_LIST)
 
 
-@cli.command("doctor")
-@click.option("--config", "path", metavar="FILE", help="The daemon's configuration, when it isn't running.")
-@common
-@pass_options
-def doctor(options: Options, path: str | None) -> int:
-    """Check the kernel, the configuration and the gateways; exit code 7 when something fails.
-
-    Works without the daemon too: then this command looks itself.
-    """
-    try:
-        reply = options.ask("doctor", timeout=60.0)
-    except OperatorError as error:
-        if error.code is not ExitCode.UNREACHABLE:
-            raise
-        reply = {"items": [_finding("daemon", "failed", f"{error.what}: {error.why}", error.hint), *_examine(path)]}
-    rows = items(reply)
-    options.show(reply, lambda colour: views.findings(options, rows, colour))
-    return ExitCode.DEGRADED if any(row.get("state") == "failed" for row in rows) else ExitCode.OK
-
-
-def _finding(check: str, state: str, detail: str, hint: str) -> Row:
-    return {"check": check, "state": state, "detail": detail, "hint": hint}
-
-
-def _examine(path: str | None) -> list[Row]:
-    """What the daemon's doctor would look at."""
-    # Imported here: it costs more than the whole of every other command.
-    from agent.config import AgentConfig
-    from runtime.config import load
-
-    try:
-        config = load(AgentConfig, program="agent", path=path).value
-    except OperatorError as error:
-        from datapath.probe import probe
-
-        unread = _finding("configuration", "failed", str(error), error.hint)
-        return [unread, *(_finding(item.check, str(item.state), item.detail, item.hint) for item in probe())]
-    from agent.doctor import examine
-
-    return [*examine(config)]
-
-
 def _schema() -> type:
     from agent.config import AgentConfig
 
@@ -322,6 +278,7 @@ def _schema() -> type:
 
 commands_drain.add(cli)
 add_standard_commands(cli, PROGRAM, "agent", _schema)
+commands_diag.add(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,89 +1,132 @@
-"""`vrfwire doctor`: what keeps this host from working, looked for with effort. Blocking: run it beside the loop."""
+"""`vrfwire doctor`: what keeps this host from working, looked for with effort. Blocking: run it beside the loop.
+
+It changes nothing, takes ten seconds at most, and works with the daemon and without, as root and as anybody. Facts are
+gathered at the same time (agent/doctor_gather.py); what they mean is decided by pure functions (agent/doctor_*.py).
+"""
 
 from __future__ import annotations
 
-import datetime
-import errno
-import socket
-from collections.abc import Iterator
-from pathlib import Path
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Address
+from typing import Any
 
+from agent.allocate import INSTANCE_IDS
 from agent.config import AgentConfig
+from agent.doctor_firewall import check_firewall
+from agent.doctor_foreign import check_foreign
+from agent.doctor_gather import (
+    gather_firewall,
+    gather_foreign,
+    gather_modules,
+    gather_network_manager,
+    gather_networkd,
+    gather_settings,
+    gather_underlay,
+    underlay_device,
+)
+from agent.doctor_kernel import Modules, check_modules, check_settings
+from agent.doctor_networkd import check_network_manager, check_networkd
+from agent.doctor_underlay import check_underlay
 from agent.session import tls_context
+from datapath import probe
 from runtime.config import read_secret
+from runtime.doctor_clock import check_clock, gather_clock
+from runtime.doctor_files import check_certificates, check_secrets, check_state
+from runtime.doctor_gather import Look, examine, gather_certificates, gather_secrets, gather_state
 from runtime.errors import OperatorError
-
-Finding = dict[str, object]
-_EXPIRY_WARNING = datetime.timedelta(days=14)
+from runtime.findings import Finding, Level, failed, good
 
 
-def finding(check: str, state: str, detail: str, hint: str = "") -> Finding:
-    """One result: state "ok", "warning" or "failed"."""
-    return {"check": check, "state": state, "detail": detail, "hint": "" if state == "ok" else hint}
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What the running daemon adds. hosts: underlay addresses that were announced to it; mtu: that it tells VMs."""
+
+    hosts: tuple[IPv4Address, ...]
+    mtu: int
 
 
-def examine(config: AgentConfig) -> list[Finding]:
-    """Kernel, underlay address, certificates and passwords."""
-    return [*_kernel(), *_underlay(config), *_certificates(config), *_passwords(config)]
+def examine_host(config: AgentConfig, live: Live | None = None) -> list[Finding]:
+    """Everything but what only the running daemon knows. live: of the daemon, None without one."""
+    return examine([*_looks_without_configuration(live is not None), *_looks(config, live)])
 
 
-def _kernel() -> Iterator[Finding]:
-    # Imported here: nothing else of the daemon needs it.
-    from datapath.probe import probe
-
-    for item in probe():
-        yield finding(item.check, str(item.state), item.detail, item.hint)
+def examine_unconfigured() -> list[Finding]:
+    """What can be looked at without a configuration."""
+    return examine(_looks_without_configuration(False))
 
 
-def _underlay(config: AgentConfig) -> Iterator[Finding]:
-    address = str(config.host.address)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as error:
-            missing = error.errno == errno.EADDRNOTAVAIL
-            why = "no device has it" if missing else error.strerror
-            yield finding("underlay address", "failed", f"{address}: {why}", "see [host] address and `ip addr`")
-        else:
-            yield finding("underlay address", "ok", address)
+def _looks_without_configuration(running: bool) -> list[Look[Any]]:
+    return [
+        Look("kernel", lambda: (probe.probe(), gather_modules()), lambda facts: _kernel(facts[0], facts[1], running)),
+        Look("systemd-networkd", gather_networkd, check_networkd),
+        Look("NetworkManager", gather_network_manager, check_network_manager),
+        Look("clock", lambda: gather_clock(time.time()), check_clock),
+    ]
 
 
-def _certificates(config: AgentConfig) -> Iterator[Finding]:
+def _looks(config: AgentConfig, live: Live | None) -> list[Look[Any]]:
+    tls, section, address = config.tls, config.datapath, config.host.address
+    labels = range(section.label_base, section.label_base + section.label_count)
+    tables = range(section.table_base, section.table_base + len(INSTANCE_IDS))
+    certificates = ((tls.certificate, False), (tls.ca, True))
+    passwords = {f"password for {one.address}": one.password_file for one in config.gateway}
+    mtu, hosts = (None, None) if live is None else (live.mtu, live.hosts)
+    return [
+        Look(
+            "settings of the kernel",
+            lambda: gather_settings(labels.stop),
+            lambda values: check_settings(values, live is not None),
+        ),
+        Look("underlay", lambda: gather_underlay(address, section.underlay_mtu, mtu, hosts), check_underlay),
+        Look("firewall", lambda: gather_firewall(_name(address)), check_firewall),
+        Look("other programs", lambda: gather_foreign(tables, labels), check_foreign),
+        Look("certificates", lambda: list(_usable(config)), list),
+        Look(
+            "certificates",
+            lambda: gather_certificates(certificates),
+            lambda files: check_certificates(files, time.time()),
+        ),
+        Look("secrets", lambda: gather_secrets({"tls.key": tls.key, **passwords}), check_secrets),
+        Look("state directory", lambda: gather_state(config.state.directory), check_state),
+    ]
+
+
+def _kernel(findings: Iterable[probe.Finding], modules: Modules, running: bool) -> Iterator[Finding]:
+    """What was tried out; where that isn't permitted, the modules say something."""
+    tried = True
+    privileged = running or os.geteuid() == 0
+    for item in findings:
+        found = Finding(item.check, Level(item.state.value), item.detail, item.hint)
+        if found.check == "test namespace":
+            tried = False
+        if found.state is Level.FAILED and not privileged and found.check in ("privileges", "test namespace"):
+            # That somebody else lacks privileges says nothing of the daemon.
+            found = replace(found, state=Level.UNKNOWN)
+        yield found
+    if not tried:
+        yield from check_modules(modules)
+
+
+def _name(address: IPv4Address) -> str:
+    device = underlay_device(address)
+    return "" if device is None else device.name
+
+
+def _usable(config: AgentConfig) -> Iterator[Finding]:
+    """Certificates and passwords as the daemon takes them."""
     try:
         tls_context(config.tls.ca, config.tls.certificate, config.tls.key)
     except OperatorError as error:
-        yield finding("certificates", "failed", str(error), error.hint)
-        return
-    for path in (config.tls.ca, config.tls.certificate):
-        if path is not None:
-            yield _expiry(path)
-
-
-def _expiry(path: Path) -> Finding:
-    from cryptography import x509
-
-    check = f"certificate {path}"
-    try:
-        certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except (OSError, ValueError) as error:
-        return finding(check, "failed", str(error), "it must be a PEM file")
-    now = datetime.datetime.now(datetime.UTC)
-    end = certificate.not_valid_after_utc
-    if certificate.not_valid_before_utc > now:
-        return finding(check, "failed", f"valid only from {certificate.not_valid_before_utc:%Y-%m-%d}", "see the clock")
-    if end < now:
-        return finding(check, "failed", f"expired on {end:%Y-%m-%d}", "renew it; no restart is needed")
-    state = "warning" if end - now < _EXPIRY_WARNING else "ok"
-    return finding(check, state, f"valid until {end:%Y-%m-%d}", "renew it; no restart is needed")
-
-
-def _passwords(config: AgentConfig) -> Iterator[Finding]:
+        yield failed("certificates", str(error), error.hint)
+    else:
+        yield good("certificates", "belong together")
     for gateway in config.gateway:
         if gateway.password_file is not None:
             check = f"password for {gateway.address}"
             try:
                 read_secret(gateway.password_file)
             except OperatorError as error:
-                yield finding(check, "failed", str(error), error.hint)
-            else:
-                yield finding(check, "ok", str(gateway.password_file))
+                yield failed(check, str(error), error.hint)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import Mapping
 
 from agent.attachment import parse_attach
 from agent.config import AgentConfig
-from agent.doctor import Finding, examine, finding
+from agent.diagnostics import Diagnostics
 from agent.documents import Document, Documents
 from agent.drain_methods import DrainMethods
 from agent.hostagent import HostAgent
-from agent.problems import blocked
-from agent.session import SessionState
 from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
@@ -49,10 +46,10 @@ class Methods:
             "route.explain": self.route_explain,
             "gateway.list": self.gateway_list,
             "status": self.status,
-            "doctor": self.doctor,
             "config.show": self.config_show,
             "version": self.version,
             **DrainMethods(self._agent).handlers(),
+            **Diagnostics(self._agent).handlers(),
         }
 
     async def port_attach(self, params: Document, call: Call) -> Document:
@@ -111,22 +108,6 @@ class Methods:
     async def status(self, params: Document, call: Call) -> Document:
         """The agent as a whole."""
         return self._documents.status()
-
-    async def doctor(self, params: Document, call: Call) -> Document:
-        """What is wrong, and what to do about it."""
-        items: list[Finding] = await asyncio.to_thread(examine, self._agent.config)
-        for peer in self._agent.peers.values():
-            check = f"gateway {peer.name}"
-            if peer.session.state is SessionState.CONNECTED:
-                items.append(finding(check, "ok", "connected"))
-            else:
-                detail = peer.session.last_error or "not connected yet"
-                items.append(finding(check, "failed", detail, "is it running, and reachable by the underlay?"))
-        for attached in self._agent.inventory.attachments():
-            if attached.blocked:
-                why, hint = blocked(self._agent, attached)
-                items.append(finding(f"port {attached.name}", "failed", why, hint))
-        return {"items": items}
 
     async def config_show(self, params: Document, call: Call) -> Document:
         """Every value of the configuration and where it was set."""

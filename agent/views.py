@@ -89,7 +89,6 @@ DRAINED_GATEWAYS = (
     Column("DRAIN", "drain"),
     Column("PREFIXES", "prefixes", right=True),
 )
-DOCTOR = (Column("CHECK", "check"), Column("STATE", "state"), Column("DETAIL", "detail"))
 
 
 def _joined(row: Row, *fields: str) -> list[object]:
@@ -170,12 +169,4 @@ def explained(reply: Reply, options: Options, colour: bool) -> str:
     why = reply.get("why")
     if isinstance(why, list) and why:
         text += "why:\n" + "".join(f"  - {cell(reason)}\n" for reason in why)
-    return text
-
-
-def findings(options: Options, rows: Sequence[Row], colour: bool) -> str:
-    text = options.table(rows, DOCTOR, colour)
-    for row in rows:
-        if row.get("hint") and row.get("state") != "ok":
-            text += f"hint: {row.get('check')}: {row['hint']}\n"
     return text

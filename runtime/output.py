@@ -29,6 +29,7 @@ _COLOURED = {
     "degraded": "warn",
     "stale": "warn",
     "warning": "warn",
+    "unknown": "warn",
     "partly": "warn",
     "error": "bad",
     "down": "bad",

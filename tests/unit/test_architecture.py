@@ -37,7 +37,9 @@ CORES = {
     "xmpp": None,
     "bgp": None,
     "agent": {
-        *("allocate", "attachment", "drain_state", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
+        *("doctor_firewall", "doctor_foreign", "doctor_kernel", "doctor_networkd", "doctor_underlay"),
+        *("allocate", "attachment", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
+        "drain_state",
     },
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),

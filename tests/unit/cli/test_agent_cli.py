@@ -356,7 +356,7 @@ class TestDoctor:
             looked.append(path)
             return [{"check": "vrf", "state": "ok", "detail": "module vrf", "hint": ""}]
 
-        monkeypatch.setattr("agent.cli._examine", examine)
+        monkeypatch.setattr("agent.commands_diag.examine", examine)
         outcome = commands.vrfwire("doctor", "-j", "--config", "agent.toml")
         assert outcome.code == ExitCode.DEGRADED
         assert [(row["check"], row["state"]) for row in outcome.json["items"]] == [("daemon", "failed"), ("vrf", "ok")]

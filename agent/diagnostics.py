@@ -1,0 +1,56 @@
+"""The methods of the control socket for those who look for a fault."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+
+from agent.doctor import Live, examine_host
+from agent.documents import Document
+from agent.hostagent import HostAgent
+from agent.problems import blocked
+from agent.session import SessionState
+from datapath.values import Kind, Neighbour
+from runtime.control import Call, Handler
+from runtime.findings import Finding, documents, failed, good
+
+
+class Diagnostics:
+    """Handlers of one agent."""
+
+    def __init__(self, agent: HostAgent) -> None:
+        self._agent = agent
+
+    def handlers(self) -> Mapping[str, Handler]:
+        """By method name."""
+        return {"doctor": self.doctor}
+
+    async def doctor(self, params: Document, call: Call) -> Document:
+        """What is wrong, and what to do about it."""
+        live = Live(self._hosts(), self._agent.mtu)
+        found = await asyncio.to_thread(examine_host, self._agent.config, live)
+        return {"items": documents([*found, *self._own()])}
+
+    def _hosts(self) -> tuple[IPv4Address, ...]:
+        """Remote hosts whose routes are wanted."""
+        tunnel = self._agent.host.tunnel
+        wanted = self._agent.datapath.reconciler.desired(Kind.NEIGHBOUR)
+        return tuple(
+            IPv4Address(value.address)
+            for value in wanted.values()
+            if isinstance(value, Neighbour) and value.device == tunnel and len(value.address) == 4
+        )
+
+    def _own(self) -> Iterator[Finding]:
+        """What only the daemon knows."""
+        for peer in self._agent.peers.values():
+            check = f"gateway {peer.name}"
+            if peer.session.state is SessionState.CONNECTED:
+                yield good(check, "connected")
+            else:
+                detail = peer.session.last_error or "not connected yet"
+                yield failed(check, detail, "is it running, and reachable by the underlay? see `vrfwire gateway list`")
+        for attached in self._agent.inventory.attachments():
+            if attached.blocked:
+                yield failed(f"port {attached.name}", *blocked(self._agent, attached))
