@@ -128,9 +128,10 @@ class RouteTables:
         for name, vpn in self._vpns.items():
             feed = vpn.feeds[gateway]
             feed.connected = False
-            feed.owed_until = feed.ended = feed.sweep_at = None
-            if feed.stale_since is None:
+            if feed.stale_since is None or feed.ended is not None:
+                # What a session has told in full was right until now; of half a table it isn't known.
                 feed.stale_since = now
+            feed.owed_until = feed.ended = feed.sweep_at = None
             vpn.table.mark_stale(gateway)
             self._changed[name] = None
 

@@ -133,6 +133,82 @@ def test_a_gateway_that_stays_away_is_outlived_by_another() -> None:
     assert selected(made) is None
 
 
+def lost_twice(*, told: bool) -> RouteTables:
+    """ONE is lost at 100 and again at 120, after a session in which it has told its table to the end, or hasn't; TWO has
+    always been there, and doesn't know P1."""
+    made = tables(ONE, TWO)
+    for gateway in (ONE, TWO):
+        made.session_started(gateway, 0.0)
+        made.end_of_table(gateway, "blue", 1.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    made.session_ended(ONE, 100.0)
+    made.session_started(ONE, 101.0)
+    made.update(ONE, "blue", [(P1, path(1))])
+    if told:
+        made.end_of_table(ONE, "blue", 102.0)
+    made.session_ended(ONE, 120.0)
+    return made
+
+
+def test_two_losses_in_short_succession_count_from_the_last_whole_table() -> None:
+    made = lost_twice(told=True)
+    made.handle_timer(164.9)
+    assert selected(made) == path(1), "the table was whole at 120"
+    made.handle_timer(165.0)
+    assert selected(made) is None
+    made = lost_twice(told=False)
+    made.handle_timer(144.9)
+    assert selected(made) == path(1)
+    made.handle_timer(145.0)
+    assert selected(made) is None, "a gateway that never ends its table doesn't keep a route for ever"
+
+
+def test_a_session_lost_in_the_middle_of_its_table_sweeps_nothing() -> None:
+    """Two restarts of the only gateway: what the first session brought stays until a table has been told to its end."""
+    made = tables()
+    made.session_started(ONE, 0.0)
+    made.update(ONE, "blue", [(P1, path(1)), (P2, path(2))])
+    made.end_of_table(ONE, "blue", 1.0)
+    for begin, end in ((101.0, 101.5), (102.0, 150.0)):
+        made.session_ended(ONE, begin - 1)
+        made.session_started(ONE, begin)
+        made.update(ONE, "blue", [(P1, path(1))])
+        made.handle_timer(end)
+    assert selected(made, P2) == path(2), "the deadline of an end of table is no end of the second session"
+    made.end_of_table(ONE, "blue", 151.0)
+    made.handle_timer(200.0)
+    assert (selected(made, P1), selected(made, P2)) == (path(1), None)
+
+
+def test_a_gateway_that_comes_before_the_recovery_is_over_is_waited_for() -> None:
+    """It was away at the start, and given up; then it owes its table as well."""
+    made = tables(ONE, TWO)
+    made.session_started(ONE, 1.0)
+    made.end_of_table(ONE, "blue", 2.0)
+    assert made.get_timer() == 47.0
+    made.session_started(TWO, 46.0)
+    made.handle_timer(47.0)
+    assert not made.complete and made.owing() == [(TWO, "blue")]
+    made.handle_timer(75.9)
+    assert not made.complete
+    made.handle_timer(76.0)
+    assert made.complete, "the deadline counts as the end"
+
+
+def test_every_vpn_of_the_start_is_waited_for() -> None:
+    made = tables(ONE)
+    made.join("red", 0.0, initial=True)
+    made.join("new", 10.0)
+    made.session_started(ONE, 20.0)
+    made.end_of_table(ONE, "blue", 21.0)
+    made.handle_timer(49.0)
+    assert made.owing() == [(ONE, "red"), (ONE, "new")] and not made.complete
+    made.end_of_table(ONE, "red", 49.5)
+    assert made.get_timer() == 50.0, "a VPN that is new can't have anything in the kernel"
+    made.handle_timer(94.5)
+    assert made.complete
+
+
 def test_the_start_is_over_when_every_gateway_has_told_all_and_the_network_had_time() -> None:
     made = tables(ONE, TWO)
     made.session_started(ONE, 1.0)
