@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from gateway import views
+from gateway import commands_pki, views
 from gateway.route_stream import list_routes, stream_routes
 from runtime.command import (
     CONTEXT,
@@ -286,6 +286,7 @@ def _schema() -> type:
     return GatewayConfig
 
 
+commands_pki.add(cli)
 add_standard_commands(cli, PROGRAM, "gateway", _schema)
 
 

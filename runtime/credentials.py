@@ -188,6 +188,7 @@ class ServerCredentials:
             "serial": self._own[0].shown_serial if self._own else "",
             "crl": None if crl is None else str(crl.path),
             "revoked": 0 if crl is None else crl.count(),
+            "numbers": [] if crl is None else crl.numbers(),
             "problems": [{"what": one.what, "why": one.why, "hint": one.hint} for one in self.troubles()],
         }
 

@@ -208,6 +208,11 @@ class Revocations:
         """All lists in use, to be kept."""
         return b"".join(one.pem if one.pem.endswith(b"\n") else one.pem + b"\n" for one in self._lists.values())
 
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """What is wrong with the file, whatever the time is."""
+        return self._faults
+
     def troubles(self, what: str, now: float) -> list[Trouble]:
         """What is wrong. what: the file; now: Unix time."""
         kept = "what it revoked before stays revoked" if self._lists else "nothing is known to be revoked"

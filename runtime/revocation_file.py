@@ -64,8 +64,8 @@ class RevocationFile:
     def check(self) -> None:
         """Raises OperatorError when the file can't be used as it is."""
         self.read()
-        for trouble in self.troubles(0.0):
-            raise OperatorError(f"tls.crl {self.path}", trouble.why.partition(";")[0], HINT)
+        for fault in self._revocations.faults:
+            raise OperatorError(f"tls.crl {self.path}", fault, HINT)
 
     def find(self, certificate: Certificate) -> Revoked | None:
         """Whether a certificate is revoked."""
@@ -79,6 +79,10 @@ class RevocationFile:
         """Certificates that are revoked."""
         return sum(len(one.revoked) for one in self._revocations.lists)
 
+    def numbers(self) -> list[int]:
+        """Of the lists in use."""
+        return [one.number for one in self._revocations.lists if one.number is not None]
+
     def troubles(self, now: float) -> list[Trouble]:
         """What is wrong with it. now: Unix time."""
         found = self._revocations.troubles(f"revocation list {self.path}", now)
@@ -86,7 +90,7 @@ class RevocationFile:
 
     def _tell(self) -> None:
         """Log what is wrong, when it is something else than before."""
-        faults = tuple(trouble.why for trouble in self._revocations.troubles("", 0.0))
+        faults = self._revocations.faults
         if faults != self._told:
             for fault in faults:
                 log.error("revocation list %s: %s", self.path, fault)

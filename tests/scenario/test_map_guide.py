@@ -1,5 +1,5 @@
 """docs/map.md: its commands and files, as they stand there. What is a machine's (folders, addresses, ports) is replaced
-in all of them alike, and the host's kernel is played; the certificates are made by README's commands."""
+in all of them alike, and the host's kernel is played; the authority is made by README's commands."""
 
 from __future__ import annotations
 
@@ -89,6 +89,7 @@ class Site:
         self._program("sqlite3", SQLITE)
         self._program("curl", CURL)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("VRFWIRE_")}
+        clean["VRFWIRE_PKI"] = str(self.etc / "pki")
         self.environ = {**clean, "PATH": f"{directory / 'bin'}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         self.sockets = {name: directory / f"run/{name}.sock" for name in ("map", "gateway", "agent")}
 
@@ -184,8 +185,8 @@ def lines(block: str) -> list[str]:
 
 def test_set_up_back_up_and_restore_as_described(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    authority = site.block("openssl req", "README.md")
-    site.shell(authority + site.block("issue map"))
+    site.shell(site.block("vrfwire-gateway-ctl pki init", "README.md") + site.block("tar -xf hv7.tar", "README.md"))
+    site.shell(site.block("vrfwire-gateway-ctl pki enroll map") + site.block("tar -xf map.tar"))
 
     # The server: its configuration, and ann's hash.
     site.write("map.toml", site.block("[map]\nlisten"))

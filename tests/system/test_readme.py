@@ -54,6 +54,7 @@ class Machine:
             **os.environ,
             "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
             "VRFWIRE_SOCKET": str(directory / "agent.sock"),
+            "VRFWIRE_PKI": str(directory / "pki"),
         }
 
     def shell(self, commands: str) -> str:
@@ -110,7 +111,9 @@ def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Pa
     machine = Machine(namespace("readme"), tmp_path)
     machine.namespace.ip("addr add 192.0.2.1/32 dev lo", "addr add 192.0.2.7/32 dev lo")
     (tmp_path / "state").mkdir()
-    machine.shell(block("openssl req"))
+    for start in ("vrfwire-gateway-ctl pki init", "tar -xf hv7.tar"):
+        machine.shell(block(start).replace("/etc/vrfwire", str(tmp_path)))
+    assert (tmp_path / "agent.toml").read_text().strip() == block("[host]").strip()
     for name, start in (("gateway", "[gateway]"), ("agent", "[host]")):
         (tmp_path / f"{name}.toml").write_text(block(start))
         assert machine.shell(f"vrfwire-{name} --config {name}.toml --check") == "configuration ok\n"
