@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from datapath.describe import describe
+from datapath.drift import CHANGED, DELETED, DriftLog
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, ObjectRemoved
 from datapath.layer import Layer, Layers
 from datapath.relations import (
@@ -34,14 +35,20 @@ Lost = set[NextHop | NextHopGroup]
 
 
 class Losses:
-    """Applies events to the layers. resync(kinds, reason) asks for dumps; changed(layer, key) reports a status."""
+    """Applies events to the layers. resync(kinds, reason) asks for dumps; changed(layer, key) reports a status; drift
+    takes up what was lost."""
 
     def __init__(
-        self, layers: Layers, resync: Callable[[Iterable[Kind], str], None], changed: Callable[[Layer, Key], None]
+        self,
+        layers: Layers,
+        resync: Callable[[Iterable[Kind], str], None],
+        changed: Callable[[Layer, Key], None],
+        drift: DriftLog,
     ) -> None:
         self._layers = layers
         self._resync = resync
         self._changed = changed
+        self._drift = drift
         self._removed_devices: set[str] = set()
         """Devices that we deleted and whose LinkGone is still to come."""
         self._torn: set[Key] = set()
@@ -55,7 +62,7 @@ class Losses:
                 case LinkGone(name):
                     self._link_lost(name, True, lost)
                 case LinkDown(name, True):
-                    self._lose_on(name, LOST_WITHOUT_CARRIER, lost)
+                    self._lose_on(name, LOST_WITHOUT_CARRIER, lost, f"{name} lost its carrier")
                 case LinkDown(name):
                     self._link_lost(name, False, lost)
                 case LinkChanged(name):
@@ -63,7 +70,7 @@ class Losses:
                         layer.note_improved((name,))
                 case ObjectRemoved(kind, key):
                     if (one := self._layers.get(kind)) is not None:
-                        self._doubt(one, [key])
+                        self._doubt(one, [key], DELETED)
                     if isinstance(key, NextHop | NextHopGroup):
                         lost.add(key)
                 case ObjectChanged(kind, key, value):
@@ -126,15 +133,18 @@ class Losses:
             if layer is None or layer.tracker.kernel_value(name) is None:
                 continue
             if gone:
-                self._doubt(layer, [name])
+                self._doubt(layer, [name], DELETED)
                 if kind is Kind.VRF:
                     self._resync([Kind.PORT], f"{name} is gone")
             else:
                 self._resync([kind], f"{name} went down")
 
-        self._lose_on(name, LOST_WHEN_GONE if gone else LOST_WHEN_DOWN, lost)
+        if gone:
+            self._lose_on(name, LOST_WHEN_GONE, lost, f"{name} was {DELETED}")
+        else:
+            self._lose_on(name, LOST_WHEN_DOWN, lost, f"{name} went down")
 
-    def _lose_on(self, name: str, kinds: Iterable[Kind], lost: Lost) -> None:
+    def _lose_on(self, name: str, kinds: Iterable[Kind], lost: Lost, why: str) -> None:
         """What stood on a device is gone, as far as it is of these kinds (of relations.LOST_WHEN_GONE)."""
 
         def stands_on_it(value: Value) -> bool:
@@ -151,7 +161,7 @@ class Losses:
                 # hops and still has the old ones, by which a route may have been put meanwhile.
                 waiting = (*keys, *tracker.updates, *tracker.aside)
                 lost.update(key for key in waiting if isinstance(key, NextHop) and key.device == name)
-            self._doubt(layer, keys)
+            self._doubt(layer, keys, f"lost: {why}")
 
     def _next_hops_lost(self, lost: Lost) -> None:
         """Next hops are gone, and with them their routes and their places in groups."""
@@ -161,9 +171,9 @@ class Losses:
         routes = self._layers.get(Kind.VRF_ROUTE)
         if routes is not None:
             devices = {one.device for one in lost if isinstance(one, NextHop)}
-            self._doubt(routes, routes.tracker.keys_in_kernel(users_of(lost, devices)))
+            self._doubt(routes, routes.tracker.keys_in_kernel(users_of(lost, devices)), "lost with its next hop")
 
-    def _doubt(self, layer: Layer, keys: Sequence[Key]) -> None:
+    def _doubt(self, layer: Layer, keys: Sequence[Key], what: str) -> None:
         """The kernel has lost these objects, or may have: put those that are wanted again."""
         tracker = layer.tracker
         for key in keys:
@@ -174,6 +184,7 @@ class Losses:
                 tracker.kernel_remove(key)
             if right:
                 layer.repaired += 1
+                self._drift.found(layer.kind, key, what)
                 self._changed(layer, key)
 
     def _object_changed(self, kind: Kind, key: Key, value: Value | None) -> None:
@@ -187,4 +198,5 @@ class Losses:
         layer.tracker.kernel_put(key, value)
         if right and not layer.tracker.is_right(key):
             layer.repaired += 1
+            self._drift.found(kind, key, CHANGED)
         self._changed(layer, key)

@@ -18,7 +18,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Set
 
-from datapath.describe import complaint
+from datapath.describe import complaint, describe
+from datapath.drift import Drift, Repairs
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.reconciler import RESYNC_INTERVAL, Reconciler
@@ -31,6 +32,8 @@ log = logging.getLogger("vrfwire.datapath")
 Object = tuple[Kind, Key]
 """How an object is named."""
 Listener = Callable[[Change], None]
+DriftListener = Callable[[list[Drift], int], None]
+"""Is told what others did to our objects, and what was put right; and how many objects more that aren't named."""
 
 TURN = 0.005
 """Seconds of work in which small steps, as of one attach, follow each other without a turn of the loop between them."""
@@ -61,7 +64,10 @@ class Datapath:
         self._reported = True
         self._task: asyncio.Task[None] | None = None
         self._listeners: list[tuple[frozenset[Kind], Listener]] = []
+        self._drift_listeners: list[DriftListener] = []
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        self.turns = 0
+        """Times that the work came round; nudge() makes it, when it works."""
 
     # Life
 
@@ -94,6 +100,10 @@ class Datapath:
         """Return or raise when the work ends; it does so by stop() or by a defect, which must end the daemon."""
         if self._task is not None:
             await asyncio.shield(self._task)
+
+    def nudge(self) -> None:
+        """Let the work come round, although there may be nothing to do."""
+        self._wake.set()
 
     # The desired state
 
@@ -144,6 +154,17 @@ class Datapath:
         self._listeners.append(entry)
         return lambda: self._listeners.remove(entry)
 
+    def listen_drift(self, listener: DriftListener) -> Callable[[], None]:
+        """Call listener for what others do to our objects and for what is put right; it must not block or raise.
+        Returns a function that ends it."""
+        self._drift_listeners.append(listener)
+        return lambda: self._drift_listeners.remove(listener)
+
+    def repairs(self, kind: Kind, key: Key) -> tuple[Repairs, float] | None:
+        """How often an object was repaired lately, and how many seconds ago the last time was; None: never."""
+        found = self.reconciler.drift.repairs(kind, key)
+        return None if found is None else (found, self._clock() - found.last)
+
     async def wait(self, objects: Iterable[Object], timeout: float, *, attempts: int = 3) -> list[Status]:
         """Wait until the kernel agrees with the desired state on every one of the objects.
 
@@ -185,6 +206,7 @@ class Datapath:
     async def _run(self) -> None:
         try:
             while True:
+                self.turns += 1
                 self._wake.clear()
                 if self._monitor is not None and self._reported:
                     self._reported = False
@@ -228,6 +250,8 @@ class Datapath:
 
     def _tell(self) -> None:
         """Tell listeners, waiters and the log what the step changed."""
+        if self.reconciler.drift:
+            self._tell_drift()
         changes = self.reconciler.take_changes()
         if changes:
             first = [change for change in changes if change.status.attempts == 1]
@@ -240,6 +264,18 @@ class Datapath:
         for waiter, condition in self._waiters.items():
             if not waiter.done() and condition():
                 waiter.set_result(None)
+
+    def _tell_drift(self) -> None:
+        """Tell the log and listeners what others did, and what was put right."""
+        news, more = self.reconciler.drift.take(self._clock())
+        lost = [one for one in news if not one.repaired]
+        for one in lost[:_LOGGED_FAILURES]:
+            log.info("%s: %s", describe(one.kind, one.key), one.what)
+        if (count := len(lost) + more) > _LOGGED_FAILURES:
+            log.info("and %d objects more", count - _LOGGED_FAILURES)
+        if news or more:
+            for listener in list(self._drift_listeners):
+                listener(news, more)
 
     @staticmethod
     def _log_failures(failures: list[Change]) -> None:

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TypeVar
 
+from datapath.drift import DriftLog
 from datapath.driver import Driver, DumpInterrupted, Failure, Operation, Outcome
 from datapath.events import KernelEvent
 from datapath.layer import AT_ONCE, KernelView, Layer, Layers
@@ -64,7 +65,9 @@ class Reconciler:
         self, drivers: Iterable[Driver], *, jitter: Jitter = lambda: 0.0, resync_interval: float = RESYNC_INTERVAL
     ) -> None:
         self._layers = Layers(drivers)
-        self._losses = Losses(self._layers, self.resync, self._changed)
+        self.drift = DriftLog()
+        """What others did, by name."""
+        self._losses = Losses(self._layers, self.resync, self._changed, self.drift)
         self._jitter = jitter
         self._retries = RetryQueue(jitter)
         self._resync_interval = resync_interval
@@ -115,6 +118,7 @@ class Reconciler:
         pending = layer.tracker.remove(key, self._revision)
         if wanted:
             self._retries.forget(kind, key)
+            self.drift.forget(kind, key)
             if not pending:
                 self._changed(layer, key)
         return self._revision
@@ -276,6 +280,7 @@ class Reconciler:
         layer.dump_error = ""
         before = layer.pending_keys() if layer.watched else set()
         difference = layer.tracker.replace_kernel(dump)
+        self.drift.settled(layer.kind, [key for key in self.drift.open(layer.kind) if layer.tracker.is_right(key)])
         self._recovered(layer, [key for key in self._retries.of(layer.kind) if not layer.tracker.is_pending(key)])
         if layer.kind is Kind.NEXT_HOP_GROUP:
             self._losses.groups_read()
@@ -287,6 +292,9 @@ class Reconciler:
             return
         found = difference.missing + difference.changed
         layer.repaired += found
+        for keys, what in ((difference.gone, "found missing"), (difference.altered, "found changed")):
+            for key in keys:
+                self.drift.found(layer.kind, key, f"{what}: {self.resync_reason}")
         if found and layer.kind in _NEXT_HOP_KINDS:
             # An id may mean another next hop now: read again what goes by it.
             self.resync(REFERRERS[layer.kind], "next hops were changed by another program")
@@ -391,6 +399,8 @@ class Reconciler:
         """These objects are settled."""
         if self._retries:
             self._recovered(layer, keys)
+        if self.drift:
+            self.drift.settled(layer.kind, keys)
         if layer.watched:
             for key in keys:
                 self._changed(layer, key)

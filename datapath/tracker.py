@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import cast
 
@@ -30,11 +30,14 @@ class Difference:
     """What a dump showed that differs from what was believed.
 
     missing, changed: objects that had been right and are gone or different. strays: objects of ours nobody wants.
+    gone, altered: keys of the first two.
     """
 
     missing: int
     changed: int
     strays: int
+    gone: Sequence[Key] = field(default=(), compare=False)
+    altered: Sequence[Key] = field(default=(), compare=False)
 
 
 def keyed(values: Sequence[Value]) -> dict[Key, Value]:
@@ -223,7 +226,8 @@ class DeltaTracker:
             for pending in (self.updates, self.removals, self.aside, self.strays, self.other, self.outstanding):
                 pending.clear()
             return Difference(0, 0, 0)
-        missing = changed = 0
+        gone: list[Key] = []
+        altered: list[Key] = []
         other: dict[Key, Value] = {}
         updates: dict[Key, int] = {}
         for key, want in self.desired.items():
@@ -237,16 +241,13 @@ class DeltaTracker:
             if key in self.updates or key in self.aside:
                 continue
             updates[key] = 0
-            if have is None:
-                missing += 1
-            else:
-                changed += 1
+            (gone if have is None else altered).append(key)
         strays = self._take_unwanted(dump)
         other.update(dump)
         self.other = other
         for key in updates:
             self._ask(self.updates, key, 0)
-        return Difference(missing, changed, strays)
+        return Difference(len(gone), len(altered), strays, gone, altered)
 
     def _take_unwanted(self, dump: dict[Key, Value]) -> int:
         """Sort what is left of a dump, which nobody wants, into removals and strays. Returns how many are new."""

@@ -51,7 +51,7 @@ CORES = {
     "ifmap": None,
     "datapath": {
         *("values", "driver", "tracker", "reconciler", "status", "retry", "relations", "describe", "wire"),
-        *("counter_wire",),
+        *("counter_wire", "drift"),
     },
 }
 """Modules that only compute: no I/O, no clock, no log. None: the whole package but for its SHELLS."""
