@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench setup oracles lint types unit lock clean
+.PHONY: demo test check bench setup oracles lint types unit lock rpm clean
 
 setup:
 	@tools/setup $(PYTHON)
@@ -35,6 +35,10 @@ unit:
 # make bench [BENCH=datapath|agent|bgp|ifmap]
 bench: setup
 	@$(BIN)/python -m benchmarks $(BENCH)
+
+# Packages for rpm, in build/rpm. make rpm [VERSION=0.1.0+test1]
+rpm: setup
+	@$(BIN)/python packaging/build_rpm.py $(if $(VERSION),--version $(VERSION))
 
 # Renew the pinned list after a change of requirements*.in (needs pip-tools).
 LOCK := pip-compile -q --upgrade --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
