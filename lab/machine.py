@@ -4,9 +4,9 @@
         machine.boot()
         print(machine.run("systemctl", "is-system-running").stdout)
         machine.power_off()
-        machine.boot()                                  # the root is as it was left
+        machine.boot()                                  # the disk is as it was left
 
-Commands go in over a serial line, to `machine_server.py`, and their output comes out in files of the root.
+Commands go in over a serial line, to `machine_server.py`, and their output comes out in files of a shared directory.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import Any
 
 from lab import environment, uml
 from lab.errors import LabError
-from lab.machine_root import EXCHANGE, Root
+from lab.machine_root import Root
 from lab.process import adopt_orphans, die_with_parent, kill_group
 
 INIT = Path("/lib/systemd/systemd")
@@ -38,6 +38,9 @@ BOOT_DEADLINE = 90.0
 
 _LOOK = 0.5
 """Seconds between looks whether the machine is alive."""
+
+_LOOK_OUTPUT = 0.05
+"""Seconds between looks at the output of a command."""
 
 _OPTIONS = ("systemd.show_status=no", "quiet")
 
@@ -67,7 +70,7 @@ class Machine:
         """memory: MiB."""
         self.root = root
         self._memory = memory
-        self._exchange = root.path / EXCHANGE
+        self._exchange = root.exchange
         self._uml = tempfile.TemporaryDirectory(prefix="vrfwire-uml-")
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
@@ -88,7 +91,7 @@ class Machine:
         start = time.monotonic()
         ours, theirs = socket.socketpair()
         directory = Path(self._uml.name)
-        command = uml.command(uml.find_kernel(), directory, INIT, self._memory, console=False, root=self.root.path)
+        command = uml.command(uml.find_kernel(), directory, INIT, self._memory, console=False, disk=self.root.disk())
         line = f"ssl0=fd:{theirs.fileno()},fd:{theirs.fileno()}"
         with theirs, self._log.open("ab") as console:
             self._process = subprocess.Popen(
@@ -121,7 +124,8 @@ class Machine:
         process = self._process
         assert process is not None, "it is not running"
         start = time.monotonic()
-        self.run("systemctl", "start", "--no-block", "poweroff.target")
+        # Not waited for: the server may be stopped before it can tell.
+        self.start("systemctl", "start", "--no-block", "poweroff.target")
         try:
             process.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -149,6 +153,13 @@ class Machine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def write(self, name: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
+        """Write a file while it runs. owner: USER:GROUP."""
+        user, _, group = owner.partition(":")
+        path = Path(name)
+        self.run("mkdir", "-p", str(path.parent))
+        self.run("install", "-m", f"{mode:o}", "-o", user, "-g", group, "/dev/stdin", name, stdin=text)
 
     # -- commands
 
@@ -189,7 +200,8 @@ class Machine:
 
     def _output(self, number: int, kind: str) -> str:
         """What a command has written so far. kind: "out" or "err"."""
-        return (self._exchange / f"{number}.{kind}").read_text(encoding="utf-8", errors="replace")
+        path = self._exchange / f"{number}.{kind}"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def _receive(self, deadline: float) -> list[dict[str, Any]]:
         """The messages that come next, at least one; none when the deadline passes. Raises LabError when it is dead."""
@@ -234,6 +246,19 @@ class Running:
         """What it has written to stdout so far."""
         return self._machine._output(self._number, "out")
 
+    def wait_output(self, text: str, deadline: float = 30.0) -> None:
+        """Wait until it has written `text` to stdout. Raises LabError when it ends before, and after the deadline."""
+        end = time.monotonic() + deadline
+        while text not in self.output():
+            if self._number in self._machine._ended:
+                if text not in self.output():
+                    log = self.output() + self._machine._output(self._number, "err")
+                    raise LabError(f"{self._argv[0]} ended without a {text!r}", log=log)
+            elif time.monotonic() >= end:
+                raise LabError(f"{self._argv[0]}: no {text!r} after {deadline:g} s", log=self.output())
+            else:
+                self._machine._receive(min(end, time.monotonic() + _LOOK_OUTPUT))
+
     def wait(self, deadline: float = 30.0, check: bool = True) -> Done:
         """Wait for its end. deadline, check: as for Machine.run()."""
         status = self._machine._wait(self._number, time.monotonic() + deadline)
@@ -250,7 +275,7 @@ class Running:
 def shell(root: Root, memory: int = MEMORY) -> int:
     """Boot a machine whose console is this terminal, with a shell on it; it is off when the shell ends."""
     with tempfile.TemporaryDirectory(prefix="vrfwire-uml-") as directory:
-        command = uml.command(uml.find_kernel(), Path(directory), INIT, memory, console=True, root=root.path)
+        command = uml.command(uml.find_kernel(), Path(directory), INIT, memory, console=True, disk=root.disk())
         with environment.terminal(Path(directory), console=True):
             return subprocess.run(
                 [*command, *_OPTIONS, "machine.shell", "systemd.journald.forward_to_console=no"],

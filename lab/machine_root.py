@@ -2,7 +2,7 @@
 
 What debootstrap makes is kept as it is, in an archive named after what it was made of. What the machine needs beside
 that (kernel modules, the server that runs our commands, what is left out at boot) is put in at each lay-out, and so is
-never out of date.
+never out of date. The machine's disk is an ext4 image of that: on hostfs, all that daemons make would be root's.
 """
 
 from __future__ import annotations
@@ -32,10 +32,13 @@ PACKAGES = (
 )
 """What the machine has beside Debian's essential packages: systemd as on a host, and what our packages depend on."""
 
-EXCHANGE = Path("machine")
-"""Directory of the root by which commands and their output go in and out."""
+EXCHANGE = Path("/machine")
+"""Where the machine sees the exchange directory, by which commands and their output go in and out."""
 
 SERVER = Path(__file__).with_name("machine_server.py")
+
+DISK = "2G"
+"""Size of the disk; only what is written takes room."""
 
 _PREFIX = "vrfwire-machine-"
 _NEW = 10.0
@@ -45,10 +48,13 @@ _MODULES = ("kernel/net", "kernel/lib", "kernel/crypto", "kernel/drivers/net", "
 """Folders of kernel modules that a network host uses."""
 
 _MASKED = (
-    # Waits and processes that mean something on a real host only; each costs up to seconds in user-mode Linux.
-    *("e2scrub_reap.service", "modprobe@.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount"),
+    # Waits and processes that mean something on a real host only; a process costs 30 ms and more in user-mode Linux.
+    *("e2scrub_reap.service", "systemd-binfmt.service", "proc-sys-fs-binfmt_misc.automount"),
+    *(f"modprobe@{name}.service" for name in ("configfs", "dm_mod", "drm", "efi_pstore", "fuse", "loop")),
     *("systemd-logind.service", "getty.target", "getty@.service", "systemd-update-utmp.service"),
-    *("systemd-random-seed.service", "dev-mqueue.mount"),
+    *("systemd-update-utmp-runlevel.service", "systemd-random-seed.service", "systemd-user-sessions.service"),
+    *("systemd-journal-flush.service", "systemd-network-generator.service", "systemd-tmpfiles-setup-dev.service"),
+    *("kmod-static-nodes.service", "systemd-remount-fs.service", "dev-mqueue.mount"),
     *("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer"),
 )
 
@@ -65,8 +71,9 @@ _FILES = {
     "etc/systemd/system/machine-server.service": f"""[Unit]
 Description=Runs the commands of whoever has booted this machine
 ConditionKernelCommandLine=!machine.shell
+RequiresMountsFor={EXCHANGE}
 [Service]
-ExecStart=/usr/bin/python3 -I /{EXCHANGE}/server.py
+ExecStart=/usr/bin/python3 -I {EXCHANGE}/server.py
 KillMode=process
 [Install]
 WantedBy=multi-user.target
@@ -89,7 +96,7 @@ WantedBy=multi-user.target
     "etc/dpkg/dpkg.cfg.d/machine": "force-unsafe-io\n",
 }
 
-_INSTALL = """set -e
+_CHROOT = """set -e
 mount --make-rprivate /
 mount -t tmpfs none "$0/run"
 exec chroot "$0" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive "$@"
@@ -137,7 +144,7 @@ def archive(cache: Path, packages: Sequence[str] = PACKAGES, suite: str = SUITE)
 
 
 def _make_archive(path: Path, packages: Sequence[str], suite: str) -> None:
-    tool = shutil.which("debootstrap", path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
+    tool = shutil.which("debootstrap", path=_environ()["PATH"])
     if tool is None:
         raise LabError("debootstrap is not installed", "run `make setup`")
     _need_root()
@@ -176,6 +183,11 @@ def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
     return None if name.startswith(bulky) else member
 
 
+def _environ() -> dict[str, str]:
+    """Ours, with the directories of the administrator's programs in the path."""
+    return {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"}
+
+
 def _need_root() -> None:
     if os.geteuid() != 0:
         raise LabError("a Debian machine's files belong to several users", "run this as root")
@@ -201,7 +213,10 @@ def sweep(space: Path) -> None:
 
 
 class Root:
-    """A root file system of its own, gone at the end of a with block. path: where it is."""
+    """A root file system of its own, gone at the end of a with block.
+
+    path: where it is laid out, until it becomes a disk(); exchange: the directory that the machine sees as EXCHANGE.
+    """
 
     def __init__(self, tar: Path) -> None:
         """Lay out `tar`, an archive(), ready to boot. Raises LabError without root or space."""
@@ -212,8 +227,11 @@ class Root:
         self._lock = os.open(self._directory.name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = Path(self._directory.name) / "root"
+        self.exchange = Path(self._directory.name) / "exchange"
+        self._disk = Path(self._directory.name) / "disk"
         try:
             self.path.mkdir(mode=0o755)
+            self.exchange.mkdir(mode=0o700)
             subprocess.run(["tar", "-C", str(self.path), "-xpf", str(tar), "--numeric-owner"], check=True)
             self._prepare()
         except BaseException:
@@ -224,20 +242,27 @@ class Root:
         (self.path / "dev").mkdir(exist_ok=True)
         for name, text in _FILES.items():
             self.write(name, text)
+        self.write(
+            f"etc/systemd/system/{EXCHANGE.name}.mount",
+            f"[Mount]\nWhat=none\nWhere={EXCHANGE}\nType=hostfs\nOptions={self.exchange}\n",
+        )
         units = self.path / "etc/systemd/system"
         for unit in _MASKED:
             (units / unit).symlink_to("/dev/null")
+        generators = self.path / "etc/systemd/system-generators"
+        generators.mkdir()
+        for generator in (self.path / "lib/systemd/system-generators").glob("*"):
+            (generators / generator.name).symlink_to("/dev/null")
         wants = units / "multi-user.target.wants"
         wants.mkdir(exist_ok=True)
         for unit in ("machine-server.service", "machine-shell.service"):
             (wants / unit).symlink_to(f"../{unit}")
         (units / "default.target").symlink_to("/lib/systemd/system/multi-user.target")
-        (self.path / EXCHANGE).mkdir(mode=0o700)
-        shutil.copy(SERVER, self.path / EXCHANGE / "server.py")
+        shutil.copy(SERVER, self.exchange / "server.py")
         self._add_modules()
 
     def _add_modules(self, home: Path = uml.MODULE_HOME) -> None:
-        """Modules of the installed user-mode kernels; a link won't do, as the machine sees nothing outside its root."""
+        """Modules of the installed user-mode kernels."""
         for source in home.iterdir() if home.is_dir() else ():
             target = self.path / "lib/modules" / source.name
             for folder in _MODULES:
@@ -245,9 +270,7 @@ class Root:
                     shutil.copytree(source / folder, target / folder)
             for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
                 shutil.copy(source / name, target)
-            path = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-            environ = {**os.environ, "PATH": path}
-            subprocess.run(["depmod", "-b", str(self.path), source.name], env=environ, check=True)
+            subprocess.run(["depmod", "-b", str(self.path), source.name], env=_environ(), check=True)
 
     def write(self, name: str, text: str, mode: int = 0o644) -> None:
         """Write a file of root's. name: path in the machine, with or without the first slash."""
@@ -257,13 +280,13 @@ class Root:
         path.chmod(mode)
 
     def run(self, *argv: str) -> str:
-        """Run a command in the root while no machine runs on it, in private namespaces. Returns what it prints.
+        """Run a command in the root before it becomes a disk, in private namespaces. Returns what it prints.
 
         It sees no /proc and no /sys, so it can't change anything of this machine. Raises LabError when it fails.
         """
         namespaces = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child=SIGKILL"]
         done = subprocess.run(
-            [*namespaces, "sh", "-c", _INSTALL, str(self.path), *argv],
+            [*namespaces, "sh", "-c", _CHROOT, str(self.path), *argv],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -275,21 +298,39 @@ class Root:
             raise LabError(f"{' '.join(argv)}: exit status {done.returncode}", log=uml.tail(done.stdout))
         return done.stdout
 
-    def bring(self, files: Iterable[Path]) -> list[str]:
-        """Copy files into the exchange directory; returns their paths in the machine."""
-        brought = []
-        for file in files:
-            shutil.copy(file, self.path / EXCHANGE / file.name)
-            brought.append(f"/{EXCHANGE}/{file.name}")
-        return brought
-
     def install(self, packages: Sequence[Path]) -> str:
         """Install .deb files, as when an image is made. Returns what dpkg prints."""
-        brought = self.bring(packages)
-        output = self.run("dpkg", "--install", *brought)
-        for name in brought:
-            (self.path / name.lstrip("/")).unlink()
-        return output
+        folder = self.path / "packages"
+        folder.mkdir()
+        for package in packages:
+            shutil.copy(package, folder)
+        try:
+            return self.run("dpkg", "--install", *(f"/packages/{package.name}" for package in packages))
+        finally:
+            shutil.rmtree(folder)
+
+    def bring(self, files: Iterable[Path]) -> list[str]:
+        """Copy files into the exchange directory, at any time; returns their paths in the machine."""
+        return [str(EXCHANGE / Path(shutil.copy(file, self.exchange)).name) for file in files]
+
+    def disk(self) -> Path:
+        """The image to boot from, made of what is laid out. From then on only the machine changes it."""
+        if not self._disk.exists():
+            # A machine that is new each time needs no check sums, and nobody to grow it.
+            features = ["-O", "^metadata_csum,^resize_inode", "-J", "size=8", "-m", "0"]
+            lazy = ["-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]
+            done = subprocess.run(
+                ["mke2fs", "-q", "-F", "-t", "ext4", *features, *lazy, "-d", str(self.path), str(self._disk), DISK],
+                env=_environ(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise LabError(f"mke2fs: exit status {done.returncode}", log=done.stderr)
+            shutil.rmtree(self.path)
+        return self._disk
 
     def close(self) -> None:
         """Remove it. Again: does nothing."""

@@ -73,6 +73,15 @@ class Namespace:
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         self.ip("link set lo up")
 
+    @classmethod
+    def existing(cls, name: str) -> Namespace:
+        """One that somebody else has made, e.g. `ip netns add`. Raises FileNotFoundError."""
+        found = cls.__new__(cls)
+        found.name = name
+        found.path = RUN / name
+        found._descriptor = os.open(found.path, os.O_RDONLY | os.O_CLOEXEC)
+        return found
+
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is in the namespace for the length of the block."""

@@ -26,15 +26,15 @@ IP_FREEBIND, IPV6_FREEBIND = 15, 78
 
 
 class NamespaceGuest:
-    """A VM in a namespace of its own, which it makes and deletes. A context manager.
+    """A VM in a namespace of its own, which it makes, or is given, and deletes. A context manager.
 
     It answers on echo.IDENTITY_PORT with its name, and all that it receives is captured.
     """
 
-    def __init__(self, name: str, addresses: Iterable[IP]) -> None:
+    def __init__(self, name: str, addresses: Iterable[IP], namespace: Namespace | None = None) -> None:
         self.name = name
         self.addresses = tuple(addresses)
-        self.namespace = Namespace(name)
+        self.namespace = Namespace(name) if namespace is None else namespace
         self._capture: Capture | None = None
         self._packets: list[Packet] = []
         self._sockets: list[socket.socket] = []

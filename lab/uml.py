@@ -102,22 +102,24 @@ def module_root(exchange: Path, home: Path = MODULE_HOME) -> Path | None:
     return root
 
 
-def command(kernel: str, exchange: Path, init: Path, memory: int, console: bool, root: Path = Path("/")) -> list[str]:
+def command(kernel: str, exchange: Path, init: Path, memory: int, console: bool, disk: Path | None = None) -> list[str]:
     """The command line. Paths must be free of blanks: the kernel splits its command line at them.
 
-    memory: MiB. console: the machine's console is the terminal (for a shell) instead of the log on stdout. root: the
-    directory that is the machine's root file system; init: a path within it.
+    memory: MiB. console: the machine's console is the terminal (for a shell) instead of the log on stdout. disk: image
+    of an ext4 file system to be the machine's root; without one it is this machine's own.
     """
-    for path in (exchange, init, root):
+    for path in (exchange, init, *([disk] if disk else [])):
         if re.search(r"[\s,]", str(path)):
             raise LabError(f"user-mode Linux can't use the path {str(path)!r}", "set TMPDIR to a path without blanks")
+    if disk is None:
+        root = ["root=none", "rootfstype=hostfs", "rootflags=/"]
+    else:
+        root = [f"ubd0={disk}", "root=/dev/ubda", "rootfstype=ext4"]
     arguments = [
         kernel,
         f"mem={memory}M",
         f"uml_dir={exchange}",
-        "root=none",
-        "rootfstype=hostfs",
-        f"rootflags={root}",
+        *root,
         "rw",
         f"init={init}",
         "panic=-1",

@@ -93,6 +93,7 @@ def test_root_of_a_process_that_was_killed_is_swept_and_that_of_a_living_one_is_
         living = root.path.parent
         assert (root.path / "usr/file").exists()
         assert (root.path / "etc/systemd/system/getty.target").readlink() == Path("/dev/null")
+        assert root.bring([tar]) == ["/machine/root.tar"] and (living / "exchange/root.tar").exists()
         os.utime(living, (past, past))
         machine_root.sweep(space)
         assert {entry.name for entry in space.iterdir()} == {new.name, living.name}

@@ -17,6 +17,8 @@ def test_command_boots_the_hosts_file_system_with_our_init() -> None:
     made = uml.command("/usr/bin/linux.uml", Path("/tmp/x"), Path("/tmp/x/init"), 512, console=False)
     assert made[0] == "/usr/bin/linux.uml"
     assert {"mem=512M", "rootfstype=hostfs", "rootflags=/", "init=/tmp/x/init", "con0=null,fd:1"} <= set(made)
+    disk = uml.command("linux.uml", Path("/tmp/x"), Path("/sbin/init"), 512, console=False, disk=Path("/tmp/disk"))
+    assert {"ubd0=/tmp/disk", "root=/dev/ubda", "rootfstype=ext4"} <= set(disk) and "rootfstype=hostfs" not in disk
     shell = uml.command("linux.uml", Path("/tmp/x"), Path("/tmp/x/init"), 512, console=True)
     assert "con0=fd:0,fd:1" in shell and "quiet" in shell
 
