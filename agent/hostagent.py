@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from agent.announcer import Announcer
 from agent.boot import since_boot
+from agent.certificates import Certificates
 from agent.config import AgentConfig, GatewaySection
 from agent.drain import Drain
 from agent.drain_state import DrainPhase
@@ -65,6 +66,7 @@ class HostAgent:
         self._make_session = make_session
         section, signaling = config.datapath, config.signaling
         encapsulations = tuple(Encapsulation(name) for name in section.encapsulations)
+        self.certificates = Certificates(config.tls, config.state.directory)
         self.host = Host(config.host.address.packed, encapsulations)
         self.planner = Planner(self.host)
         self._gateways = {GatewayId(entry.address.packed, entry.port): entry for entry in config.gateway}

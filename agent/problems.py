@@ -53,6 +53,8 @@ def find_problems(agent: HostAgent, expected: Callable[[Change], bool]) -> Itera
                 seen.add((vpn, refusal))
                 what = f"VPN {vpn}" if prefix is None else f"{prefix} in VPN {vpn}"
                 yield _problem(f"gateway {peer.name}: {what}", str(refusal), refusal_hint(refusal))
+    for trouble in agent.certificates.troubles():
+        yield _problem(*trouble)
     for figure in agent.datapath.reconciler.figures():
         if figure.dump_error:
             yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")

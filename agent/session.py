@@ -127,15 +127,24 @@ class _Lost(Exception):
 
 
 class Session:
-    """One gateway. The listener is told of every session; requests can be sent while there is one."""
+    """One gateway. The listener is told of every session; requests can be sent while there is one.
 
-    def __init__(self, settings: SessionSettings, listener: SessionListener) -> None:
+    refusal: why a gateway with this certificate (DER) is not believed, "" when it is; told whether it was until now.
+    """
+
+    def __init__(
+        self,
+        settings: SessionSettings,
+        listener: SessionListener,
+        refusal: Callable[[bytes | None, bool], str] = lambda der, live: "",
+    ) -> None:
         self.settings = settings
         self.state = SessionState.DOWN
         self.since = time.time()
         """Wall clock of the last change of state."""
         self.last_error = ""
         self._listener = listener
+        self._refusal = refusal
         self._task: asyncio.Task[None] | None = None
         self._stream: Stream | None = None
         self._ended: asyncio.Future[str] | None = None
@@ -164,6 +173,13 @@ class Session:
         """Send a request; on_answer is called with None or the refusal, unless the session ends before."""
         kind, element = payload(request, self.settings.identity)
         self._send(kind, element, lambda answer: on_answer(refusal(answer)))
+
+    def check_gateway(self) -> None:
+        """Others may be believed than before: end the session if the gateway isn't one of them."""
+        if self._stream is not None and self.state is SessionState.CONNECTED:
+            why = self._refusal(self._stream.peer_certificate, True)
+            if why:
+                self._end(why)
 
     def _send(self, kind: str, element: Element, on_answer: Callable[[Element], None]) -> None:
         if self._stream is not None and self.state is SessionState.CONNECTED:
@@ -237,6 +253,8 @@ class Session:
             raise _Lost(f"no session within {settings.login_time:g} s")
         if not stream.encrypted:
             raise _Lost("the gateway doesn't offer TLS")
+        if why := self._refusal(stream.peer_certificate, False):
+            raise _Lost(why)
 
     def _make_stream(self, module: Any) -> Stream:
         settings = self.settings
@@ -271,6 +289,7 @@ class Session:
                 raise _Lost(self._ended.result())
             if loop.time() - self._heard > hold:
                 raise _Lost(f"heard nothing for {hold:g} s")
+            self.check_gateway()
             self._send(*ping(), lambda answer: None)
 
     async def _close(self) -> None:

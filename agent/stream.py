@@ -90,6 +90,12 @@ class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
         """Whether there is TLS on the connection."""
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
 
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The gateway's certificate (DER), which TLS has verified."""
+        tls = None if self.transport is None else self.transport.get_extra_info("ssl_object")
+        return None if tls is None else tls.getpeercert(binary_form=True)
+
     def connection_made(self, transport: asyncio.BaseTransport, send_event: bool = True) -> None:
         """A connection begins (again, when TLS begins on it): what an earlier one has left unread isn't of it."""
         self._unread.clear()

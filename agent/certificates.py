@@ -1,0 +1,123 @@
+"""The agent's certificates while it runs: what is wrong with them, and whether a gateway's is revoked.
+
+Certificate, key and authorities are read anew for every connection (agent/session.py). Here their expiry is known, and
+the revocation list is looked at when a gateway connects, with every keepalive, and on SIGHUP: no timer is spent on it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agent.config import TlsSection
+from runtime.certificates import (
+    AUTHORITY_HINT,
+    CertificateError,
+    Trouble,
+    expiry_of_authorities,
+    expiry_of_chain,
+    expiry_trouble,
+    read_der,
+    read_pem,
+    renewal_hint,
+)
+from runtime.file_watch import FileWatch
+
+if TYPE_CHECKING:
+    from runtime.metrics import Metric
+    from runtime.revocation_file import RevocationFile
+
+KEPT = "revoked.pem"
+"""Copy of the revocation lists in the state directory."""
+
+
+class Certificates:
+    """Of one agent. state: its state directory; wall: Unix time, seconds. Methods block for a look at the files."""
+
+    def __init__(self, tls: TlsSection, state: Path, wall: Callable[[], float] = time.time) -> None:
+        self._tls = tls
+        self._wall = wall
+        self._watch = FileWatch((tls.ca, tls.certificate))
+        self._list_watch = FileWatch((tls.ca, tls.crl))
+        self._read()
+        self.counters: Counter[str] = Counter()
+        """Connections to gateways whose certificate is revoked: "refused", "ended"."""
+        self._revocations: RevocationFile | None = None
+        if tls.crl is not None:
+            # Imported here: who uses no list does without the library for it.
+            from runtime.revocation_file import RevocationFile
+
+            self._revocations = RevocationFile(tls.crl, tls.ca, state / KEPT)
+            self._revocations.read()
+
+    def refusal(self, der: bytes | None, live: bool = False) -> str:
+        """Why a gateway with this certificate is not believed; "" when it is. live: it was, until now."""
+        if self._revocations is None:
+            return ""
+        if self._list_watch.changed():
+            self._revocations.read()
+        try:
+            certificate = read_der(der or b"")
+        except CertificateError as error:
+            return f"the gateway's certificate: {error}"
+        revoked = self._revocations.find(certificate)
+        if revoked is None:
+            return ""
+        self.counters["ended" if live else "refused"] += 1
+        return f"the gateway's certificate, serial number {certificate.shown_serial}, was {revoked}"
+
+    def expiries(self) -> dict[Path, float]:
+        """When the certificate in each file expires, Unix time; files that can't be read are left out."""
+        if self._watch.changed():
+            self._read()
+        return {path: when for path, (when, _) in self._known.items()}
+
+    def metrics(self) -> list[Metric]:
+        """Those of CERTIFICATE_METRICS that there are."""
+        # Imported here: an agent without metrics does without.
+        from runtime.certificate_metrics import measure_certificates
+
+        if self._revocations is None:
+            return measure_certificates(self.expiries(), {}, None)
+        due = self._revocations.due()
+        lists = {} if due is None else {self._revocations.path: due}
+        return measure_certificates(self.expiries(), lists, self.counters)
+
+    def troubles(self) -> list[Trouble]:
+        """What is wrong, or soon will be."""
+        now = self._wall()
+        found = []
+        for path, expires in self.expiries().items():
+            own = path == self._tls.certificate
+            what = f"certificate {path}" if own else f"authority {path}"
+            hint = renewal_hint(self._known[path][1]) if own else AUTHORITY_HINT
+            trouble = expiry_trouble(what, expires, now, hint)
+            found += [trouble] if trouble is not None else []
+        if self._revocations is not None:
+            if self._list_watch.changed():
+                self._revocations.read()
+            found += self._revocations.troubles(now)
+        return found
+
+    def _read(self) -> None:
+        """What can't be read is told by the sessions that need it."""
+        self._known: dict[Path, tuple[float, str]] = {}
+        for path, expiry in ((self._tls.certificate, expiry_of_chain), (self._tls.ca, expiry_of_authorities)):
+            if path is None:
+                continue
+            try:
+                found = read_pem(path.read_bytes())
+            except (OSError, CertificateError):
+                continue
+            self._known[path] = expiry(found), found[0].name
+
+
+def check_revocations(tls: TlsSection) -> None:
+    """Raises OperatorError when the revocation list can't be used as it is."""
+    if tls.crl is not None:
+        from runtime.revocation_file import RevocationFile
+
+        RevocationFile(tls.crl, tls.ca).check()
