@@ -40,6 +40,10 @@ bench: setup
 rpm: setup
 	@$(BIN)/python packaging/build_rpm.py $(if $(VERSION),--version $(VERSION))
 
+# Packages, into build/deb: make deb [VERSION=0.1.0+test1]
+deb: setup
+	@$(BIN)/python packaging/deb.py $(if $(VERSION),--version $(VERSION))
+
 # Renew the pinned list after a change of requirements*.in (needs pip-tools).
 LOCK := pip-compile -q --upgrade --generate-hashes --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
 # Of what os-ken asks for, packages that its BGP codec does without.

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from agent.certificates import check_revocations
 from agent.config import AgentConfig, GatewaySection
+from agent.documents import Documents
 from agent.drain_state import DrainPhase
 from agent.hostagent import DEFAULT_MTU, OVERHEAD, HostAgent
 from agent.methods import Methods
@@ -21,15 +26,19 @@ from datapath.events import Monitor
 from datapath.plane import Datapath
 from runtime.config import Loaded, read_secret
 from runtime.control import ControlServer
-from runtime.daemon import Program, Source
+from runtime.daemon import Program, Source, Task
 from runtime.errors import OperatorError
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
+from runtime.watchdog import Vitals, live
+
+if TYPE_CHECKING:
+    from runtime.metrics import LoopLag, MetricsEndpoint
 
 log = logging.getLogger("vrfwire.agent")
 
-STATUS_INTERVAL = 1.0
-"""Seconds between updates of the service manager's status line."""
+DUMP_PATIENCE = 1.0
+"""Seconds after which the start says what keeps the kernel from being read, and again."""
 
 
 class Daemon:
@@ -51,6 +60,10 @@ class Daemon:
         self.datapath = Datapath(drivers, monitor)
         self.agent = HostAgent(config, store, self.datapath, self._make_session, mtu=mtu)
         self._config = config
+        self._sessions: list[Session] = []
+        self._documents = Documents(self.agent)
+        self._metrics: MetricsEndpoint | None = None
+        self._lag: LoopLag | None = None
         self._control = ControlServer(
             config.control.socket, Methods(self.agent, loaded).handlers(), group=config.control.group
         )
@@ -60,10 +73,12 @@ class Daemon:
         self.agent.plan()
         await self.datapath.start()
         try:
-            while not await self.datapath.wait_in_sync(STATUS_INTERVAL):
+            while not await self.datapath.wait_in_sync(DUMP_PATIENCE):
                 self._check_dumps()
             await self._control.start()
+            self._start_metrics()
         except BaseException:
+            await self._control.stop()
             await self.datapath.stop()
             raise
         self.agent.connect()
@@ -71,6 +86,7 @@ class Daemon:
     async def stop(self) -> None:
         """Stop. Forwarding goes on, and what is announced stays announced until the gateways give it up."""
         await self._control.stop()
+        await self._stop_metrics()
         await self.agent.stop()
         await self.datapath.stop()
 
@@ -80,6 +96,8 @@ class Daemon:
         notifier = Notifier()
         began = time.monotonic()
         stopped = asyncio.ensure_future(stop.wait())
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self.check_gateways)
         try:
             starting = asyncio.ensure_future(self.start())
             await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -97,21 +115,40 @@ class Daemon:
                 await self.stop()
             log.info("stopped; forwarding goes on")
         finally:
+            loop.remove_signal_handler(signal.SIGHUP)
             stopped.cancel()
             notifier.close()
 
     async def _serve(self, stopped: asyncio.Future[Any], notifier: Notifier) -> None:
-        """Tell the service manager how it goes, until the end; the watchdog is fed only while the datapath works."""
-        interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
+        """Until the end; the watchdog is fed by the datapath's turns."""
+        now = asyncio.get_running_loop().time()
+        vitals = Vitals(notifier, self._summary, [("the datapath", self.datapath)], now)
         work = asyncio.ensure_future(self.datapath.run_forever())
-        outcomes: list[asyncio.Future[Any]] = [stopped, work]
         try:
-            while not stopped.done() and not work.done():
-                notifier.status(self._summary())
-                notifier.watchdog()
-                await asyncio.wait(outcomes, timeout=interval, return_when=asyncio.FIRST_COMPLETED)
+            await live(vitals, [stopped, work])
         finally:
             work.cancel()
+
+    def _start_metrics(self) -> None:
+        listen = self._config.metrics.listen
+        if listen is None:
+            return
+        # Imported here: an agent without metrics starts without.
+        from agent.metrics import AgentMetrics
+        from runtime.metrics import LoopLag, MetricsEndpoint
+
+        self._lag = LoopLag()
+        metrics = AgentMetrics(self.agent, self._documents.status, self._lag, self.agent.certificates.metrics)
+        self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
+        self._metrics.start()
+        self._lag.start()
+        log.info("metrics at http://%s/metrics", replace(listen, port=self._metrics.port))
+
+    async def _stop_metrics(self) -> None:
+        if self._lag is not None:
+            self._lag.stop()
+        if self._metrics is not None:
+            await self._metrics.stop()
 
     def _check_dumps(self) -> None:
         """Say what keeps the kernel from being read: without its state nothing may be changed."""
@@ -120,14 +157,23 @@ class Daemon:
                 log.error("kernel: %s can't be read: %s", figures.kind.name.lower(), figures.dump_error)
 
     def _summary(self) -> str:
-        agent = self.agent
-        connected = sum(peer.connected for peer in agent.peers.values())
-        ports = sum(1 for _ in agent.inventory.attachments())
-        drain = "" if agent.drain.phase is DrainPhase.ACTIVE else f", {agent.drain.phase}"
-        return f"{ports} ports, {connected} of {len(agent.peers)} gateways{drain}"
+        """One line for `systemctl status`."""
+        status = self._documents.status()
+        drain = "" if self.agent.drain.phase is DrainPhase.ACTIVE else f", {self.agent.drain.phase}"
+        return (
+            f"{status['state']}: {status['ports']} ports, {status['routes']} routes, "
+            f"{status['gateways_connected']} of {status['gateways']} gateways{drain}"
+        )
 
     def _make_session(self, peer: Peer, entry: GatewaySection) -> Session:
-        return Session(session_settings(self._config, entry), peer)
+        session = Session(session_settings(self._config, entry), peer, self.agent.certificates.refusal)
+        self._sessions.append(session)
+        return session
+
+    def check_gateways(self) -> None:
+        """SIGHUP: end sessions with gateways whose certificate has been revoked."""
+        for session in self._sessions:
+            session.check_gateway()
 
 
 def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSettings:
@@ -154,6 +200,7 @@ def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSetti
 def check(config: AgentConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
     tls_context(config.tls.ca, config.tls.certificate, config.tls.key)
+    check_revocations(config.tls)
     for entry in config.gateway:
         if entry.password_file is not None:
             read_secret(entry.password_file)
@@ -199,7 +246,17 @@ async def _run(loaded: Loaded[AgentConfig], store: Store) -> None:
         kernel.close()
 
 
-PROGRAM = Program("vrfwire-agent", "vrfwire-agent", "Host daemon of vrfwire.", "agent", AgentConfig, check, _serve)
+def _remove_datapath(socket: Path | None) -> None:
+    # Imported here: nothing else of the daemon needs it.
+    from agent.remove_datapath import remove
+
+    remove(socket)
+
+
+_REMOVAL = Task("--remove-datapath", "take the whole datapath away and exit; no agent may run", _remove_datapath)
+PROGRAM = Program(
+    *("vrfwire-agent", "vrfwire-agent", "Host daemon of vrfwire.", "agent", AgentConfig, check, _serve), (_REMOVAL,)
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -148,7 +148,7 @@ def configuration() -> Iterator[Entry]:
     yield Entry(COMMON, "etc/vrfwire", None, 0o750, group=DAEMON_GROUP)
     for package, kinds in CONFIGURATIONS.items():
         for kind in kinds:
-            yield Entry(package, f"etc/vrfwire/{kind}.toml.d", None, 0o750, group=DAEMON_GROUP)
+            yield Entry(package, f"etc/vrfwire/{kind}.toml.d", None, 0o755)
             example = PurePosixPath(f"packaging/examples/{kind}.toml")
             yield Entry(package, f"usr/share/doc/{package}/examples/{kind}.toml", example, flag=Flag.DOC)
 

@@ -15,7 +15,8 @@ from pathlib import Path, PurePosixPath
 
 import completions
 import manpages
-from layout import COMMON, FAMILIES, LIBRARY, PACKAGES, PRODUCT, SITE, Entry, Family, Flag, fixed
+import remover
+from layout import AGENT, COMMON, FAMILIES, LIBRARY, PACKAGES, PRODUCT, REMOVER, SITE, Entry, Family, Flag, fixed
 from release import ROOT, Release, release
 from wheels import BuildError, compile_tree, environment
 
@@ -30,7 +31,7 @@ def stage(directory: Path, of: Release, family: Family, root: Path = ROOT) -> di
     shutil.rmtree(directory, ignore_errors=True)
     for package in PACKAGES:
         (directory / package).mkdir(parents=True)
-    entries = [*fixed(family, documents(root)), *generated(of, family)]
+    entries = [*fixed(family, documents(root)), *generated(of, family, root)]
     for entry in entries:
         _write(directory, entry, root)
     entries += _private_environment(directory, of, root)
@@ -78,8 +79,9 @@ def _write(directory: Path, entry: Entry, root: Path) -> None:
     target.chmod(entry.mode)
 
 
-def generated(of: Release, family: Family) -> Iterator[Entry]:
-    """Completions and manual pages, which are made of the programs themselves."""
+def generated(of: Release, family: Family, root: Path = ROOT) -> Iterator[Entry]:
+    """Completions and manual pages, which are made of the programs themselves; the remover, of their modules."""
+    yield Entry(AGENT, REMOVER, remover.archive(product(root)))
     for completion in completions.completions(family.zsh):
         yield Entry(completion.package, f"usr/share/{completion.path}", completion.text.encode())
     for page in manpages.pages(of.version, of.date.date()):

@@ -39,6 +39,22 @@ class Source(NamedTuple):
     overrides: Mapping[str, object]
 
 
+class Task(NamedTuple):
+    """Something that the program does instead of serving, without a configuration.
+
+    option: that asks for it ("--remove-datapath"); run: gets the control socket if one was given; raises OperatorError.
+    """
+
+    option: str
+    help: str
+    run: Callable[[Path | None], None]
+
+    @property
+    def name(self) -> str:
+        """Of the parsed option."""
+        return self.option.removeprefix("--").replace("-", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class Program(Generic[C]):
     """A daemon. name: "vrfwire-agent"; command: what is typed to start it; kind: of its configuration's file ("agent");
@@ -52,12 +68,17 @@ class Program(Generic[C]):
     schema: type[C]
     check: Callable[[C], None]
     serve: Callable[[Loaded[C], Source], Coroutine[Any, Any, None]]
+    tasks: tuple[Task, ...] = ()
 
     def main(self, arguments: Sequence[str] | None = None) -> int:
         """Run it with the arguments of its command line; returns the exit code."""
         options = self.parser().parse_args(arguments)
         source = Source(options.config, {"control.socket": options.socket})
         try:
+            for task in self.tasks:
+                if getattr(options, task.name):
+                    task.run(options.socket)
+                    return ExitCode.OK
             loaded = load(self.schema, program=self.kind, path=source.path, overrides=source.overrides)
             config = loaded.value
             if options.check:
@@ -83,6 +104,8 @@ class Program(Generic[C]):
         parser.add_argument("--config", metavar="FILE", type=Path, help=f"default: {path}")
         parser.add_argument("--socket", metavar="PATH", type=Path, help="control socket, in place of [control] socket")
         parser.add_argument("--check", action="store_true", help="check the configuration and exit")
+        for task in self.tasks:
+            parser.add_argument(task.option, action="store_true", help=task.help)
         return parser
 
 
