@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sqlite3
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from agent.config import AgentConfig
 from agent.main import Daemon as AgentDaemon
-from agent.store import Store
+from agent.store import FILE_NAME, Store
 from datapath.fake import FakeKernel
 from datapath.values import Kind, VrfRoute
 from gateway.config import GatewayConfig
@@ -158,6 +159,11 @@ class Gateway:
         assert self.daemon is not None
         return set(self.daemon.service.sessions)
 
+    def stale_items(self, host: str) -> int:
+        """Number of items that a former session of a host has left and the present one hasn't published again."""
+        assert self.daemon is not None
+        return self.daemon.service.rib.stale(host)
+
     def prefixes(self, vpn: str) -> set[str]:
         """What it has in a VPN."""
         assert self.daemon is not None
@@ -299,6 +305,16 @@ class World:
             await gateway.stop()
         for orchestration in self._maps:
             await asyncio.to_thread(orchestration.server.kill)
+
+
+def as_written_by(version: int, directory: Path) -> None:
+    """Turn an agent's state file into one of an earlier version of its schema."""
+    script = "DROP TABLE drain; ALTER TABLE quarantine DROP COLUMN boot;"
+    script += "ALTER TABLE quarantine RENAME COLUMN since TO until;"
+    if version < 2:
+        script += "ALTER TABLE attachment DROP COLUMN known_as; ALTER TABLE attachment DROP COLUMN blocked;"
+    with contextlib.closing(sqlite3.connect(directory / FILE_NAME)) as db:
+        db.executescript(f"{script} PRAGMA user_version = {version};")
 
 
 @contextlib.asynccontextmanager

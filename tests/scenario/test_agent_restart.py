@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 
+import pytest
+
+from agent.allocate import Quarantined
 from datapath.values import Kind, NextHop, VrfRoute
 from runtime.errors import OperatorError
-from tests.scenario.agent_harness import World, play, refused, until
+from tests.scenario.agent_harness import World, as_written_by, play, refused, until
 from vpn.prefix import Prefix, parse_address
 
 
@@ -127,5 +131,142 @@ def test_a_second_daemon_is_refused() -> None:
         else:
             raise AssertionError("two daemons on one state directory")
         assert one.daemon is not None
+
+    play(scenario)
+
+
+def test_two_restarts_in_short_succession_withdraw_and_write_nothing() -> None:
+    """The second one comes before the first has recovered: neither here nor elsewhere anything is swept."""
+
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        one, two = await world.host(1, gateway), await world.host(2, gateway)
+        for number in range(1, 6):
+            await one.attach(f"p{number}", "blue", f"10.1.1.{number}")
+        await two.attach("db", "blue", "10.1.1.9")
+        await one.has_route("blue", "10.1.1.9/32")
+        for number in range(1, 6):
+            await two.has_route("blue", f"10.1.1.{number}/32")
+        held = [{kind: dict(objects) for kind, objects in host.kernel.objects.items()} for host in (one, two)]
+        writes = [len(host.kernel.writes) for host in (one, two)]
+        for _ in range(2):
+            await one.stop()
+            await one.start()
+            daemon = one.daemon
+            assert daemon is not None
+            tables = daemon.agent.tables
+            assert not tables.complete
+        await until(lambda: tables.complete, "every table is known")
+        # The gateway gives up what an earlier session announced and this one doesn't, 2 s after it began.
+        await until(lambda: not gateway.stale_items("hv1"), "all is announced again")
+        for host, before, count in zip((one, two), held, writes, strict=True):
+            assert host.kernel.objects == before and host.kernel.writes[count:] == []
+
+    play(scenario)
+
+
+def test_a_restart_while_one_of_two_gateways_is_away() -> None:
+    """What only that one knew stays until it has told its table: the other's word alone sweeps nothing."""
+
+    async def scenario(world: World) -> None:
+        low, high = await world.gateway(), await world.gateway("127.0.0.2")
+        settings = "[signaling]\nreconnect_min = 0.02\nreconnect_max = 0.1\nstale_time = 1.0\n"
+        one, two = await world.host(1, low, high, settings=settings), await world.host(2, high)
+        await until(lambda: one.connected() and two.connected(), "connected")
+        await one.attach("web", "blue", "10.1.1.1")
+        await two.attach("db", "blue", "10.1.1.2")
+        known = await one.has_route("blue", "10.1.1.2/32")
+        await one.stop()
+        await high.stop()
+        writes = len(one.kernel.writes)
+        await one.start()
+        daemon = one.daemon
+        assert daemon is not None
+        (peer,) = [peer for peer in daemon.agent.peers.values() if peer.name == low.address]
+        await until(lambda: peer.signaling.synchronised("blue"), "the one that is there has told all")
+        await until(lambda: one.route("blue", "10.1.1.1/32") is not None, "its own route")
+        assert one.route("blue", "10.1.1.2/32") == known and not daemon.agent.tables.complete
+        await high.start()
+        await until(lambda: one.connected() and two.connected(), "the other is back")
+        await until(lambda: high.prefixes("blue") == {"10.1.1.1/32", "10.1.1.2/32"}, "announced again")
+        await until(lambda: daemon.agent.tables.complete, "both have told all, and the hosts had time")
+        assert one.route("blue", "10.1.1.2/32") == known
+        assert one.kernel.writes[writes:] == []
+
+    play(scenario)
+
+
+def test_numbers_stay_over_restarts_and_a_freed_label_rests() -> None:
+    async def scenario(world: World) -> None:
+        one = await world.host(1, settings="[datapath]\nlabel_count = 2\n")
+        web = await one.attach("web", "blue", "10.1.1.1", wait="programmed")
+        await one.attach("db", "red", "10.1.1.2", wait="programmed")
+        red = await one.call("vpn.show", name="red")
+        await one.detach("web")
+        await one.stop()
+        await one.start()
+        assert await one.call("vpn.show", name="red") == red
+        async with refused(3) as caught:
+            await one.attach("other", "green", "10.1.1.3", wait="programmed")
+        assert "resting after use" in str(caught[0])
+        again = await one.attach("web", "blue", "10.1.1.1", wait="programmed")
+        assert again["label"] == web["label"], "nobody else has had it"
+        blue = await one.call("vpn.show", name="blue")
+        numbers = ("table", "instance_id", "device")
+        assert [blue[key] for key in numbers] == [10000, 1, blue["device"]], "the VPN's are kept without ports too"
+
+    play(scenario)
+
+
+def test_upgraded_in_the_middle_of_a_detach() -> None:
+    """The file is of the version before: the detach goes on, and the label rests from now on."""
+
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        one = await world.host(1, gateway)
+        web = await one.attach("web", "blue", "10.1.1.1")
+        one.kernel.fail(errno.EBUSY, kind=Kind.PORT, times=-1)
+        async with refused(6):
+            await one.detach("web", timeout=0.05)
+        await one.stop()
+        as_written_by(2, one.state)
+        one.kernel.heal()
+        await one.start()
+        daemon = one.daemon
+        assert daemon is not None
+        await until(lambda: daemon.agent.inventory.get("web") is None, "detached")
+        assert gateway.prefixes("blue") == set()
+        assert daemon.agent.inventory.labels.resting == 1
+        other = await one.attach("other", "blue", "10.1.1.1")
+        assert other["label"] != web["label"]
+
+    play(scenario)
+
+
+def test_a_detach_is_not_forgotten_while_it_cannot_be_written() -> None:
+    """As long as the file says that a port has the label, nobody else gets it."""
+
+    async def scenario(world: World) -> None:
+        one = await world.host(1, await world.gateway())
+        await one.attach("web", "blue", "10.1.1.1")
+        daemon = one.daemon
+        assert daemon is not None and one._store is not None
+        write, full = one._store.detach, OperatorError("state file", "disk is full", "make room")
+        attempts: list[str] = []
+
+        def detach(name: str, quarantined: Quarantined, expired: Iterable[int] = ()) -> None:
+            attempts.append(name)
+            assert (labels.used, labels.resting) == (1, 0)
+            if len(attempts) < 3:
+                raise full
+            write(name, quarantined, expired)
+
+        labels = daemon.agent.inventory.labels
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("agent.ports._WRITE_AGAIN", 0.01)
+            patch.setattr(one._store, "detach", detach)
+            await one.detach("web")
+        assert attempts == ["web"] * 3
+        assert (labels.used, labels.resting) == (0, 1)
 
     play(scenario)

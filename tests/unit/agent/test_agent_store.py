@@ -15,6 +15,7 @@ from agent.attachment import Attached, Phase, VpnRecord, parse_attach
 from agent.drain_state import ACTIVE, DrainPhase, DrainState
 from agent.store import FILE_NAME, VERSION, State, Store
 from runtime.errors import ExitCode, OperatorError
+from tests.scenario.agent_harness import as_written_by
 
 BLUE = VpnRecord("blue", 1, 10000, "vw-blue-aaaaaaa")
 
@@ -67,16 +68,6 @@ def test_what_is_blocked_comes_back(tmp_path: Path) -> None:
     store.set_blocked("one", ())
     assert store.load().attachments == (one,)
     store.close()
-
-
-def as_written_by(version: int, path: Path) -> None:
-    """Turn a state file into one of an earlier version."""
-    script = "DROP TABLE drain; ALTER TABLE quarantine DROP COLUMN boot;"
-    script += "ALTER TABLE quarantine RENAME COLUMN since TO until;"
-    if version < 2:
-        script += "ALTER TABLE attachment DROP COLUMN known_as; ALTER TABLE attachment DROP COLUMN blocked;"
-    with contextlib.closing(sqlite3.connect(path / FILE_NAME)) as db:
-        db.executescript(f"{script} PRAGMA user_version = {version};")
 
 
 @pytest.mark.parametrize("version", [1, 2])
