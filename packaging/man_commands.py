@@ -187,9 +187,22 @@ def metavar(option: click.Parameter) -> str:
     """What stands for the value of an option or argument."""
     if option.metavar:
         return option.metavar.strip("[]")
-    if isinstance(option.type, click.Choice):
-        return "|".join(str(choice) for choice in option.type.choices)
+    if _short_choice(option):
+        return "|".join(choices(option))
     return (option.name or "").upper().replace("_", "-") if isinstance(option, click.Argument) else _value_name(option)
+
+
+MAX_CHOICES = 40
+"""Most characters of choices that are shown where the value stands; more are listed in the description."""
+
+
+def choices(option: click.Parameter) -> tuple[str, ...]:
+    """The values that an option can have, () for any."""
+    return tuple(str(choice) for choice in option.type.choices) if isinstance(option.type, click.Choice) else ()
+
+
+def _short_choice(option: click.Parameter) -> bool:
+    return 0 < len("|".join(choices(option))) <= MAX_CHOICES
 
 
 def _value_name(option: click.Parameter) -> str:
@@ -204,7 +217,7 @@ def _takes_value(option: click.Option) -> bool:
 def _value(parameter: click.Parameter) -> str:
     """The metavar in roff: choices literal, placeholders in italics."""
     shown = metavar(parameter)
-    if isinstance(parameter.type, click.Choice) and not parameter.metavar:
+    if _short_choice(parameter) and not parameter.metavar:
         return "|".join(bold(word) for word in shown.split("|"))
     return italic(shown)
 
@@ -217,7 +230,8 @@ def _synopsis(node: Node) -> str:
             parts.append(shown if parameter.required else f"[{shown}]")
     options = sorted(own_options(node), key=lambda option: not option.required) if len(node.path) > 1 else []
     for option in options:
-        shown = bold(max(option.opts, key=len)) + (f"\\ {_value(option)}" if _takes_value(option) else "")
+        names = [max(option.opts, key=len), *option.secondary_opts]
+        shown = "|".join(bold(name) for name in names) + (f"\\ {_value(option)}" if _takes_value(option) else "")
         repeat = "\\ .\\|.\\|." if option.multiple else ""
         parts.append(f"{shown}{repeat}" if option.required else f"[{shown}]{repeat}")
     if isinstance(node.command, click.Group):
@@ -262,13 +276,17 @@ def _options(node: Node, writer: Writer) -> None:
 
 def _option(node: Node, option: click.Option, writer: Writer) -> None:
     value = f" {_value(option)}" if _takes_value(option) else ""
-    tag = ", ".join(f"{bold(name)}{value}" for name in sorted(option.opts, key=len))
+    tag = ", ".join(f"{bold(name)}{value}" for name in (*sorted(option.opts, key=len), *option.secondary_opts))
     said = (option.help or "").strip()
     # Defaults that are said by hand stand in the form that click gives to its own.
     said, _, default = said.partition("  [default:")
     parts = [text(said if said.endswith(".") or not said else f"{said}.")]
     extra = option.get_help_extra(node.context)
     given = default.strip().rstrip("]") or extra.get("default", "")
+    if option.secondary_opts and given:
+        given = f"--{given}"
+    if choices(option) and not _short_choice(option):
+        parts.append(f"One of {', '.join(bold(choice) for choice in choices(option))}.")
     if option.required:
         parts.append("Required.")
     if given:
