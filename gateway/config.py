@@ -116,7 +116,9 @@ class ControlSection(sections.ControlSection):
 class StateSection:
     """[state]"""
 
-    directory: Path = option(Path("/var/lib/vrfwire"), help="what is known of hosts and of the map, for the next start")
+    directory: Path = option(
+        Path("/var/lib/vrfwire-gateway"), help="what is known of hosts and of the map, for the next start"
+    )
 
 
 @dataclass(frozen=True, slots=True)

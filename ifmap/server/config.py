@@ -18,7 +18,7 @@ from runtime.listen import Listen
 from runtime.sections import LogSection, MetricsSection
 
 DEFAULT_SOCKET = Path("/run/vrfwire/map.sock")
-DEFAULT_URL = "sqlite:////var/lib/vrfwire/map.db"
+DEFAULT_URL = "sqlite:////var/lib/vrfwire-map/map.db"
 
 MAX_NAME = 100
 """Longest name of a client, characters."""

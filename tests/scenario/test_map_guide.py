@@ -78,7 +78,7 @@ class Site:
         self.ports = {"8443": str(free_port()), "5222": str(free_port())}
         self._replaced = {
             "/etc/vrfwire": str(self.etc),
-            "/var/lib/vrfwire": str(directory / "lib"),
+            "/var/lib/vrfwire-map": str(directory / "lib"),
             "/run/vrfwire": str(directory / "run"),
             "/var/backups": str(directory / "backups"),
             "192.0.2.9": "127.0.0.1",
