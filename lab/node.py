@@ -105,13 +105,14 @@ class Node(Station):
         self.settings: dict[str, Any] = {}
         config = self.directory / "daemon.toml"
         argv = [str(PROGRAMS / self.program), *self.command, "--config", str(config)]
-        self.daemon = Daemon(f"{self.program} {name}", argv, self.namespace, self.directory / "log", self._answers)
+        self.daemon = Daemon(f"{self.program} {name}", argv, self.namespace, self.directory / "log", self.answers)
 
     def write_config(self) -> None:
         """Write the settings where the daemon reads them."""
         (self.directory / "daemon.toml").write_text(toml.dumps(self.settings), encoding="utf-8")
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether the daemon serves."""
         try:
             self.call("version", timeout=5.0)
         except OperatorError:

@@ -1,4 +1,4 @@
-"""Faults: daemons that die or hang, programs that interfere, hosts that vanish. Traffic goes on where it can, what is
+"""Faults: daemons that die, programs that interfere, hosts that vanish. Traffic goes on where it can, what is
 broken is repaired, and nothing is left behind."""
 
 from __future__ import annotations
@@ -7,13 +7,13 @@ import json
 import re
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import pytest
 
-from lab.flows import INTERVAL, Flows
+from lab.flows import Flows
 from lab.guest import Guest
 from lab.namespace import Namespace
 from lab.node import Host
@@ -80,58 +80,7 @@ def well(site: Site) -> Iterator[None]:
         same(site.hv1, site.whole)
 
 
-# -- daemons that die or hang
-
-
-@pytest.mark.parametrize("crash", [True, False], ids=["killed", "stopped"])
-def test_agent_starts_again_and_touches_nothing(site: Site, crash: bool) -> None:
-    """Not a packet is lost, not an object written: neither on its host nor on the others."""
-    daemon = site.hv1.daemon
-    before = kernel_state(site.hv1.namespace)
-    pairs = [(site.vm("blue-1"), site.vm("blue-3")), (site.vm("red-1"), site.vm("red-3"))]
-    with Notifications(site.hv1.namespace) as here, Notifications(site.hosts["hv2"].namespace) as there:
-        with Flows(*pairs) as flows:
-            if crash:
-                daemon.kill()
-            else:
-                assert daemon.stop() == 0
-            flows.progress(50)
-            daemon.start()
-            settle(site)
-        assert (here.told(), there.told()) == ([], [])
-    assert flows.lost == 0, str(flows)
-    assert kernel_state(site.hv1.namespace) == before
-
-
-def gateway_killed(site: Site) -> None:
-    site.gateway.daemon.kill()
-    wait_until(lambda: not site.hv1.connected(), 10, "the session to be lost")
-    site.gateway.daemon.start()
-
-
-def gateway_stopped(site: Site) -> None:
-    site.gateway.daemon.restart()
-
-
-def gateway_hangs(site: Site) -> None:
-    site.gateway.daemon.pause()
-    try:
-        wait_until(lambda: not site.hv1.connected(), HOLD * 4, "the session to be given up", detail=site.tails)
-    finally:
-        site.gateway.daemon.resume()
-
-
-@pytest.mark.parametrize("fault", [gateway_killed, gateway_stopped, gateway_hangs])
-def test_gateway_is_away_and_nobody_notices(site: Site, fault: Callable[[Site], None]) -> None:
-    pairs = [(site.vm("blue-1"), site.vm("blue-3")), (site.vm("red-1"), site.vm("red-3"))]
-    with Notifications(site.hv1.namespace) as here, Notifications(site.hosts["hv2"].namespace) as there:
-        with Flows(*pairs) as flows:
-            fault(site)
-            site.wait_connected()
-            settle(site)
-            flows.progress(int(KEPT / INTERVAL) + 50)  # beyond the sweep of what the lost session brought
-        assert (here.told(), there.told()) == ([], [])
-    assert flows.lost == 0, str(flows)
+# -- daemons that die (what traffic loses by it: test_loss.py)
 
 
 def test_agent_killed_while_it_attaches_many_ports(site: Site) -> None:
