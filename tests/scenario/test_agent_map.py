@@ -97,6 +97,16 @@ def test_a_binding_opens_a_port_and_its_end_blocks_it() -> None:
 
         await eventually(published, "both gateways say that it is up")
 
+        async def silent() -> bool:
+            return await asyncio.to_thread(orchestration.states, "vm-7") == {}
+
+        await one.call("drain", settle=0)
+        await eventually(silent, "of an attachment on a drained host nothing is said")
+        await until(lambda: passes(one, "web"), "the port is closed")
+        await one.call("undrain")
+        await eventually(published, "it is up again")
+        await open_()
+
         await publish(orchestration, unbind("vm-7", "blue"))
         assert "not bound" in await port_is(one, "web", "refused", WEB)
         await two.no_route("blue", WEB)
