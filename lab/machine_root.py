@@ -26,10 +26,7 @@ from lab.process import die_with_parent
 SUITE = "bookworm"
 """Debian 12, whose Python is the one that the packages are made for."""
 
-PACKAGES = (
-    *("systemd", "systemd-sysv", "dbus", "udev", "kmod", "procps", "python3"),
-    *("iproute2", "iputils-ping", "libpq5", "openssl"),
-)
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "udev", "kmod", "python3", "iproute2", "iputils-ping")
 """What the machine has beside Debian's essential packages: systemd as on a host, and what our packages depend on."""
 
 EXCHANGE = Path("/machine")
