@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from datapath.describe import complaint
+from datapath.describe import NOUNS, complaint
 from datapath.driver import Driver
 from datapath.reconciler import Reconciler
 from datapath.values import Kind
@@ -55,5 +55,5 @@ def remove_all(
     figures_now = reconciler.figures()
     removed = {figures.kind: found.get(figures.kind, 0) - figures.kernel for figures in figures_now}
     left = [complaint(change.kind, change.key, change.status.error) for change in reconciler.failures()]
-    left += [f"{f.kind.name.lower()}: {f.dump_error}" for f in figures_now if f.dump_error]
+    left += [f"{NOUNS[f.kind]}: {f.dump_error}" for f in figures_now if f.dump_error]
     return Removal({kind: count for kind, count in removed.items() if count}, tuple(left))
