@@ -63,8 +63,9 @@ class Drain:
             if self.phase is DrainPhase.DRAINING or self.state.force:
                 # Else every gateway has confirmed.
                 self._ports.silence()
-            self._grace = asyncio.get_running_loop().call_later(self._announcer.grace, self.advance)
-            self.advance()
+        # By then a gateway that is still away isn't expected any more.
+        self._grace = asyncio.get_running_loop().call_later(self._announcer.grace, self.advance)
+        self.advance()
 
     def stop(self) -> None:
         """Leave everything as it is."""
@@ -101,7 +102,9 @@ class Drain:
 
     def advance(self) -> None:
         """A gateway answered, came or went, or is given up: go on when all have confirmed."""
-        if self.phase is DrainPhase.DRAINING and self._settling is None and not self.waits_for():
+        if self.phase is not DrainPhase.DRAINING:
+            return
+        if self._settling is None and not self.waits_for():
             settle = self.state.settle if any(True for _ in self._ports.inventory.attachments()) else 0.0
             log.info("drain: withdrawn; the ports go down in %g s", settle)
             self._settling = asyncio.get_running_loop().call_later(settle, self._settled)
@@ -143,9 +146,10 @@ class Drain:
             progress({"state": self.phase.value, "step": shown})
             if not await conditions.wait(partial(self._has_moved, shown), deadline - self._clock()):
                 raise self._unfinished()
-        if self.phase is DrainPhase.ACTIVE:
+        failure = await self._ports.wait_closed(deadline - self._clock()) if self.phase is DrainPhase.DRAINED else ""
+        if self.phase is not DrainPhase.DRAINED:
             raise OperatorError("drain", "ended by `vrfwire undrain`", "see `vrfwire status`", ExitCode.CONFLICT)
-        if failure := await self._ports.wait_closed(deadline - self._clock()):
+        if failure:
             raise OperatorError("drain", failure, "it is tried again; see `vrfwire status`")
 
     def _has_moved(self, since: str) -> bool:

@@ -10,15 +10,8 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 from xmpp.stanza import Condition
 
-_PASSING = frozenset(
-    (
-        Condition.INTERNAL_SERVER_ERROR,
-        Condition.REMOTE_SERVER_TIMEOUT,
-        Condition.RESOURCE_CONSTRAINT,
-        Condition.SERVICE_UNAVAILABLE,
-        Condition.UNDEFINED_CONDITION,
-    )
-)
+_PASSING = frozenset((Condition.INTERNAL_SERVER_ERROR, Condition.REMOTE_SERVER_TIMEOUT, Condition.RESOURCE_CONSTRAINT))
+"""Conditions of a gateway that can't answer at present."""
 
 
 class Ask(enum.Enum):
