@@ -227,10 +227,11 @@ class MapService:
             elif new[client] != old.get(client):
                 self._state.force_end(session, f"the access rules of client {client} were changed")
 
-    def end_sessions(self, reason: str) -> None:
-        """All sessions end, as if each had asked for it: before the server stops."""
+    def end_sessions(self, reason: str, clients: Collection[str] | None = None) -> None:
+        """Sessions end, as if each had asked for it: of these clients, or all, before the server stops."""
         for session in self._state.sessions:
-            self._state.force_end(session, reason)
+            if clients is None or session.client in clients:
+                self._state.force_end(session, reason)
 
     # -- what there is
 

@@ -3,6 +3,22 @@
 from __future__ import annotations
 
 import ssl
+from typing import NamedTuple
+
+from runtime.certificates import Certificate
+from runtime.credentials import read_peer
+
+
+class Shown(NamedTuple):
+    """What a client has shown. common_name: None when there is no certificate that says who it is."""
+
+    common_name: str | None = None
+    certificate: Certificate | None = None
+
+
+def shown(tls: ssl.SSLObject) -> Shown:
+    """The peer's certificate, which TLS has verified."""
+    return Shown(common_name(tls), read_peer(tls.getpeercert(binary_form=True)))
 
 
 def common_name(tls: ssl.SSLObject) -> str | None:

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from ifmap.errors import IfmapError
-from ifmap.server.certificate import common_name
+from ifmap.server.certificate import Shown, shown
 from ifmap.server.exchange import Exchange, oversized, pack, unpack
 from ifmap.server.http import CONTINUE, Broken, Data, End, Event, Head, RequestReader, Response, plain, unauthorized
 from ifmap.server.outgoing import Outgoing
@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self.outgoing: Outgoing
-        self._common_name: str | None = None
+        self.shown = Shown()
         self._reader = RequestReader()
         self._unfed = bytearray()
         self._events: deque[Event] = deque()
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
         self.outgoing = Outgoing(self._transport, self.listener.counters, self._finish, self._stalled)
         tls = transport.get_extra_info("ssl_object")
         if isinstance(tls, ssl.SSLObject):
-            self._common_name = common_name(tls)
+            self.shown = self.listener.believed(shown(tls), self.peer)
         self.listener.opened(self)
         self._watch()
 
@@ -228,7 +228,7 @@ class Connection(asyncio.Protocol):
         elif head.encoding not in ("", "gzip", "x-gzip"):
             self._refuse(exchange, plain(415, "content codings are gzip and identity", "Accept-Encoding: gzip"))
         elif head.authorization is None:
-            self._admit(exchange, self.listener.authenticator.certified(self._common_name))
+            self._admit(exchange, self.listener.authenticator.certified(self.shown.common_name))
         elif (client := self.listener.authenticator.known(head.authorization)) is not None:
             self._admit(exchange, client)
         else:

@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,28 +22,26 @@ from ifmap.server.listener import HttpLimits, Listener
 from ifmap.server.status import Document, Problem
 from ifmap.server.storage import StoredMap
 from ifmap.server.store import StoreError
+from ifmap.server.trust import PROTOCOLS, Certificates, tls_files
 from ifmap.service import MapService
 from runtime.config import Loaded, load
 from runtime.control import Call, ControlServer
+from runtime.credentials import ServerCredentials
 from runtime.daemon import Source
 from runtime.errors import OperatorError
 from runtime.service import Notifier, stop_event
-from runtime.tls import server_context
 from runtime.version import VERSION
+from runtime.watchdog import Vitals, live
 
 if TYPE_CHECKING:
     from runtime.metrics import LoopLag, MetricsEndpoint
 
 log = logging.getLogger("vrfwire.map")
 
-STATUS_INTERVAL = 1.0
-"""Seconds between updates of the service manager's status line."""
-ALPN = "http/1.1"
 
-
-def tls_of(config: MapConfig) -> ssl.SSLContext:
-    """TLS settings of a configuration. Raises OperatorError."""
-    return server_context(config.tls.certificate, config.tls.key, config.tls.ca, [ALPN])
+def check_tls(config: MapConfig) -> None:
+    """Raises OperatorError when the files of [tls] can't be used as they are."""
+    tls_files(config).check(PROTOCOLS)
 
 
 def server_name(config: MapConfig) -> str:
@@ -79,7 +76,9 @@ class Daemon:
         )
         self.authenticator = Authenticator(Clients.of(config.client))
         self.engine = Engine(self.service, self.health)
-        self.listener = Listener(self.engine, self.authenticator, tls_of(config), _limits(config))
+        credentials = ServerCredentials(tls_files(config), PROTOCOLS)
+        self.listener = Listener(self.engine, self.authenticator, credentials.context, _limits(config))
+        self.certificates = Certificates(credentials, self.listener, self.engine)
         self.writer = stored.writer(self.service, self.engine.turn, self._loop.time)
         self.engine.listener, self.engine.writer = self.listener, self.writer
         self._control = ControlServer(
@@ -88,6 +87,7 @@ class Daemon:
                 "status": self._show_status,
                 "session.list": self._session_list,
                 "client.list": self._client_list,
+                "tls.reload": self._tls_reload,
                 "config.show": self._config_show,
                 "version": self._version,
             },
@@ -108,6 +108,7 @@ class Daemon:
             except StoreError as error:
                 raise OperatorError(self._store_name, str(error)) from None
             self.listener.listen(config.map.listen)
+            self.certificates.start()
             await self._control.start()
             self._start_metrics()
             self._loop.add_signal_handler(signal.SIGHUP, self.reload)
@@ -132,6 +133,7 @@ class Daemon:
 
         A session can't outlive the server: what it published for its own time goes with it, here or at the next start.
         """
+        self.certificates.stop()
         self.listener.stop_listening()
         self.service.end_sessions("the server stops")
         self.engine.turn()
@@ -157,7 +159,10 @@ class Daemon:
         from runtime.metrics import LoopLag, MetricsEndpoint
 
         self._lag = LoopLag()
-        metrics = MapMetrics(self.service, self.writer, self.listener, self.authenticator, self.findings, self._lag)
+        metrics = MapMetrics(
+            *(self.service, self.writer, self.listener, self.authenticator, self.findings, self._lag),
+            self.certificates.credentials.metrics,
+        )
         self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
         self._metrics.start()
         self._lag.start()
@@ -166,17 +171,18 @@ class Daemon:
     async def _watch(self, stop: asyncio.Event, writing: asyncio.Task[None], notifier: Notifier) -> None:
         """Tell the service manager how it goes, until the end: asked for, or because the writer has ended."""
         writing.add_done_callback(lambda _: stop.set())
-        interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
-        while not stop.is_set():
-            figures = self.service.figures()
-            state = "ok" if not self.findings() else "degraded"
-            notifier.status(f"{state}, {figures.sessions} sessions, {figures.metadata} metadata")
-            notifier.watchdog()
-            try:
-                async with asyncio.timeout(interval):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        vitals = Vitals(notifier, self._summary, [("the writer of the store", self.writer)], self._loop.time())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await live(vitals, [stopped])
+        finally:
+            stopped.cancel()
+
+    def _summary(self) -> str:
+        """One line for `systemctl status`."""
+        figures = self.service.figures()
+        state = "degraded" if self._problems() else "ok"
+        return f"{state}: {figures.sessions} sessions, {figures.metadata} metadata"
 
     # -- health
 
@@ -200,7 +206,7 @@ class Daemon:
         try:
             loaded = load(MapConfig, program="map", path=self._source.path, overrides=self._source.overrides)
             config = loaded.value
-            tls, clients, access = tls_of(config), Clients.of(config.client), config.access()
+            tls, clients, access = self.certificates.prepare(config), Clients.of(config.client), config.access()
         except OperatorError as error:
             log.error("configuration not reloaded: %s", error)
             self._reload_problem = Problem(error.what, f"{error.why}; the former configuration is in use", error.hint)
@@ -215,7 +221,7 @@ class Daemon:
         self._loaded = loaded
         self._conditions = Conditions.of(config.health)
         logging.getLogger("vrfwire").setLevel(config.log.level.upper())
-        self.listener.tls = tls
+        self.certificates.replace(config, tls)
         self.listener.limits = _limits(config)
         self.authenticator.replace(clients)
         self.service.set_access(access)
@@ -226,7 +232,7 @@ class Daemon:
     # -- control methods
 
     def _problems(self) -> list[Problem]:
-        problems = [Problem.of(finding) for finding in self.findings()]
+        problems = [Problem.of(finding) for finding in self.findings()] + self.certificates.problems()
         if self._reload_problem is not None:
             problems.append(self._reload_problem)
         return problems
@@ -241,6 +247,9 @@ class Daemon:
 
     async def _client_list(self, params: Document, call: Call) -> Document:
         return status.clients(self._loaded.value.client, self.service)
+
+    async def _tls_reload(self, params: Document, call: Call) -> Document:
+        return self.certificates.reload()
 
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()

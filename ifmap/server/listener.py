@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ifmap.errors import IfmapError
 from ifmap.server.auth import Authenticator
+from ifmap.server.certificate import Shown
 from ifmap.server.connection import Connection
 from ifmap.server.failures import site
 from ifmap.server.http import Response
@@ -87,6 +88,8 @@ class Listener:
         self.authenticator = authenticator
         self.tls = tls
         """For connections from now on."""
+        self.believed: Callable[[Shown, str], Shown] = lambda shown, peer: shown
+        """What a client at an address has shown, as far as it counts."""
         self.limits = limits
         self.connections: dict[int, Connection] = {}
         self.counters: Counter[str] = Counter()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ifmap.server.auth import Clients
 from ifmap.server.config import MapConfig
-from ifmap.server.daemon import Daemon, server_name, tls_of
+from ifmap.server.daemon import Daemon, check_tls, server_name
 from ifmap.server.storage import open_map
 from ifmap.server.store import parse_url
 from runtime.config import Loaded
@@ -18,7 +18,7 @@ PROGRAM = "vrfwire-map"
 
 def check(config: MapConfig) -> None:
     """Everything that can be found wrong without serving and without the store; raises OperatorError."""
-    tls_of(config)
+    check_tls(config)
     Clients.of(config.client)
     parse_url(config.store.address())
 

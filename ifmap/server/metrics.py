@@ -90,12 +90,14 @@ class MapMetrics:
         authenticator: Authenticator,
         findings: Callable[[], list[Finding]],
         lag: LoopLag,
+        certificates: Callable[[], list[Metric]] = list,
     ) -> None:
         self._service = service
         self._writer = writer
         self._listener = listener
         self._authenticator = authenticator
         self._findings = findings
+        self._certificates = certificates
         self._lag = lag
 
     def snapshot(self) -> list[Metric]:
@@ -104,7 +106,11 @@ class MapMetrics:
         for measured in (self._now(), self._counted(), self._connections()):
             for description, labels, value in measured:
                 samples[description].append((labels, value))
-        return [Metric(description, values) for description, values in samples.items()] + self._lag.metrics()
+        return (
+            [Metric(description, values) for description, values in samples.items()]
+            + self._lag.metrics()
+            + self._certificates()
+        )
 
     def _now(self) -> Iterator[_Measured]:
         figures, graph = self._service.figures(), self._service.graph

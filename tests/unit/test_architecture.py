@@ -63,7 +63,8 @@ SHELLS = {
         *("server.auth", "server.certificate", "server.connection", "server.daemon", "server.engine"),
         *("server.listener", "server.main", "server.metrics", "server.outgoing"),
         *("server.database", "server.notice", "server.postgres", "server.replay", "server.rows", "server.schema"),
-        *("server.shared_writer", "server.sqlite", "server.storage", "server.store", "server.writer"),
+        *("server.shared_writer", "server.sqlite", "server.storage", "server.store", "server.trust"),
+        *("server.writer",),
     },
 }
 """What is beside the cores in a package that is made of them: command lines, sockets, databases."""

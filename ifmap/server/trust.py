@@ -1,0 +1,106 @@
+"""The map server's certificates while it runs: files that change, clients whose certificate is revoked.
+
+A revoked certificate counts for nothing: its connections are dropped, the session that was begun by it ends, and who
+shows it is nobody. Passwords are not concerned. A certificate that was superseded ends its connections only: the client
+comes back with the one that it has now, and its session goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from ifmap.server.certificate import Shown
+from ifmap.server.config import MapConfig
+from ifmap.server.engine import Engine
+from ifmap.server.listener import Listener
+from ifmap.server.status import Problem
+from runtime.credentials import Changes, ServerCredentials, TlsFiles
+
+ALPN = "http/1.1"
+PROTOCOLS = (ALPN,)
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at the files."""
+
+
+def tls_files(config: MapConfig) -> TlsFiles:
+    """Files of [tls]."""
+    tls = config.tls
+    return TlsFiles(tls.certificate, tls.key, tls.ca, tls.crl)
+
+
+class Certificates:
+    """Keeps a listener at what the files say. Use it within one event loop."""
+
+    def __init__(self, credentials: ServerCredentials, listener: Listener, engine: Engine) -> None:
+        self.credentials = credentials
+        self._listener = listener
+        self._engine = engine
+        self._timer: asyncio.TimerHandle | None = None
+        listener.believed = self.believed
+
+    def start(self) -> None:
+        """Look at the files again and again."""
+        self._timer = asyncio.get_running_loop().call_later(LOOK_INTERVAL, self._look)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._apply(self.credentials.poll())
+        self.start()
+
+    def believed(self, shown: Shown, peer: str) -> Shown:
+        """What a client has shown, as far as it counts."""
+        certificate = shown.certificate
+        revoked = self.credentials.revoked(certificate)
+        if certificate is None or revoked is None:
+            return shown
+        self.credentials.refuse(certificate, revoked, peer, live=False)
+        return Shown()
+
+    def reload(self) -> dict[str, object]:
+        """tls.reload: use the files as they are now; what that did."""
+        clients = self._apply(self.credentials.read_again())
+        return {**self.credentials.document(), "ended": clients}
+
+    def prepare(self, config: MapConfig) -> ssl.SSLContext:
+        """TLS of another configuration. Raises OperatorError when its files, but for a list, can't be used."""
+        return self.credentials.prepare(tls_files(config))
+
+    def replace(self, config: MapConfig, context: ssl.SSLContext) -> None:
+        """Use another configuration, with what prepare() made of it."""
+        self.credentials.replace(tls_files(config), context)
+        self._apply(Changes(True, True))
+
+    def problems(self) -> list[Problem]:
+        """What is wrong with the files, or soon will be."""
+        return [Problem(*trouble) for trouble in self.credentials.troubles()]
+
+    def _apply(self, changes: Changes) -> list[str]:
+        if changes.context:
+            self._listener.tls = self.credentials.context
+        return self._end_revoked() if changes.revoked else []
+
+    def _end_revoked(self) -> list[str]:
+        """Drop connections with a revoked certificate; clients whose session ended by that."""
+        ended, going_on = set(), set()
+        for connection in tuple(self._listener.connections.values()):
+            certificate, client = connection.shown.certificate, connection.client
+            revoked = self.credentials.revoked(certificate)
+            if certificate is None or revoked is None:
+                going_on.add(client)
+                continue
+            self.credentials.refuse(certificate, revoked, connection.peer, live=True)
+            by_certificate = self._listener.authenticator.certified(connection.shown.common_name)
+            if client is not None and client == by_certificate and not revoked.superseded:
+                ended.add(client)
+            connection.abort()
+        clients = sorted(ended - going_on)
+        if clients:
+            self._engine.service.end_sessions("its certificate was revoked", clients)
+            self._engine.turn()
+        return clients
