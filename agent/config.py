@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runtime import sections
 from runtime.config import between, one_of, option, positive
-from runtime.sections import LogSection
+from runtime.sections import LogSection, MetricsSection
 from vpn.label import LABEL_MAX, LABEL_MIN
 
 RESERVED_TABLES = 256
@@ -122,6 +122,7 @@ class AgentConfig:
     signaling: SignalingSection = SignalingSection()
     control: ControlSection = ControlSection()
     state: StateSection = StateSection()
+    metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
 
     def __post_init__(self) -> None:

@@ -62,6 +62,8 @@ class Peer:
         """There has been a session with it in this run."""
         self.bad_items = 0
         """Items of this gateway that could not be read."""
+        self.sessions = self.losses = self.refusals = 0
+        """Sessions that there were, those that were lost, and requests that were answered with an error."""
         self._owner = owner
         self._retry_time = retry_time
         self._retry: asyncio.TimerHandle | None = None
@@ -130,6 +132,7 @@ class Peer:
             )
         settled = self.signaling.answered(request, refusal)
         if refusal is not None:
+            self.refusals += 1
             self._retry_later()
             if request.ask is Ask.SUBSCRIBE:
                 self._owner.subscription_refused(self, request.vpn)
@@ -148,12 +151,14 @@ class Peer:
     # -- the session's listener
 
     def session_started(self) -> None:
+        self.sessions += 1
         self.met = True
         self.signaling.session_started()
         self._owner.peer_up(self)
         self.flush_soon()
 
     def session_ended(self, reason: str) -> None:
+        self.losses += 1
         self._refused.clear()
         self.signaling.session_ended()
         self._owner.peer_down(self)

@@ -105,6 +105,10 @@ class Datapath:
         """Let the work come round, although there may be nothing to do."""
         self._wake.set()
 
+    def nudge(self) -> None:
+        """Let the work come round, although there may be nothing to do."""
+        self._wake.set()
+
     # The desired state
 
     def put(self, *values: Value) -> int:

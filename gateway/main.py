@@ -36,6 +36,7 @@ from runtime.errors import OperatorError
 from runtime.listen import Listen
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
+from runtime.watchdog import Pulse, Vitals, live
 from xmpp.events import StreamConfig
 from xmpp.scram import SALT_OCTETS, ScramKeys
 
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from runtime.metrics import LoopLag, MetricsEndpoint
 
 log = logging.getLogger("vrfwire.gateway")
-
-STATUS_INTERVAL = 1.0
-"""Seconds between updates of the service manager's status line."""
 
 
 class Daemon:
@@ -199,19 +197,26 @@ class Daemon:
             await self._metrics.stop()
 
     async def _watch(self, stop: asyncio.Event, notifier: Notifier) -> None:
-        """Tell the service manager how it goes, until the end."""
-        interval = min(STATUS_INTERVAL, notifier.watchdog_interval or STATUS_INTERVAL)
-        while not stop.is_set():
-            rib = self.service.rib
-            routes = sum(len(table) for table in rib.tables.values())
-            notifier.status(f"{len(self.service.sessions)} sessions, {len(rib.tables)} VPNs, {routes} routes")
-            notifier.watchdog()
-            self.certificates.poll()
-            try:
-                async with asyncio.timeout(interval):
-                    await stop.wait()
-            except TimeoutError:
-                continue
+        """Tell the service manager how it goes, and look at the certificates, until the end."""
+        pulses: list[tuple[str, Pulse]] = [("delivery to hosts", self.server), ("BGP", self.speaker)]
+        vitals = Vitals(notifier, self._summary, pulses, asyncio.get_running_loop().time())
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            await live(vitals, [stopped], self.certificates.poll)
+        finally:
+            stopped.cancel()
+
+    def _summary(self) -> str:
+        """One line for `systemctl status`."""
+        rib, view = self.service.rib, self._map_view()
+        routes = sum(len(table) for table in rib.tables.values())
+        line = f"{len(self.service.sessions)} sessions, {len(rib.tables)} VPNs, {routes} routes"
+        if self.speaker.peers:
+            up = sum(peer.session.up_since is not None for peer in self.speaker.peers.values())
+            line += f", {up} of {len(self.speaker.peers)} BGP peers"
+        if view is not None:
+            line += ", map connected" if view.connected else ", map away"
+        return f"{'degraded' if self._problems() else 'ok'}: {line}"
 
     def reload(self) -> None:
         """Read the configuration again; the old one stays when it is bad.
@@ -275,15 +280,18 @@ class Daemon:
         return self._status.page(vpn, params.get("after"), read_number(params, "limit", PAGE, MAX_PAGE))
 
     async def _show_status(self, params: Document, call: Call) -> Document:
-        problems = [] if self._reload_problem is None else [self._reload_problem]
-        problems += self.certificates.problems() + self.speaker.problems()
         listen = [str(address) for address in self._bound]
-        shown: Document = {"listen": listen, "bgp": self.speaker.summary(), "map": {"configured": False}}
         view = self._map_view()
+        shown: Document = {"listen": listen, "bgp": self.speaker.summary(), "map": {"configured": False}}
         if view is not None:
             shown["map"] = view.summary()
-            problems += view.problems()
-        return {**self._status.summary(problems), **shown}
+        return {**self._status.summary(self._problems()), **shown}
+
+    def _problems(self) -> list[Problem]:
+        problems = [] if self._reload_problem is None else [self._reload_problem]
+        problems += self.certificates.problems() + self.speaker.problems()
+        view = self._map_view()
+        return problems + (view.problems() if view is not None else [])
 
     def _map_view(self) -> MapView | None:
         return self._map.view() if self._map is not None else None

@@ -81,6 +81,8 @@ class Server:
         self._flush_handle: asyncio.Handle | None = None
         self._stale_handle: asyncio.TimerHandle | None = None
         self._refusals = RefusalLog()
+        self.turns = 0
+        """Deliveries done; nudge() brings one about."""
         self._loop = asyncio.get_running_loop()
         limit_read_buffers(TLS_BUFFER)
 
@@ -259,6 +261,11 @@ class Server:
         else:
             self.service.forget_serialised()
         self._arm_stale()
+        self.turns += 1
+
+    def nudge(self) -> None:
+        """Let a delivery take place, although there may be nothing to deliver."""
+        self.changed()
 
     def _arm_stale(self) -> None:
         due = self.service.timer()

@@ -82,6 +82,8 @@ class Speaker:
         """Between the tables of hosts and those of BGP, once there is a peer."""
         self.buffer = memoryview(bytearray(READ_SIZE))
         self.counters: Counter[str] = Counter()
+        self.turns = 0
+        """Times that the work came round; nudge() makes it."""
         """"errors", "refused/unknown peer", "refused/session at rest" since the start."""
         self._settings = settings
         self._service = service
@@ -294,8 +296,13 @@ class Speaker:
         if self._work_handle is None and not self._stopping:
             self._work_handle = self._loop.call_soon(self._work)
 
+    def nudge(self) -> None:
+        """Let the work come round, although there may be none."""
+        self.wake()
+
     def _work(self) -> None:
         self._work_handle = None
+        self.turns += 1
         try:
             busy = self._slice()
         except Exception:

@@ -26,6 +26,11 @@ class Notifier:
         self.watchdog_interval = int(timeout) / 2e6 if timeout.isdigit() else 0.0
         """Seconds between calls of watchdog(): half of WatchdogSec=; 0.0 when systemd doesn't watch."""
 
+    @property
+    def listening(self) -> bool:
+        """Whether there is a service manager."""
+        return self._socket is not None
+
     def ready(self, status: str = "") -> None:
         """The service is up: state loaded, kernel dumped, socket open."""
         self._send(f"READY=1\nSTATUS={status}" if status else "READY=1")
@@ -34,11 +39,11 @@ class Notifier:
         """One line for `systemctl status`; the same again is not sent."""
         if text != self._status:
             self._status = text
-            self._send(f"STATUS={text}")
+            self._send(f"STATUS={text}", socket.MSG_DONTWAIT)
 
     def watchdog(self) -> None:
         """The work loop is alive."""
-        self._send("WATCHDOG=1")
+        self._send("WATCHDOG=1", socket.MSG_DONTWAIT)
 
     def stopping(self) -> None:
         """The service ends."""
@@ -50,11 +55,12 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
-    def _send(self, text: str) -> None:
+    def _send(self, text: str, flags: int = 0) -> None:
         if self._socket is None:
             return
         try:
-            self._socket.sendto(text.replace("\r", " ").encode(), self._address)
+            # A manager that doesn't read mustn't keep the loop; what comes every few seconds may be lost.
+            self._socket.sendto(text.replace("\r", " ").encode(), flags, self._address)
         except OSError as error:
             log.debug("sd_notify: %s", error)
 

@@ -76,6 +76,9 @@ class Writer(ABC):
         self._stopping = False
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="map-store")
         self._task: asyncio.Task[None] | None = None
+        self._calls = 0
+        self.turns = 0
+        """Times that the loop came round; nudge() makes it."""
 
     async def start(self) -> asyncio.Task[None]:
         """Begin. The task ends by stop() only; if it ends by an exception, the daemon should, too."""
@@ -98,6 +101,13 @@ class Writer(ABC):
         """There may be something to do."""
         self._wake.set()
 
+    def nudge(self) -> None:
+        """Let the loop come round. One that waits for the store does well: a disk or database that is slow is told as a
+        problem, and isn't made faster by a restart."""
+        if self._calls:
+            self.turns += 1
+        self._wake.set()
+
     @abstractmethod
     async def _run(self) -> None:
         """Until `_stopping` is set and nothing is left to do."""
@@ -108,7 +118,11 @@ class Writer(ABC):
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Have the store do something in its thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        self._calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        finally:
+            self._calls -= 1
 
     async def _woken(self, longest: float) -> None:
         """Return when there may be something to do, or after `longest` seconds."""
@@ -117,14 +131,17 @@ class Writer(ABC):
                 async with asyncio.timeout(longest):
                     await self._wake.wait()
         self._wake.clear()
+        self.turns += 1
 
     async def _pause(self) -> None:
         """Between attempts while the store fails; not when stopping."""
+        self.turns += 1
         if not self._stopping:
             await asyncio.sleep(RETRY)
 
     async def _in_turns(self, work: Work[T]) -> T:
         """Do work of the service; others have their turn now and then."""
+        self.turns += 1
         end = self._now() + TURN
         while True:
             try:
@@ -135,6 +152,7 @@ class Writer(ABC):
             if self._now() >= end:
                 self._flush()
                 await asyncio.sleep(0)
+                self.turns += 1
                 end = self._now() + TURN
 
     async def _committed(self, batch: Batch, took: float) -> None:

@@ -13,6 +13,8 @@ DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
 def test_every_metric_is_documented_and_no_other() -> None:
     _, heading, part = DOCUMENT.read_text().partition("\n## The MAP server\n")
     assert heading
+    part, heading, _ = part.partition("\n## The agent of a host\n")
+    assert heading
     rows = re.findall(r"^\| `(vrfwire_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", part, re.MULTILINE)
     expected = [
         (name, kind, ", ".join(f"`{label}`" for label in labels) or "-", text)

@@ -217,3 +217,28 @@ async def test_a_fault_of_the_service_ends_the_task() -> None:
     assert isinstance(task.exception(), ZeroDivisionError)
     await site.writer.stop()
     assert site.store.closed
+
+
+@in_loop
+async def test_it_comes_round_when_it_is_nudged_and_while_the_store_is_slow() -> None:
+    site = Site()
+    await site.writer.start()
+    for _ in range(3):
+        before = site.writer.turns
+        site.writer.nudge()
+        await site.until(lambda before=before: site.writer.turns > before)  # type: ignore[misc]
+    site.store.may_go_on.clear()
+    site.publish(ONE)
+    await site.until(lambda: site.writer.counters.batches == 0 and not site.service.queue and site.writer._calls)
+    before = site.writer.turns
+    site.writer.nudge()
+    assert site.writer.turns == before + 1, "a slow disk isn't made faster by a restart"
+    site.store.may_go_on.set()
+    await site.until(lambda: site.service.done)
+    assert site.writer._task is not None
+    site.writer._task.cancel()
+    await site.until(site.writer._task.done)
+    before = site.writer.turns
+    site.writer.nudge()
+    assert site.writer.turns == before
+    await site.writer.stop()
