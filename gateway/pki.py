@@ -50,6 +50,15 @@ class Issued:
     kept: tuple[str, ...] = ()
 
 
+READERS = {
+    Role.HOST: "vrfwire-agent",
+    Role.GATEWAY: "vrfwire-gateway",
+    Role.MAP: "vrfwire-map",
+    Role.CLIENT: "vrfwire-gateway",
+}
+"""The user that a new key belongs to where the packages have made it: the daemon that reads it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """How a certificate is asked for. out: directory or FILE.tar; csr: file with a certificate request, whose key it is
@@ -335,7 +344,8 @@ class Pki:
     ) -> Issued:
         """Put the files of a holder in place."""
         name = record.subject.name
-        files = {} if secret is None else {f"{name}.key": Content(secret, SECRET)}
+        reader = READERS[record.subject.role]
+        files = {} if secret is None else {f"{name}.key": Content(secret, SECRET, reader)}
         files[f"{name}.pem"] = Content(pem(self.store.certificate(record.serial)), PUBLIC)
         files[AUTHORITIES] = Content(self.store.authorities(database), PUBLIC)
         files[LISTS] = Content(self.store.lists(), PUBLIC)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import pwd
 import tarfile
 import time
 from collections.abc import Mapping
@@ -20,10 +21,11 @@ MAX_SIZE = 64 << 20
 
 
 class Content(NamedTuple):
-    """Of a file."""
+    """Of a file. owner: the user who gets it where there is such a user; "": whoever writes it."""
 
     data: bytes
     mode: int = PUBLIC
+    owner: str = ""
 
 
 class Target(Protocol):
@@ -38,19 +40,19 @@ class Target(Protocol):
         ...
 
 
-def put_file(path: Path, data: bytes, mode: int) -> None:
-    """Replace a file as a whole: a crash leaves the old content or the new. It keeps its owner and its group. Returns
-    when it is durable. Raises OSError."""
+def put_file(path: Path, data: bytes, mode: int, owner: str = "") -> None:
+    """Replace a file as a whole: a crash leaves the old content or the new. It keeps its owner and its group; a new
+    one gets `owner`, when root writes it and this machine has such a user. Returns when it is durable. Raises
+    OSError."""
     temporary = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            with contextlib.suppress(FileNotFoundError):
-                before = path.stat()
-                if (before.st_uid, before.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            user, group = _belongs(path, owner)
+            if (user, group) != (os.geteuid(), os.getegid()):
+                os.fchown(file.fileno(), user, group)
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
@@ -65,6 +67,17 @@ def put_file(path: Path, data: bytes, mode: int) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def _belongs(path: Path, owner: str) -> tuple[int, int]:
+    """User and group of a file that is written anew."""
+    with contextlib.suppress(FileNotFoundError):
+        before = path.stat()
+        return before.st_uid, before.st_gid
+    if owner and os.geteuid() == 0:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(owner).pw_uid, os.getegid()
+    return os.geteuid(), os.getegid()
 
 
 def read_file(path: Path) -> bytes | None:
@@ -106,7 +119,7 @@ class DirectoryTarget:
             for name, content in files.items():
                 path = self._path / name
                 if self.read(name) != content.data:
-                    put_file(path, content.data, content.mode)
+                    put_file(path, content.data, content.mode, content.owner)
         except OSError as error:
             raise failure(self._path, error) from error
 
@@ -131,10 +144,11 @@ class TarTarget:
             return
         packed = io.BytesIO()
         with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
-            for name, (data, mode) in after.items():
+            for name, (data, mode, owner) in after.items():
                 entry = tarfile.TarInfo(name)
                 entry.size, entry.mode, entry.mtime = len(data), mode, int(time.time())
-                entry.uname = entry.gname = "root"
+                # tar goes by the name where there is such a user, and by the number, root's, where there is none.
+                entry.uname, entry.gname = owner or "root", "root"
                 archive.addfile(entry, io.BytesIO(data))
         try:
             put_file(self._path, packed.getvalue(), SECRET)
@@ -156,7 +170,8 @@ class TarTarget:
                     file = archive.extractfile(entry) if entry.isfile() else None
                     if file is None or "/" in entry.name:
                         raise tarfile.TarError("there is something else in it")
-                    files[entry.name] = Content(file.read(), entry.mode & 0o777)
+                    owner = "" if entry.uname == "root" else entry.uname
+                    files[entry.name] = Content(file.read(), entry.mode & 0o777, owner)
         except (tarfile.TarError, EOFError) as error:
             why = f"it is no archive that was made here: {error}"
             raise OperatorError(str(self._path), why, "give another --out", ExitCode.CONFLICT) from None
