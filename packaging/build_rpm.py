@@ -82,7 +82,8 @@ def pack(macros: dict[str, str], of: Release, work: Path) -> tuple[Path, ...]:
 
 def expanded(macros: dict[str, str], of: Release) -> str:
     """The spec with all its macros replaced, which is what one looks for mistakes in. Raises BuildError."""
-    return _run("rpmspec", ["--parse"], {**macros, "vrfwire_version": of.version}, of)
+    with tempfile.TemporaryDirectory(prefix="top-") as top:
+        return _run("rpmspec", ["--parse"], {**macros, "_topdir": top, "vrfwire_version": of.version}, of)
 
 
 def file_name(package: str, of: Release) -> str:
@@ -94,6 +95,8 @@ def _run(program: str, options: Sequence[str], macros: dict[str, str], of: Relea
     tool = shutil.which(program)
     if tool is None:
         raise BuildError(f"{program} isn't here: install rpm (Debian) or rpm-build")
+    # On Debian rpm keeps what it knows of packages in the home of whoever calls it, unless told otherwise.
+    macros = {**macros, "_dbpath": f"{macros['_topdir']}/rpmdb"}
     defines = [word for name, value in macros.items() for word in ("--define", f"{name} {value}")]
     environ = {**os.environ, "SOURCE_DATE_EPOCH": str(of.epoch), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
     command = [tool, *options, *defines, str(SPEC)]
