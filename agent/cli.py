@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from agent import commands_diag, commands_drain, views
+from agent import commands_diag, commands_drain, commands_explain, views
 from runtime.client import ControlClient
 from runtime.command import (
     CONTEXT,
@@ -22,6 +22,7 @@ from runtime.command import (
     watchable,
 )
 from runtime.output import cell, warn
+from runtime.paging import list_routes
 from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire"
@@ -230,7 +231,7 @@ def route() -> None:
 @pass_options
 def route_list(options: Options, vpn: str | None) -> None:
     """List the routes and whether the kernel has them."""
-    options.list("route.list", {"vpn": vpn} if vpn else None, views.ROUTE_LIST)
+    list_routes(options, {"vpn": vpn} if vpn else {}, views.ROUTE_LIST)
 
 
 @route.command("explain")
@@ -279,6 +280,7 @@ def _schema() -> type:
 commands_drain.add(cli)
 add_standard_commands(cli, PROGRAM, "agent", _schema)
 commands_diag.add(cli)
+commands_explain.add(cli)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Iterable
 
 from agent.attachment import Attached, VpnRecord, address_texts, format_mac
+from agent.candidates import selected
 from agent.drain_state import DrainPhase, at_gateway
 from agent.faults import DRAINED_HINT, refusal_hint
 from agent.hostagent import HostAgent
@@ -20,10 +20,11 @@ from runtime.errors import ExitCode, OperatorError
 from vpn import path as signalled
 from vpn.path import Path
 from vpn.prefix import Prefix, format_address
-from vpn.table import Candidate, preference
 
 Document = dict[str, object]
 _SHOWN_PROBLEMS = 50
+_DIGITS = 19
+"""Of a revision."""
 
 
 def timestamp(seconds: float) -> str:
@@ -128,30 +129,56 @@ class Documents:
 
     def routes(self, vpn: str | None) -> Document:
         """Routes of all VPNs, or of one."""
-        records = self._agent.inventory.joined() if vpn is None else [self.joined(vpn)]
         items: list[Document] = []
-        for record in sorted(records, key=lambda record: record.name):
+        for record in self._records(vpn):
             table = self._agent.tables.table(record.name)
             if table is not None:
                 found = sorted(table.routes(), key=lambda route: (len(route[0].packed), route[0]))
                 items.extend(self._route(record, prefix, path) for prefix, path in found)
         return {"items": items}
 
+    def route_page(self, vpn: str | None, after: str | None, limit: int) -> Document:
+        """A page of routes(): {"items", "after"}; after: what to ask for next, None at the end. Raises OperatorError.
+
+        VPN by VPN in the order of the last change; a route that changes while somebody reads page by page comes again,
+        and the later row holds.
+        """
+        name, revision = _position(after)
+        items: list[Document] = []
+        looked = 0
+        for record in self._records(vpn):
+            table = self._agent.tables.table(record.name)
+            if record.name < name or table is None:
+                continue
+            if looked >= limit:
+                return {"items": items, "after": f"0/{record.name}"}
+            found, reached = table.read(revision if record.name == name else 0, limit - looked)
+            items += [self._route(record, prefix, path) for prefix, path in found]
+            if reached < table.revision:
+                return {"items": items, "after": f"{reached}/{record.name}"}
+            looked += len(found) + 1
+        return {"items": items, "after": None}
+
+    def _records(self, vpn: str | None) -> list[VpnRecord]:
+        records = self._agent.inventory.joined() if vpn is None else [self.joined(vpn)]
+        return sorted(records, key=lambda record: record.name)
+
     def _route(self, record: VpnRecord, prefix: Prefix, path: Path) -> Document:
         agent = self._agent
         table = agent.tables.table(record.name)
         candidates = () if table is None else table.candidates(prefix)
-        state, error = self._route_state(record, prefix, path)
+        state, error = self.route_state(record, prefix, path)
         return {
             "vpn": record.name,
             "prefix": str(prefix),
-            "next_hops": [self._next_hop(next_hop, prefix) for next_hop in path.next_hops],
+            "next_hops": [self.next_hop(next_hop) for next_hop in path.next_hops],
             "state": state,
             "error": error,
             "gateway": self._name(selected(candidates)) if candidates else None,
         }
 
-    def _route_state(self, record: VpnRecord, prefix: Prefix, path: Path) -> tuple[str, str]:
+    def route_state(self, record: VpnRecord, prefix: Prefix, path: Path) -> tuple[str, str]:
+        """State of a route for an operator, and why it isn't as wanted, or ""."""
         planned = self._agent.planner.vrf_route(record.name, prefix)
         if planned is None:
             ignored = resolve(self._agent.host, prefix, path, self._agent.planner.by_label).ignored
@@ -183,7 +210,8 @@ class Documents:
             desired = desired.via
         return isinstance(desired, NextHop | NextHopGroup) and any(map(self._dormant, _members(desired)))
 
-    def _next_hop(self, next_hop: signalled.NextHop, prefix: Prefix) -> Document:
+    def next_hop(self, next_hop: signalled.NextHop) -> Document:
+        """A next hop as a gateway announced it."""
         local = next_hop.address == self._agent.host.address
         document: Document = {
             "address": format_address(next_hop.address),
@@ -198,82 +226,6 @@ class Documents:
 
     def _name(self, gateway: GatewayId) -> str:
         return self._agent.peers[gateway].name
-
-    def explain(self, vpn: str, address: bytes) -> Document:
-        """Where packets of a VPN's VMs to an address go, and why."""
-        agent = self._agent
-        record = self.joined(vpn)
-        table = agent.tables.table(vpn)
-        prefix = None if table is None else next((p for p in covering(address) if p in table), None)
-        document: Document = {"vpn": vpn, "address": format_address(address)}
-        if table is None or prefix is None:
-            why = ["no gateway has announced a prefix that covers the address", *self._why_nothing(vpn, address)]
-            return document | {
-                "prefix": None,
-                "desired": None,
-                "per_gateway": [],
-                "kernel": None,
-                "state": "absent",
-                "why": why,
-            }
-        path = table.get(prefix)
-        assert path is not None
-        resolution = resolve(agent.host, prefix, path, agent.planner.by_label, agent.planner.down)
-        kernel = agent.datapath.reconciler.kernel(Kind.VRF_ROUTE).get((record.table, prefix))
-        state, error = self._route_state(record, prefix, path)
-        why = [f"{prefix} is the longest prefix that covers the address"]
-        why += [f"next hop {_shown_hop(entry.next_hop)} is not used: {entry.reason}" for entry in resolution.ignored]
-        if resolution.via is None:
-            why.append("no usable next hop: packets are answered with ICMP unreachable")
-        elif state != "programmed":
-            why.append(f"the kernel's route is {state}{': ' + error if error else ''}")
-        elif error:
-            why.append(f"not all next hops are used: {error}")
-        return document | {
-            "prefix": str(prefix),
-            "desired": None if resolution.via is None else _via(resolution.via, agent.host.tunnel),
-            "per_gateway": self._per_gateway(table.candidates(prefix), prefix),
-            "kernel": _via(kernel.via, agent.host.tunnel) if isinstance(kernel, VrfRoute) else None,
-            "state": state,
-            "why": why,
-        }
-
-    def _why_nothing(self, vpn: str, address: bytes) -> list[str]:
-        agent = self._agent
-        why = []
-        for attached in agent.inventory.members(vpn):
-            if any(prefix.contains(address) for prefix in attached.attachment.announced()):
-                why.append(
-                    f"port {attached.name} here has it, but a local prefix is forwarded locally only when a gateway "
-                    "announces it back with this host's own label"
-                )
-        for peer in agent.peers.values():
-            refusal = peer.signaling.vpn_refusal(vpn)
-            if refusal is not None:
-                why.append(f"gateway {peer.name} refuses the VPN: {refusal}")
-            elif not peer.connected:
-                why.append(f"gateway {peer.name} is {peer.session.state.value}")
-            elif not peer.signaling.synchronised(vpn):
-                why.append(f"gateway {peer.name} hasn't sent its whole table yet")
-        return why
-
-    def _per_gateway(self, candidates: tuple[Candidate[GatewayId], ...], prefix: Prefix) -> list[Document]:
-        chosen = selected(candidates)
-        rows = []
-        for candidate in sorted(candidates, key=lambda c: (c.source != chosen, self._name(c.source))):
-            best = next(c for c in candidates if c.source == chosen)
-            rows.append(
-                {
-                    "gateway": self._name(candidate.source),
-                    "next_hops": [self._next_hop(next_hop, prefix) for next_hop in candidate.path.next_hops],
-                    "local_preference": candidate.path.local_preference,
-                    "sequence_number": candidate.path.sequence_number,
-                    "stale": candidate.stale,
-                    "selected": candidate.source == chosen,
-                    "reason": reason(candidate, best, len(candidates)),
-                }
-            )
-        return rows
 
     # -- gateways
 
@@ -335,58 +287,19 @@ class Documents:
         }
 
 
-def covering(address: bytes) -> Iterable[Prefix]:
-    """Every prefix that covers an address, the longest first."""
-    bits = len(address) * 8
-    number = int.from_bytes(address, "big")
-    for length in range(bits, -1, -1):
-        yield Prefix((number >> (bits - length) << (bits - length)).to_bytes(len(address), "big"), length)
-
-
-def selected(candidates: tuple[Candidate[GatewayId], ...]) -> GatewayId:
-    """The source that the agent's policy chooses (vpn.table.first)."""
-    best = max(map(preference, candidates))
-    return min(candidate.source for candidate in candidates if preference(candidate) == best)
-
-
-def reason(candidate: Candidate[GatewayId], best: Candidate[GatewayId], total: int) -> str:
-    """Why a gateway's path is selected, or not."""
-    path, other = candidate.path, best.path
-    if candidate.source == best.source:
-        text = "the only one" if total == 1 else "preferred"
-        return f"{text}; stale: its gateway is away" if candidate.stale else text
-    if candidate.stale and not best.stale:
-        return "stale: its gateway was lost and hasn't announced it again"
-    if path.local_preference != other.local_preference:
-        return f"local preference {path.local_preference} is lower than {other.local_preference}"
-    if path.sequence_number != other.sequence_number:
-        return f"sequence number {path.sequence_number} is lower than {other.sequence_number}"
-    return "as good, but the gateway's address is higher"
+def _position(after: str | None) -> tuple[str, int]:
+    """VPN and revision that a page begins behind. Raises OperatorError (USAGE)."""
+    if after is None:
+        return "", 0
+    revision, slash, name = after.partition("/")
+    if not (slash and revision.isdecimal() and len(revision) <= _DIGITS):
+        raise OperatorError("request", '"after" is not what a page ended with', code=ExitCode.USAGE)
+    return name, int(revision)
 
 
 def _shown(status: Status) -> tuple[str, str]:
     return ("error", status.error) if status.state is State.FAILED else (status.state.value, "")
 
 
-def _shown_hop(next_hop: signalled.NextHop) -> str:
-    return f"{format_address(next_hop.address)} label {next_hop.label}"
-
-
 def _members(via: NextHop | NextHopGroup) -> tuple[NextHop, ...]:
     return via.members if isinstance(via, NextHopGroup) else (via,)
-
-
-def _via(via: NextHop | NextHopGroup, tunnel: str) -> Document:
-    hops: list[Document] = []
-    for member in _members(via):
-        remote = member.device == tunnel
-        gateway = member.gateway[-4:] if remote else member.gateway
-        hops.append(
-            {
-                "address": format_address(gateway),
-                "label": member.labels[0] if member.labels else None,
-                "local": not remote,
-                "interface": member.device,
-            }
-        )
-    return {"next_hops": hops}

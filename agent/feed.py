@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 from agent.planner import Planner
 from agent.routes import GatewayId, RouteTables
@@ -19,6 +20,14 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 
 log = logging.getLogger("vrfwire.agent.routes")
+
+
+class RouteWatcher(Protocol):
+    """Somebody who may want to hear of routes."""
+
+    def __bool__(self) -> bool: ...
+
+    def route(self, vpn: str, prefix: Prefix, path: Path | None) -> None: ...
 
 
 class RouteFeed:
@@ -32,6 +41,8 @@ class RouteFeed:
         self._due = False
         self._timer: asyncio.TimerHandle | None = None
         self._swept = False
+        self.watcher: RouteWatcher | None = None
+        """Is told every change of a selected path while it is true."""
         datapath.listen((Kind.NEXT_HOP,), self._next_hop_changed, failures_only=True)
 
     def close(self) -> None:
@@ -96,8 +107,11 @@ class RouteFeed:
 
     def _apply(self) -> None:
         self._due = False
+        watcher = self.watcher or None
         for vpn, prefix, path in self.tables.changes():
             self.planner.route(vpn, prefix, path)
+            if watcher is not None:
+                watcher.route(vpn, prefix, path)
         self.push()
 
     def _next_hop_changed(self, change: Change) -> None:

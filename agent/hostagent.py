@@ -17,8 +17,10 @@ from agent.certificates import Certificates
 from agent.config import AgentConfig, GatewaySection
 from agent.drain import Drain
 from agent.drain_state import DrainPhase
+from agent.events import Hub
 from agent.feed import RouteFeed
 from agent.inventory import Inventory
+from agent.narrator import Narrator
 from agent.peer import Peer, Transport
 from agent.plan import Host
 from agent.planner import Planner
@@ -26,6 +28,7 @@ from agent.ports import Ports
 from agent.requests import Settled
 from agent.routes import GatewayId, RouteTables
 from agent.store import Store
+from datapath.observe import Observer
 from datapath.plane import Datapath
 from datapath.values import Kind
 from vpn.path import Encapsulation, Path
@@ -46,7 +49,8 @@ class HostAgent:
     """One host. The datapath is started and stopped by its maker; start() and stop() are called in a running loop.
 
     make_session: the session of a peer, which it reports to. clock, uptime: see Ports. mtu: bytes of the largest packet
-    that a VM can send to another host in one piece. Raises OperatorError when the kept state can't be used.
+    that a VM can send to another host in one piece. observer: looks at the kernel, for explanations. Raises
+    OperatorError when the kept state can't be used.
     """
 
     def __init__(
@@ -59,8 +63,10 @@ class HostAgent:
         clock: Callable[[], float] = time.monotonic,
         uptime: Callable[[], float] = since_boot,
         mtu: int = DEFAULT_MTU,
+        observer: Observer | None = None,
     ) -> None:
         self.config = config
+        self.observer = observer
         self.mtu = mtu
         self.datapath = datapath
         self._make_session = make_session
@@ -102,6 +108,9 @@ class HostAgent:
             uptime=uptime,
         )
         self.drain = Drain(state.drain, self.ports, store, clock=clock)
+        self.hub = Hub()
+        self._narrator = Narrator(self.hub, self.inventory, self.ports, self.planner, datapath)
+        self.feed.watcher = self._narrator
 
     def plan(self) -> None:
         """Plan what was kept. The datapath may work from here on: what the kernel holds of that stays untouched."""
@@ -129,12 +138,14 @@ class HostAgent:
     def peer_up(self, peer: Peer) -> None:
         """A session is up: its gateway owes the end of every table."""
         self.feed.session_started(peer.gateway)
+        self._narrator.gateway(peer, "connected", "session up")
         self.ports.peers_changed()
         self.drain.advance()
 
     def peer_down(self, peer: Peer) -> None:
         """A session is lost."""
         self.feed.session_ended(peer.gateway)
+        self._narrator.gateway(peer, "lost", f"session lost: {peer.session.last_error}")
         self.ports.peers_changed()
         self.drain.advance()
 
@@ -142,11 +153,14 @@ class HostAgent:
         """A gateway answered requests."""
         for vpn in settled.tables:
             self.feed.end_of_table(peer.gateway, vpn)
+            self._narrator.gateway(peer, "synchronised", f"has sent its whole table of VPN {vpn}", vpn)
         self.ports.settled(settled.items)
+        self._narrator.settled(peer, settled.items)
         self.drain.advance()
 
     def subscription_refused(self, peer: Peer, vpn: str) -> None:
         """A gateway doesn't serve a VPN: it owes no table."""
+        self._narrator.gateway(peer, "refused", f"doesn't serve VPN {vpn}: {peer.signaling.vpn_refusal(vpn)}", vpn)
         self.feed.end_of_table(peer.gateway, vpn)
 
     def routes_received(self, peer: Peer, vpn: str, changes: list[tuple[Prefix, Path | None]], purged: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from agent.allocate import INSTANCE_IDS, LabelPool, Owner, Quarantined, lowest_free
@@ -33,6 +33,8 @@ class Inventory:
 
     def __init__(self, state: State, *, label_base: int, label_count: int, quarantine: float, table_base: int) -> None:
         """Raises OperatorError when the state contradicts itself."""
+        self.listener: Callable[[str, Attached], None] = lambda event, attached: None
+        """Is told what becomes of attachments: "attached", "changed", "detaching", "detached"."""
         self._attached: dict[str, Attached] = {}
         self._vpns = {record.name: record for record in state.vpns}
         self._members: dict[str, set[str]] = {}
@@ -102,6 +104,7 @@ class Inventory:
             del self._vpns[accepted.forget]
         self._vpns[accepted.record.name] = accepted.record
         self._add(accepted.attached)
+        self.listener("attached", accepted.attached)
 
     def abandon(self, accepted: Accepted) -> None:
         """It could not be made durable: its label is as it was before, for nobody was told of it."""
@@ -168,11 +171,13 @@ class Inventory:
         attached = self._attached[name]
         attached = replace(attached, phase=Phase.DETACHING)
         self._attached[name] = attached
+        self.listener("detaching", attached)
         return attached
 
     def change(self, attached: Attached) -> None:
         """An attachment has changed: what is blocked of it, or whether it is closed."""
         self._attached[attached.name] = attached
+        self.listener("changed", attached)
 
     def resting(self, name: str, now: float) -> tuple[Quarantined, list[int]]:
         """What is to be made durable before remove(): an attachment's label at rest, and labels whose rest is over."""
@@ -193,6 +198,7 @@ class Inventory:
         if not members:
             del self._members[attachment.vpn]
         self._labels.release(quarantined)
+        self.listener("detached", attached)
 
 
 def _conflict(what: str, why: str, hint: str) -> OperatorError:

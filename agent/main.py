@@ -23,6 +23,7 @@ from agent.session import Session, SessionSettings, tls_context
 from agent.store import State, Store
 from datapath.driver import Driver
 from datapath.events import Monitor
+from datapath.observe import Observer
 from datapath.plane import Datapath
 from runtime.config import Loaded, read_secret
 from runtime.control import ControlServer
@@ -44,7 +45,7 @@ DUMP_PATIENCE = 1.0
 class Daemon:
     """The agent with its control socket, on a datapath. Use it within one event loop.
 
-    drivers, monitor: of the kernel, or of a fake one. mtu: see HostAgent.
+    drivers, monitor: of the kernel, or of a fake one. mtu, observer: see HostAgent.
     """
 
     def __init__(
@@ -55,10 +56,11 @@ class Daemon:
         monitor: Monitor | None,
         *,
         mtu: int = DEFAULT_MTU,
+        observer: Observer | None = None,
     ) -> None:
         config = loaded.value
         self.datapath = Datapath(drivers, monitor)
-        self.agent = HostAgent(config, store, self.datapath, self._make_session, mtu=mtu)
+        self.agent = HostAgent(config, store, self.datapath, self._make_session, mtu=mtu, observer=observer)
         self._config = config
         self._sessions: list[Session] = []
         self._documents = Documents(self.agent)
@@ -85,6 +87,7 @@ class Daemon:
 
     async def stop(self) -> None:
         """Stop. Forwarding goes on, and what is announced stays announced until the gateways give it up."""
+        self.agent.hub.close()
         await self._control.stop()
         await self._stop_metrics()
         await self.agent.stop()
@@ -226,6 +229,7 @@ async def _serve(loaded: Loaded[AgentConfig], source: Source) -> None:
 async def _run(loaded: Loaded[AgentConfig], store: Store) -> None:
     # The slowest import, and --check and errors in the configuration don't need it.
     from datapath.kernel import KernelConfig, open_kernel
+    from datapath.kernel_observer import KernelObserver
 
     config = loaded.value
     tables, labels = _ranges(config, store.load())
@@ -241,7 +245,8 @@ async def _run(loaded: Loaded[AgentConfig], store: Store) -> None:
             log.warning("no device has the underlay address %s", config.host.address)
         if config.datapath.underlay_mtu is not None:
             mtu = config.datapath.underlay_mtu - OVERHEAD
-        await Daemon(loaded, store, kernel.drivers, kernel.monitor, mtu=mtu or DEFAULT_MTU).run()
+        observer = KernelObserver(kernel)
+        await Daemon(loaded, store, kernel.drivers, kernel.monitor, mtu=mtu or DEFAULT_MTU, observer=observer).run()
     finally:
         kernel.close()
 

@@ -11,16 +11,20 @@ from agent.config import AgentConfig
 from agent.diagnostics import Diagnostics
 from agent.documents import Document, Documents
 from agent.drain_methods import DrainMethods
+from agent.drop_methods import DropMethods
+from agent.explain_methods import ExplainMethods
 from agent.hostagent import HostAgent
+from agent.parameters import count, optional, text
 from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
 from runtime.version import VERSION
-from vpn.prefix import PrefixError, parse_address
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a changing command waits."""
 MAX_TIMEOUT = 3600.0
+MAX_PAGE = 2000
+"""Most routes in one answer to who reads page by page."""
 _WAITS = ("programmed", "announced", "no")
 _FLOW = ("wait", "timeout")
 
@@ -43,11 +47,12 @@ class Methods:
             "vpn.list": self.vpn_list,
             "vpn.show": self.vpn_show,
             "route.list": self.route_list,
-            "route.explain": self.route_explain,
             "gateway.list": self.gateway_list,
             "status": self.status,
             "config.show": self.config_show,
             "version": self.version,
+            **DropMethods(self._agent).handlers(),
+            **ExplainMethods(self._agent, self._documents).handlers(),
             **DrainMethods(self._agent).handlers(),
             **Diagnostics(self._agent).handlers(),
         }
@@ -68,17 +73,17 @@ class Methods:
     async def port_detach(self, params: Document, call: Call) -> Document:
         """Ends when the port is withdrawn, out of the kernel and its label at rest."""
         began = time.perf_counter()
-        name = _text(params, "name")
+        name = text(params, "name")
         await self._agent.ports.detach(name, _timeout(params))
         return {"name": name, "state": "detached", "elapsed_ms": round((time.perf_counter() - began) * 1000, 3)}
 
     async def port_list(self, params: Document, call: Call) -> Document:
         """All ports."""
-        return self._documents.ports(_optional(params, "vpn"))
+        return self._documents.ports(optional(params, "vpn"))
 
     async def port_show(self, params: Document, call: Call) -> Document:
         """One port."""
-        return self._documents.named_port(_text(params, "name"))
+        return self._documents.named_port(text(params, "name"))
 
     async def vpn_list(self, params: Document, call: Call) -> Document:
         """All VPNs with ports here."""
@@ -86,20 +91,14 @@ class Methods:
 
     async def vpn_show(self, params: Document, call: Call) -> Document:
         """One VPN."""
-        return self._documents.vpn(self._documents.joined(_text(params, "name")))
+        return self._documents.vpn(self._documents.joined(text(params, "name")))
 
     async def route_list(self, params: Document, call: Call) -> Document:
-        """Routes as announced, and whether the kernel has them."""
-        return self._documents.routes(_optional(params, "vpn"))
-
-    async def route_explain(self, params: Document, call: Call) -> Document:
-        """Where packets to an address go, and why."""
-        text = _text(params, "address")
-        try:
-            address = parse_address(text)
-        except PrefixError as error:
-            raise OperatorError(f"address {text[:64]}", str(error), "give an address", ExitCode.USAGE) from None
-        return self._documents.explain(_text(params, "vpn"), address)
+        """Routes as announced, and whether the kernel has them; with "limit" a page of them."""
+        vpn, limit = optional(params, "vpn"), count(params, "limit", MAX_PAGE)
+        if limit is None:
+            return self._documents.routes(vpn)
+        return self._documents.route_page(vpn, optional(params, "after"), limit)
 
     async def gateway_list(self, params: Document, call: Call) -> Document:
         """The gateways and their sessions."""
@@ -116,20 +115,6 @@ class Methods:
     async def version(self, params: Document, call: Call) -> Document:
         """Of the daemon."""
         return {"program": "vrfwire-agent", "version": VERSION, "pid": os.getpid()}
-
-
-def _text(params: Document, key: str) -> str:
-    value = _optional(params, key)
-    if value is None:
-        raise OperatorError("request", f'"{key}" is missing', "", ExitCode.USAGE)
-    return value
-
-
-def _optional(params: Document, key: str) -> str | None:
-    value = params.get(key)
-    if value is not None and not isinstance(value, str):
-        raise OperatorError("request", f'"{key}" is not a text', "", ExitCode.USAGE)
-    return value
 
 
 def _timeout(params: Document) -> float:

@@ -160,6 +160,14 @@ class Planner:
         vpn = self._vpns.get(name)
         return () if vpn is None else vpn.waiting.get(prefix, ())
 
+    def port_on(self, device: str) -> Attached | None:
+        """The attachment whose port a device is."""
+        return self._by_device.get(device)
+
+    def users(self, value: NextHop | NextHopGroup | Neighbour) -> int:
+        """How many routes, groups and next hops want a shared object."""
+        return self._counts.get(value, 0)
+
     def desired(self) -> set[Value]:
         """Everything planned; for tests and diagnosis, costs as much as there is."""
         values: set[Value] = {*host_values(self.host), *self._counts}

@@ -105,10 +105,6 @@ class Datapath:
         """Let the work come round, although there may be nothing to do."""
         self._wake.set()
 
-    def nudge(self) -> None:
-        """Let the work come round, although there may be nothing to do."""
-        self._wake.set()
-
     # The desired state
 
     def put(self, *values: Value) -> int:
@@ -140,6 +136,10 @@ class Datapath:
     def status(self, kind: Kind, key: Key) -> Status:
         """Status of one object."""
         return self.reconciler.status(kind, key)
+
+    def until_retry(self, status: Status) -> float | None:
+        """Seconds until an object that failed is tried again; None if it hasn't failed."""
+        return None if status.next_retry is None else max(0.0, status.next_retry - self._clock())
 
     def without_carrier(self) -> Set[str]:
         """Names of the devices that are up and have no carrier, of taps whose VM isn't running for instance."""

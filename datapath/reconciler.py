@@ -177,6 +177,11 @@ class Reconciler:
         """The objects of ours of a kind that the kernel is believed to hold, read-only."""
         return KernelView(self._layers[kind].tracker)
 
+    def unwanted(self, kind: Kind) -> list[Key]:
+        """Objects of ours of a kind that the kernel is believed to hold and nobody wants."""
+        tracker = self._layers[kind].tracker
+        return [key for key in tracker.other if key not in tracker.desired]
+
     def failures(self) -> list[Change]:
         """Every object whose last try failed."""
         return [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from gateway import commands_pki, views
-from gateway.route_stream import list_routes, stream_routes
+from gateway.route_stream import stream_routes
 from runtime.command import (
     CONTEXT,
     Group,
@@ -22,6 +22,7 @@ from runtime.command import (
     watchable,
 )
 from runtime.output import cell, warn
+from runtime.paging import list_routes
 from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire-gateway-ctl"

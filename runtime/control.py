@@ -63,6 +63,20 @@ class Call:
         """Whether anybody may still wait for the answer; known for certain after the next progress()."""
         return self._connection.open
 
+    @property
+    def ready(self) -> bool:
+        """Whether the client reads what it is sent; when it doesn't, more of it would only pile up here."""
+        return self._connection.open and not self._connection.unread
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the client has left, or asks for nothing more."""
+        return not self._connection.open or self._connection.ended_input
+
+    def on_change(self, callback: Callable[[], None]) -> None:
+        """Call callback when `ready` or `leaving` may have changed, as long as the connection lasts."""
+        self._connection.watchers.append(callback)
+
     def progress(self, report: Mapping[str, object]) -> None:
         """Tell the client how far it is."""
         self._connection.send({"id": self._id, "progress": dict(report)})
@@ -144,10 +158,11 @@ class _Connection(asyncio.Protocol):
         self._server = server
         self._buffer = bytearray()
         self._calls = 0
-        self._unread = False
+        self.unread = False
         self._paused = False
         self._refused = False
-        self._ended_input = False
+        self.ended_input = False
+        self.watchers: list[Callable[[], None]] = []
         self._transport: asyncio.Transport | None = None
         self.peer = Peer(-1, -1, -1)
 
@@ -174,15 +189,21 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._server._closed(self)
+        self._tell_watchers()
+
+    def _tell_watchers(self) -> None:
+        for watcher in self.watchers:
+            watcher()
 
     def pause_writing(self) -> None:
         """The client reads slowly: no more requests of it for now."""
-        self._unread = True
+        self.unread = True
         self._throttle()
 
     def resume_writing(self) -> None:
-        self._unread = False
+        self.unread = False
         self._take_lines()
+        self._tell_watchers()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -192,12 +213,13 @@ class _Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client may close its sending half at once; it still gets its answers."""
-        self._ended_input = True
+        self.ended_input = True
         self._close_when_done()
+        self._tell_watchers()
         return True
 
     def _close_when_done(self) -> None:
-        if self._ended_input and self._calls == 0:
+        if self.ended_input and self._calls == 0:
             self.close()
 
     # -- requests
@@ -218,7 +240,7 @@ class _Connection(asyncio.Protocol):
 
     @property
     def _full(self) -> bool:
-        return self._unread or self._calls >= MAX_CALLS
+        return self.unread or self._calls >= MAX_CALLS
 
     def _throttle(self) -> None:
         full = self._full

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agent.documents import covering, reason, selected, timestamp
+from agent.candidates import covering, reason, selected
+from agent.documents import timestamp
 from agent.routes import GatewayId
 from vpn.path import NextHop, Path
 from vpn.prefix import parse_address

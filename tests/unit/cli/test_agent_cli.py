@@ -15,6 +15,7 @@ import pytest
 
 from runtime.control import Call
 from runtime.errors import ExitCode, OperatorError
+from runtime.paging import PAGE
 from tests.unit.cli.conftest import Commands, FakeDaemon
 
 WEB: dict[str, Any] = {
@@ -259,7 +260,7 @@ class TestTables:
             "VPN   PREFIX       NEXT HOPS                             STATE       GATEWAY\n"
             "blue  10.1.1.2/32  192.0.2.12 label 100001, local tap0  programmed  192.0.2.1\n"
         ).replace("HOPS   ", "HOPS  ")
-        assert daemon.asked == [("route.list", {"vpn": "blue"})]
+        assert daemon.asked == [("route.list", {"limit": PAGE, "vpn": "blue"})]
 
     def test_gateways(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["gateway.list"] = {"items": [GATEWAY]}
@@ -422,7 +423,7 @@ class TestCommandLine:
             (("port", "lst"), "vrfwire: port: no such command 'lst'"),
             (("port", "list", "--nope"), "vrfwire: port list: no such option"),
             (("port", "show"), "vrfwire: port show: missing argument 'NAME'"),
-            (("drops",), "vrfwire: command line: no such command 'drops'"),
+            (("lost",), "vrfwire: command line: no such command 'lost'"),
         ],
     )
     def test_mistakes(self, commands: Commands, arguments: tuple[str, ...], error: str) -> None:
@@ -550,7 +551,8 @@ class TestProcess:
         assert json.JSONDecoder().raw_decode(out.decode())[0] == {"items": [WEB]}
 
     def test_reader_gone(self, commands: Commands, daemon: FakeDaemon) -> None:
-        daemon.answers["route.list"] = {"items": [ROUTE] * 20_000}
+        rows = [{**ROUTE, "prefix": f"10.{i >> 8}.{i & 255}.0/24"} for i in range(20_000)]
+        daemon.answers["route.list"] = {"items": rows, "after": None}
         process = subprocess.Popen(
             [*PROGRAM, "route", "list"],
             cwd=ROOT,

@@ -10,6 +10,7 @@ import pytest
 
 from gateway import cli as gateway_cli
 from gateway import route_stream
+from runtime import paging
 from runtime.errors import ExitCode, OperatorError
 from tests.unit.cli.conftest import Commands, FakeDaemon
 
@@ -257,7 +258,7 @@ def test_empty_pages_in_between(commands: Commands, daemon: FakeDaemon) -> None:
 def test_family_alone_means_bgp(commands: Commands, daemon: FakeDaemon) -> None:
     daemon.answers["bgp.routes"] = table_of(1, 1)
     assert commands.gateway_ctl("route", "list", "--family", "vpnv6").code == 0
-    assert daemon.asked == [("bgp.routes", {"limit": route_stream.PAGE, "rd": "all", "family": "vpnv6"})]
+    assert daemon.asked == [("bgp.routes", {"limit": paging.PAGE, "rd": "all", "family": "vpnv6"})]
     assert commands.gateway_ctl("route", "list", "--rd", "all", "--vpn", "blue").code == ExitCode.USAGE
 
 
