@@ -134,7 +134,7 @@ def test_a_gateway_that_stays_away_is_outlived_by_another() -> None:
 
 
 def lost_twice(*, told: bool) -> RouteTables:
-    """ONE is lost at 100 and again at 120, after a session in which it has told its table to the end, or hasn't; TWO has
+    """ONE is lost at 100 and again at 120, after a session in which it told its table to the end, or didn't; TWO has
     always been there, and doesn't know P1."""
     made = tables(ONE, TWO)
     for gateway in (ONE, TWO):
