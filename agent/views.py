@@ -126,7 +126,11 @@ EXPLAINED = (
     Column("wanted", lambda row: _target(row.get("desired"))),
     Column("kernel", lambda row: _target(row.get("kernel"))),
     Column("state", "state"),
+    Column("underlay", lambda row: [_underlay(hop) for hop in items(row, "underlay")]),
+    Column("comes in by", lambda row: _here(row.get("here"))),
 )
+_WHERE_THERE = ("underlay", "comes in by")
+"""Lines of an explanation that aren't printed when there is nothing to say."""
 PER_GATEWAY = (
     Column("GATEWAY", "gateway"),
     Column("NEXT HOPS", lambda row: _target(row)),
@@ -137,7 +141,28 @@ PER_GATEWAY = (
 )
 
 
+def _underlay(hop: Row) -> str:
+    """How packets get to a remote host."""
+    if hop.get("device") is None:
+        return f"{cell(hop.get('host'))} no route"
+    gateway = f" gateway {cell(hop.get('gateway'))}" if hop.get("gateway") else ""
+    return f"{cell(hop.get('host'))} by {cell(hop.get('device'))}{gateway}"
+
+
+def _here(value: object) -> str | None:
+    """The port of this host that packets from other hosts are delivered to."""
+    if not isinstance(value, dict):
+        return None
+    state = "blocked" if value.get("blocked") else cell(value.get("state"))
+    return (
+        f"label {cell(value.get('label'))} to port {cell(value.get('port'))}, {cell(value.get('interface'))} ({state}, "
+        f"announced: {cell(value.get('announced'))})"
+    )
+
+
 def _target(value: object) -> str:
+    if isinstance(value, dict) and value.get("type", "unicast") != "unicast":
+        return f"{cell(value.get('prefix'))} {cell(value.get('type'))}"
     if isinstance(value, dict) and "next_hops" in value:
         return next_hops(value["next_hops"])
     if isinstance(value, dict):
@@ -164,7 +189,8 @@ def drained_gateways(reply: Reply, options: Options, colour: bool) -> str:
 
 
 def explained(reply: Reply, options: Options, colour: bool) -> str:
-    text = details(reply, EXPLAINED, colour=colour)
+    shown = [column for column in EXPLAINED if column.title not in _WHERE_THERE or column.text(reply) != "-"]
+    text = details(reply, shown, colour=colour)
     text += _gateways(items(reply, "per_gateway"), PER_GATEWAY, options, colour)
     why = reply.get("why")
     if isinstance(why, list) and why:

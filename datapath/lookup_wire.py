@@ -46,7 +46,9 @@ def route_request(address: bytes, oif: int) -> bytes:
     """RTM_GETROUTE for the route to an address (packed). oif: interface index of the VRF to look in, 0 for the main
     tables."""
     family = AF_INET if len(address) == 4 else AF_INET6
-    header = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, _RTM_F_FIB_MATCH | _RTM_F_LOOKUP_TABLE)
+    # IPv6 tells the table in any case, and takes no flag for it.
+    flags = _RTM_F_FIB_MATCH | (_RTM_F_LOOKUP_TABLE if family == AF_INET else 0)
+    header = _RTMSG.pack(family, len(address) * 8, 0, 0, 0, 0, 0, 0, flags)
     return message(RTM_GETROUTE, 0, header, attr(_RTA_DST, address), *([u32(_RTA_OIF, oif)] if oif else []))
 
 

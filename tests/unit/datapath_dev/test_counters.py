@@ -143,7 +143,9 @@ def test_question_for_a_route() -> None:
     # Family, length; nothing else is set, or a strict kernel refuses it; look-up of the table's entry itself.
     assert request[16:28] == struct.pack("=BBBBBBBBI", 2, 32, 0, 0, 0, 0, 0, 0, 0x3000)
     assert request[28:] == attr(1, parse_address("10.1.1.2")) + u32(4, 7)
-    assert route_request(parse_address("fd00::1"), 0)[28:] == attr(1, parse_address("fd00::1"))
+    request6 = route_request(parse_address("fd00::1"), 0)
+    assert request6[16:28] == struct.pack("=BBBBBBBBI", 10, 128, 0, 0, 0, 0, 0, 0, 0x2000)
+    assert request6[28:] == attr(1, parse_address("fd00::1"))
 
 
 @pytest.mark.parametrize(("prefix", "family"), [("10.1.1.0/24", 2), ("fd00::/64", 10), ("0.0.0.0/0", 2)])
