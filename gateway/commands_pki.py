@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
-from runtime.command import Group, Options, common, items, pass_options, printing
+from runtime.command import Group, Options, common, items, pass_options
 from runtime.errors import ExitCode, OperatorError
 from runtime.output import Column, details, warn
 
@@ -88,7 +88,7 @@ def pki() -> None:
 @click.option("--replace", is_flag=True, help="Begin with the next authority; the former one counts until --retire.")
 @click.option("--retire", is_flag=True, help="End the former authority: take it out of ca.pem.")
 @click.option("--force", is_flag=True, help="Retire it although certificates of it are in use.")
-@printing
+@common
 @pass_options
 def pki_init(
     options: Options,
@@ -138,7 +138,7 @@ def pki_init(
 @click.option("--out", metavar="DIR|FILE.tar", type=_PATH, help="Where the files are put.  [default: NAME]")
 @click.option("--csr", metavar="FILE", type=_PATH, help="Certificate request: the key stays where it is.")
 @click.option("--days", type=_days, default=365, show_default=True, help="How long it is valid.")
-@printing
+@common
 @pass_options
 def pki_enroll(
     options: Options,
@@ -176,7 +176,7 @@ def pki_enroll(
 @click.option("--csr", metavar="FILE", type=_PATH, help="For the key of this certificate request.")
 @click.option("--within", metavar="DAYS", type=click.IntRange(0, MAX_DAYS), help="Only when it ends in so many days.")
 @click.option("--days", type=_days, default=365, show_default=True, help="How long it is valid.")
-@printing
+@common
 @pass_options
 def pki_renew(
     options: Options,
@@ -244,7 +244,7 @@ def pki_revoke(options: Options, pki: Pki, name: str, reason: str, serial: str |
 @pki.command("crl")
 @_authority
 @click.option("--days", type=_days, help="Until the next one is due, from now on.  [default: as before, first 30]")
-@printing
+@common
 @pass_options
 def pki_crl(options: Options, pki: Pki, days: int | None) -> None:
     """Sign the revocation lists again, so that they are not overdue. enroll, renew and revoke do it, too.
@@ -262,7 +262,7 @@ def pki_crl(options: Options, pki: Pki, days: int | None) -> None:
 @_authority
 @click.option("--expiring", metavar="DAYS", type=click.IntRange(0, MAX_DAYS), help="What ends in so many days.")
 @click.option("--all", "every", is_flag=True, help="Former certificates, too.")
-@printing
+@common
 @pass_options
 def pki_list(options: Options, pki: Pki, expiring: int | None, every: bool) -> None:
     """List who has a certificate, and until when.
@@ -281,7 +281,7 @@ def pki_list(options: Options, pki: Pki, expiring: int | None, every: bool) -> N
 @pki.command("show")
 @click.argument("name", required=False)
 @_authority
-@printing
+@common
 @pass_options
 def pki_show(options: Options, pki: Pki, name: str | None) -> None:
     """Show the certificates of somebody; without a name, the authority."""

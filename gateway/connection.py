@@ -131,6 +131,11 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    @property
+    def ended(self) -> bool:
+        """Whether its stream is over; what is left is to send the end."""
+        return self._ended
+
     async def wait_lost(self) -> None:
         """Until the transport is gone."""
         await asyncio.shield(self._lost)

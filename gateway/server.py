@@ -212,7 +212,7 @@ class Server:
         if self.trust is None:
             return []
         hosts = []
-        for connection in list(self.connections):
+        for connection in [one for one in self.connections if not one.ended]:
             if why := self.trust.refusal(connection.certificate, connection.peer[0], live=True):
                 hosts += [connection.session.host] if connection.session is not None else []
                 connection.close(StreamCondition.NOT_AUTHORIZED, why)

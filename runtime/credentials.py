@@ -189,6 +189,7 @@ class ServerCredentials:
             "crl": None if crl is None else str(crl.path),
             "revoked": 0 if crl is None else crl.count(),
             "numbers": [] if crl is None else crl.numbers(),
+            "connections": {action: self.counters[action] for action in ("refused", "ended")},
             "problems": [{"what": one.what, "why": one.why, "hint": one.hint} for one in self.troubles()],
         }
 
