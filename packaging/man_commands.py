@@ -218,7 +218,7 @@ def _value(parameter: click.Parameter) -> str:
     """The metavar in roff: choices literal, placeholders in italics."""
     shown = metavar(parameter)
     if _short_choice(parameter) and not parameter.metavar:
-        return "|".join(bold(word) for word in shown.split("|"))
+        return bold(shown)
     return italic(shown)
 
 
