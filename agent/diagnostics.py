@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from agent.doctor import Live, examine_host
-from agent.documents import Document
+from agent.documents import Document, Documents
 from agent.hostagent import HostAgent
+from agent.metrics import AgentMetrics
 from agent.problems import blocked
 from agent.session import SessionState
 from datapath.values import Kind, Neighbour
 from runtime.control import Call, Handler
 from runtime.findings import Finding, documents, failed, good
+from runtime.metrics import Buckets, LoopLag
 
 
 class Diagnostics:
@@ -21,16 +23,28 @@ class Diagnostics:
 
     def __init__(self, agent: HostAgent) -> None:
         self._agent = agent
+        # Without the lag of the loop: that is measured only where metrics are asked for.
+        self._metrics = AgentMetrics(agent, Documents(agent).status, LoopLag(), agent.certificates.metrics)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By method name."""
-        return {"doctor": self.doctor}
+        return {"doctor": self.doctor, "metrics": self.metrics}
 
     async def doctor(self, params: Document, call: Call) -> Document:
         """What is wrong, and what to do about it."""
         live = Live(self._hosts(), self._agent.mtu)
         found = await asyncio.to_thread(examine_host, self._agent.config, live)
         return {"items": documents([*found, *self._own()])}
+
+    async def metrics(self, params: Document, call: Call) -> Document:
+        """The numbers of docs/metrics.md, whether Prometheus asks for them or not."""
+        items = []
+        for (name, kind, labels, _), samples in self._metrics.snapshot():
+            for values, value in samples:
+                if not isinstance(value, Buckets):
+                    row = {"name": name, "kind": kind, "labels": dict(zip(labels, values, strict=True))}
+                    items.append(row | {"value": float(value)})
+        return {"items": items}
 
     def _hosts(self) -> tuple[IPv4Address, ...]:
         """Remote hosts whose routes are wanted."""
