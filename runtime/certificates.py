@@ -18,7 +18,7 @@ DAY = 86400.0
 WARNING_DAYS = 30
 """Days before its end from which on a certificate is a problem of the status."""
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 _SEQUENCE, _SET, _INTEGER, _OCTETS, _OID, _UTC_TIME, _TIME = 0x30, 0x31, 0x02, 0x04, 0x06, 0x17, 0x18
 _VERSION, _EXTENSIONS, _KEY_ID = 0xA0, 0xA3, 0x80
 _COMMON_NAME = bytes.fromhex("550403")

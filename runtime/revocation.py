@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from runtime.certificates import Certificate, Trouble, read_der, shown_serial
 
-_PEM = re.compile(rb"-----BEGIN X509 CRL-----\s.*?-----END X509 CRL-----\n?", re.DOTALL)
+_PEM = re.compile(rb"-----BEGIN X509 CRL-----[^-]*-----END X509 CRL-----\n?")
 HINT = "`vrfwire-gateway-ctl pki crl` on the machine of the authority makes one; copy its crl.pem here"
 SUPERSEDED = "superseded"
 """Reason for a certificate in whose place its holder has another one: the holder is trusted as before."""
