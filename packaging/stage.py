@@ -43,8 +43,9 @@ def stage(directory: Path, of: Release, family: Family, root: Path = ROOT) -> di
 
 
 def documents(root: Path) -> tuple[str, ...]:
-    """README.md and every page of docs/, relative to root."""
-    return ("README.md", *sorted(str(path.relative_to(root)) for path in (root / "docs").rglob("*.md")))
+    """README.md, every page of docs/ and the rules for alarms, relative to root."""
+    found = [path for pattern in ("*.md", "*.yml") for path in (root / "docs").rglob(pattern)]
+    return ("README.md", *sorted(str(path.relative_to(root)) for path in found))
 
 
 def product(root: Path) -> Iterator[tuple[str, bytes]]:
