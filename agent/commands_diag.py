@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
@@ -77,6 +76,8 @@ COLUMNS = (
 def show_bundle(options: Options, output: str | None, path: str | None) -> None:
     """Make a bundle and say what is in it. Raises OperatorError."""
     # Imported here: the other commands do without.
+    from pathlib import Path
+
     from agent import bundle
     from agent.bundle_sources import secrets, sources
     from runtime.redact import Redactor
@@ -95,9 +96,9 @@ def show_bundle(options: Options, output: str | None, path: str | None) -> None:
             raise
 
     when = time.time()
-    name = f"vrfwire-diag-{platform.node() or 'host'}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(when))}"
+    name = f"vrfwire-diag-{os.uname().nodename}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(when))}"
     taken = bundle.take_all(sources(ask, path), Redactor(secrets(ask, path)))
-    about: Reply = {"host": platform.node(), "time": round(when), "command": VERSION}
+    about: Reply = {"host": os.uname().nodename, "time": round(when), "command": VERSION}
     target = Path(output if output is not None else f"{name}.tar.gz")
     data = bundle.archive(name, taken, bundle.manifest(taken, about), when)
     bundle.write(target, data)

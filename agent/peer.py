@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent.requests import Ask, Refusal, Request, Settled
@@ -128,7 +128,7 @@ class Peer:
                 request.vpn,
                 what,
                 refusal,
-                extra=fields(peer=self.name, vpn=request.vpn),
+                extra=self._fields(request.vpn, [prefix for prefix, _ in request.items]),
             )
         settled = self.signaling.answered(request, refusal)
         if refusal is not None:
@@ -138,6 +138,11 @@ class Peer:
                 self._owner.subscription_refused(self, request.vpn)
         self._owner.peer_settled(self, settled)
         self.flush_soon()
+
+    def _fields(self, vpn: str, prefixes: Sequence[Prefix] = ()) -> dict[str, object]:
+        """For the journal. prefixes: that it is about; of several the first one is what can be looked for."""
+        found = {"peer": self.name, "gateway": self.name, "vpn": vpn}
+        return fields(**found, prefix=prefixes[0]) if prefixes else fields(**found)
 
     def _retry_later(self) -> None:
         if self._retry is None:
@@ -165,7 +170,7 @@ class Peer:
 
     def notice_received(self, notice: Notice, prefixes: list[Prefix]) -> None:
         vpn = notice.node
-        extra = fields(peer=self.name, vpn=vpn)
+        extra = self._fields(vpn, prefixes)
         shown = ", ".join(map(str, prefixes))
         settled = Settled()
         match notice.kind:
@@ -209,6 +214,6 @@ class Peer:
                 event.node,
                 len(bad),
                 bad[0],
-                extra=fields(peer=self.name, vpn=event.node),
+                extra=self._fields(event.node),
             )
         self._owner.routes_received(self, event.node, changes, event.purged)

@@ -380,6 +380,7 @@ class Ports:
         self._feed.push()
         extra = fields(port=name, vpn=attached.attachment.vpn)
         if blocked:
+            extra |= fields(prefix=min(blocked))
             log.warning("port %s: blocked, as the gateways forbid: %s", name, _listed(blocked), extra=extra)
         else:
             log.info("port %s: not blocked any more", name, extra=extra)

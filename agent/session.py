@@ -190,6 +190,7 @@ class Session:
     async def _run(self) -> None:
         settings = self.settings
         backoff = Backoff(settings.reconnect_min, settings.reconnect_max)
+        extra = fields(peer=settings.address, gateway=settings.address)
         loop = asyncio.get_running_loop()
         # Seconds on a slow machine: the loop goes on meanwhile.
         module = await asyncio.to_thread(importlib.import_module, "agent.stream")
@@ -200,21 +201,21 @@ class Session:
                 await self._login(module)
                 began = loop.time()
                 self._set_state(SessionState.CONNECTED)
-                log.info("gateway %s: session up", settings.address, extra=fields(peer=settings.address))
+                log.info("gateway %s: session up", settings.address, extra=extra)
                 self._listener.session_started()
                 await self._watch()
             except (_Lost, OperatorError, OSError) as error:
                 reason = str(error)
             except Exception as error:
                 # Whatever a library may raise: the other gateways and the datapath are not to suffer.
-                log.exception("gateway %s: session failed", settings.address)
+                log.exception("gateway %s: session failed", settings.address, extra=extra)
                 reason = f"internal error: {error}"
             finally:
                 self._set_state(SessionState.DOWN)
                 if self._stream is not None:
                     self._stream.forget_requests()
             if reason != self.last_error or began is not None:
-                log.warning("gateway %s: %s", settings.address, reason, extra=fields(peer=settings.address))
+                log.warning("gateway %s: %s", settings.address, reason, extra=extra)
             self.last_error = reason
             if began is not None:
                 self._listener.session_ended(reason)
@@ -224,7 +225,7 @@ class Session:
                 await self._close()
             except Exception:
                 # The next session has a client of its own, and there is one in any case.
-                log.exception("gateway %s: connection not closed", settings.address)
+                log.exception("gateway %s: connection not closed", settings.address, extra=extra)
                 self._stream = None
             await asyncio.sleep(backoff.next())
 
@@ -337,7 +338,9 @@ class Session:
         self._heard = asyncio.get_running_loop().time()
 
     def _on_fault(self, error: Exception) -> None:
-        log.error("gateway %s: stanza not handled", self.settings.address, exc_info=error)
+        address = self.settings.address
+        extra = fields(peer=address, gateway=address)
+        log.error("gateway %s: stanza not handled", address, exc_info=error, extra=extra)
         self._end(f"internal error: {error}")
 
     def _message(self, message: Element) -> bool:

@@ -32,6 +32,19 @@ def complaint(kind: Kind, key: Key, error: str) -> str:
     return error if error.startswith(f"{name}: ") else f"{name}: {error}"
 
 
+def journal_fields(kind: Kind, key: Key) -> dict[str, object]:
+    """What an object can be looked for by in a journal: its kind, and its device or prefix."""
+    found: dict[str, object] = {"kind": kind.name.lower()}
+    if isinstance(key, str):
+        found["device"] = key
+    elif isinstance(key, NextHop):
+        found["device"] = key.device
+    elif isinstance(key, tuple) and not isinstance(key, NextHopGroup):
+        first, second = key
+        found.update({"prefix": second} if isinstance(second, Prefix) else {"device": first})
+    return found
+
+
 def name_of(key: Key) -> str:
     """The name of an object without what it is: "10.1.1.1 dev tap-web", "10.1.2.0/24 table 10000", "1000"."""
     if isinstance(key, str | int):

@@ -18,7 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Set
 
-from datapath.describe import complaint, describe
+from datapath.describe import complaint, describe, journal_fields
 from datapath.drift import Drift, Repairs
 from datapath.driver import Driver
 from datapath.events import Monitor
@@ -26,6 +26,7 @@ from datapath.reconciler import RESYNC_INTERVAL, Reconciler
 from datapath.retry import WAITING, Jitter
 from datapath.status import Change, Status
 from datapath.values import Key, Kind, NextHop, Value
+from runtime.log import fields
 
 log = logging.getLogger("vrfwire.datapath")
 
@@ -274,7 +275,7 @@ class Datapath:
         news, more = self.reconciler.drift.take(self._clock())
         lost = [one for one in news if not one.repaired]
         for one in lost[:_LOGGED_FAILURES]:
-            log.info("%s: %s", describe(one.kind, one.key), one.what)
+            log.info("%s: %s", describe(one.kind, one.key), one.what, extra=_fields(one.kind, one.key))
         if (count := len(lost) + more) > _LOGGED_FAILURES:
             log.info("and %d objects more", count - _LOGGED_FAILURES)
         if news or more:
@@ -284,7 +285,8 @@ class Datapath:
     @staticmethod
     def _log_failures(failures: list[Change]) -> None:
         for change in failures[:_LOGGED_FAILURES]:
-            log.warning("%s", complaint(change.kind, change.key, change.status.error))
+            extra = _fields(change.kind, change.key)
+            log.warning("%s", complaint(change.kind, change.key, change.status.error), extra=extra)
         if len(failures) > _LOGGED_FAILURES:
             log.warning("and %d more failures", len(failures) - _LOGGED_FAILURES)
 
@@ -293,4 +295,8 @@ class Datapath:
         """A device without carrier is nothing to warn of: a VM that isn't running, most often."""
         waiting = Counter(key.device for key in keys if isinstance(key, NextHop))
         for device, count in waiting.most_common(_LOGGED_FAILURES):
-            log.info("%s has no carrier, next hops waiting for it: %d", device, count)
+            log.info("%s has no carrier, next hops waiting for it: %d", device, count, extra=fields(device=device))
+
+
+def _fields(kind: Kind, key: Key) -> dict[str, object]:
+    return fields(**journal_fields(kind, key))

@@ -188,7 +188,10 @@ class Connection(asyncio.Protocol):
                 try:
                     self.server.service.handle(self.session, stanza, now)
                 except Exception:
-                    log.exception("host %s: error of this server; the session is closed", self.session.host)
+                    extra = fields(peer=self.peer[0], host=self.session.host)
+                    log.exception(
+                        "host %s: error of this server; the session is closed", self.session.host, extra=extra
+                    )
                     stream.close(now, StreamCondition.INTERNAL_SERVER_ERROR, "error of this server")
                 else:
                     self._pull_replies()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 
 from gateway.admission import Decision
@@ -10,6 +11,8 @@ from runtime.log import fields
 
 log = logging.getLogger("vrfwire.gateway.map")
 
+_PREFIX = re.compile(r"(?:\[[^]]*\]|[^:]*):\d+:(.*)")
+"""An item's name: next hop, instance id, prefix (draft-ietf-l3vpn-end-system-06, section 6.1)."""
 WINDOW = 10.0
 """Seconds."""
 LINES = 50
@@ -35,7 +38,10 @@ class DecisionLog:
             self._lines += 1
             level, what = (logging.WARNING, f"is withdrawn: {reason}") if reason else (logging.INFO, "is admitted")
             of = f" of attachment {attachment}" if attachment else ""
+            prefix = _PREFIX.fullmatch(item_id)
             extra = fields(host=host, vpn=vpn, attachment=attachment)
+            if prefix is not None:
+                extra |= fields(prefix=prefix[1])
             log.log(level, "host %s: item %s%s in VPN %s %s", host, item_id, of, vpn, what, extra=extra)
         if self._unsaid:
             log.warning("%d more items were withdrawn or admitted by the map", self._unsaid)

@@ -31,6 +31,7 @@ from runtime.certificates import (
 )
 from runtime.errors import OperatorError
 from runtime.file_watch import FileWatch
+from runtime.log import fields
 from runtime.metrics import Metric
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ class ServerCredentials:
             level,
             "%s from %s ended: the certificate of %s, serial number %s, was %s",
             *(what, peer, certificate.name or "-", certificate.shown_serial, revoked),
+            extra=fields(peer=peer),
         )
 
     # -- showing

@@ -64,7 +64,7 @@ class Engine:
         self.deliver()
         for client, peer, ended in self.service.take_events():
             told = f"ended: {ended}" if ended else "began"
-            log.info("session of %s at %s %s", client, peer, told, extra=fields(peer=peer))
+            log.info("session of %s at %s %s", client, peer, told, extra=fields(peer=peer, client=client))
         if self.service.waiting:
             self.writer.wake()
         if self.service.busy and self._going_on is None:
