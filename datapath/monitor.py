@@ -35,6 +35,7 @@ NEXTHOP."""
 
 class KernelMonitor:
     """A socket of notifications. Links are compared with what was known of them; what is in order is not told.
+    Devices of others are known as they were when the links were read: nothing is heard of them.
 
     tables and labels: the numbers that are ours. next_hops: known next hops by kernel id. own_ports: port ids of the
     sockets that our own changes go through.
@@ -53,6 +54,9 @@ class KernelMonitor:
         self._dark: set[str] = set()
         self._good: dict[int, tuple[Kind, _Look]] = {}
         self._told: dict[int, _Look] = {}
+        self._ours: set[int] = set()
+        self._heard: frozenset[int] | None = None
+        self._own_ports = tuple(own_ports)
         self._names = Names(tables, labels, self._device_name, self._vrf_of_table, next_hops)
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
@@ -61,7 +65,7 @@ class KernelMonitor:
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except PermissionError:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        attach_filter(self._socket, monitor_filter(own_ports))
+        attach_filter(self._socket, monitor_filter(own_ports, tables))
         self._socket.bind((0, 0))
         for group in GROUPS:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
@@ -112,6 +116,7 @@ class KernelMonitor:
             event = self._judge(ifindex)
             if event is not None:
                 events[event] = None
+        self._listen()
         # The address goes with its device, too; then that is told already.
         for device in map(self._devices.get, bare):
             if device is not None and vrf.is_owned(device):
@@ -140,18 +145,30 @@ class KernelMonitor:
         self._dark = {device.name for device in self._devices.values() if device.up and not device.carries}
         self._good.clear()
         self._told.clear()
+        self._ours.clear()
         for ifindex in self._devices:
             self._judge(ifindex)
+        self._listen()
+
+    def _listen(self) -> None:
+        """Let the kernel wake us for our own devices, and for what looks like one."""
+        ours = frozenset(self._ours)
+        if ours != self._heard:
+            self._heard = ours
+            attach_filter(self._socket, monitor_filter(self._own_ports, self._names.tables, ours))
 
     def _link(self, kind: int, body: bytes, touched: set[int]) -> list[KernelEvent]:
         new = decode_device(body)
         old = self._devices.get(new.ifindex)
+        # By the new name, too: another device may have had it, of which nothing was heard.
+        self._dark.discard(new.name)
         if old is not None:
             self._dark.discard(old.name)
         if kind == RTM_DELLINK:
             for table in (self._devices, self._good, self._told):
                 table.pop(new.ifindex, None)
             touched.discard(new.ifindex)
+            self._ours.discard(new.ifindex)
             self._reader.forget(new.name)
             return [LinkGone(new.name)]
         self._devices[new.ifindex] = new
@@ -179,6 +196,8 @@ class KernelMonitor:
         look = _Look.at(device)
         good = self._good.get(ifindex)
         kind = next((kind for kind, owned in _OWNED if owned(device)), None)
+        if kind is not None or good is not None:
+            self._ours.add(ifindex)
         if kind is not None and self._in_order(kind, device):
             self._good[ifindex] = kind, look
             self._told.pop(ifindex, None)

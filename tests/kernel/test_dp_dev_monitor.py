@@ -156,6 +156,58 @@ def test_what_concerns_nobody_wakes_nobody(hv: Host) -> None:
     assert not readable(hv)
 
 
+def test_devices_of_others_wake_nobody(hv: Host) -> None:
+    """They come, flap, change and go, with their settings, addresses and qdiscs."""
+    hv.namespace.ip(
+        "link add br0 type bridge",
+        "link add v0 type veth peer name v1",
+        "link set v0 master br0",
+        *(f"link set {device} {state}" for state in ("up", "down") * 3 for device in ("br0", "v0", "v1")),
+        "link set v1 up",
+        "address add fd00:7::1/64 dev v1 nodad",
+        "address delete fd00:7::1/64 dev v1",
+        "link set v1 alias vrf",
+        "link set v1 down",
+        "link set v1 name v2",
+    )
+    hv.namespace.output("tc", "qdisc", "add", "dev", "v2", "clsact")
+    hv.namespace.output("tc", "qdisc", "delete", "dev", "v2", "clsact")
+    hv.namespace.output("sysctl", "-w", "net.ipv4.conf.v2.rp_filter=2")
+    hv.namespace.ip("link delete v2", "link delete br0")
+    assert not readable(hv)
+
+
+def test_what_was_known_of_another_device_is_not_believed_of_a_port_with_its_name(hv: Host) -> None:
+    hv.namespace.ip("tuntap add tap1 mode tap", "link set tap1 up")
+    with Host(hv.namespace) as fresh:
+        assert fresh.kernel.monitor.without_carrier() == {"tap1"}
+        hv.namespace.ip("link delete tap1")
+        # Down, so that it isn't without carrier in the sense that matters.
+        hv.make(type(TAP)("tap1", TAP.port_kind, "vw-blue", "web-9", guest_mac=MAC))
+        hv.namespace.ip("link set tap1 down")
+        assert LinkDown("tap1") in fresh.kernel.monitor.drain()
+        assert fresh.kernel.monitor.without_carrier() == set()
+
+
+def test_a_device_that_became_ours_is_heard_when_its_mark_is_gone(hv: Host) -> None:
+    hv.make(type(BLUE)("vw-green", 10003, "green"))
+    hv.kernel.monitor.drain()
+    hv.namespace.ip("link set vw-green alias other")
+    events(hv, ObjectChanged(Kind.VRF, "vw-green"))
+    hv.namespace.ip("link delete vw-green")
+    events(hv, LinkGone("vw-green"))
+
+
+def test_routes_replaced_in_a_vrf_of_others_wake_nobody(hv: Host) -> None:
+    hv.namespace.ip(
+        "link add other type vrf table 99999", "link set other up", "link add d0 type dummy", "link set d0 up"
+    )
+    hv.kernel.monitor.drain()
+    commands = [f"{verb} 198.51.100.{n} dev d0 table 99999" for verb in ("add", "replace") for n in range(200)]
+    hv.namespace.ip(*(f"route {command}" for command in commands))
+    assert not readable(hv)
+
+
 def test_carrier_comes_and_goes(hv: Host) -> None:
     hv.make(RED)
     other = type(TAP)("tap1", TAP.port_kind, "vw-blue", "web-9", guest_mac=MAC)
@@ -197,7 +249,7 @@ def test_a_renamed_device_is_gone_and_new(hv: Host) -> None:
 
 def test_lost_notifications_are_told(hv: Host) -> None:
     hv.kernel.monitor.limit_buffer(4096)
-    hv.namespace.ip(*(f"link add d{n} type dummy" for n in range(40)))
+    hv.namespace.ip(*(f"link set tap0 group {n}" for n in range(40)))
     assert hv.kernel.monitor.drain() == [Overrun()]
     hv.namespace.ip("link set tap0 nomaster")
     events(hv, ObjectChanged(Kind.PORT, "tap0"))
