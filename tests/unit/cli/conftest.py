@@ -45,7 +45,7 @@ METHODS = (
     *("port.attach", "port.detach", "port.list", "port.show", "vpn.list", "vpn.show", "route.list", "route.explain"),
     *("gateway.list", "host.list", "status", "doctor", "config.show", "version"),
     *("peer.list", "peer.show", "peer.refresh", "peer.reset", "bgp.routes", "map.show", "map.accept"),
-    *("attachment.list", "drain", "undrain"),
+    *("attachment.list", "drain", "undrain", "tls.reload"),
 )
 
 

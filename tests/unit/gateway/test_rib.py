@@ -97,6 +97,20 @@ def test_a_session_takes_only_what_it_published_last() -> None:
     assert rib.timer() == 60.0
 
 
+def test_what_a_session_published_can_be_deleted_at_once() -> None:
+    """Stale or not, and nothing of other sessions and hosts."""
+    rib = Rib(MESH, stale_time=60)
+    rib.publish("blue", "hv1", item_id(11, P), P, path(11), session=1)
+    rib.publish("red", "hv1", item_id(11, Q), Q, path(11), session=2)
+    rib.publish("blue", "hv2", item_id(12, P), P, path(12), session=1)
+    rib.session_ended("hv1", 1, now=0.0)
+    assert rib.publishers("hv1") == {1, 2}
+    assert rib.purge("hv1", {1, 7}) == 1 and rib.purge("hv3", {1}) == 0
+    assert rib.publishers("hv1") == {2}
+    assert rib.tables["blue"].get(P) == path(12) and rib.tables["red"].get(Q) == path(11)
+    assert rib.expire(60.0) == [("hv1", 0)]
+
+
 def test_reload_moves_routes_in_place() -> None:
     rib = Rib(MESH)
     rib.publish("blue", "hv1", item_id(11, P), P, path(11), session=1)
