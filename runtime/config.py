@@ -139,11 +139,10 @@ def load(
     values of flags by dotted key, None is ignored. Raises OperatorError with file and line.
     """
     main = DIRECTORY / f"{program}.toml" if path is None else Path(path).absolute()
-    root = _Table({}, _Origin(str(main) if main.exists() else f"{main} (no such file)"))
+    found, missing = _files_there(main)
+    root = _Table({}, _Origin(f"{main} ({missing})" if missing else str(main)))
     files = []
-    for file in (main, *sorted(main.with_name(main.name + ".d").glob("*.toml"))):
-        if file == main and path is None and not file.exists():
-            continue
+    for file in found if path is None else dict.fromkeys((main, *found)):
         files.append(file)
         _merge(root, _read(file))
     _merge(root, _from_environment(schema, environ, bool(files)))
@@ -174,6 +173,27 @@ def read_secret(path: Path) -> str:
 
 
 # -- sources
+
+
+def _files_there(main: Path) -> tuple[list[Path], str]:
+    """The main file, if there is one, and its drop-ins; "", or why that isn't among them. Raises OperatorError.
+
+    A directory that is closed to the caller counts as an empty one: it is the daemons', and commands that anybody may
+    use take their settings from elsewhere.
+    """
+    missing = ""
+    try:
+        main.stat()
+    except PermissionError:
+        return [], "it can't be reached: permission denied"
+    except OSError:
+        missing = "no such file"
+    folder = main.with_name(main.name + ".d")
+    try:
+        drop_ins = sorted(folder.glob("*.toml"))
+    except OSError as error:
+        raise OperatorError(f"configuration {folder}", error.strerror or str(error)) from error
+    return [*([] if missing else [main]), *drop_ins], missing
 
 
 def _read(path: Path) -> _Table:

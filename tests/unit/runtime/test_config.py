@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import enum
+import errno
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -232,6 +235,35 @@ def test_the_standard_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.Mon
     assert (loaded.value.host.name, loaded.files) == ("hv1", ())
     with pytest.raises(OperatorError, match=r"agent.toml \(no such file\): host.name is missing"):
         load(Schema, program="agent", environ={})
+
+
+def test_a_directory_that_is_closed_to_the_caller_counts_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """/etc/vrfwire is the daemons'; who asks a MAP server by options alone needs nothing of it."""
+    real = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path.parent == tmp_path:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, **options)
+
+    (tmp_path / "agent.toml").write_text("broken")
+    monkeypatch.setattr("runtime.config.DIRECTORY", tmp_path)
+    monkeypatch.setattr(Path, "stat", stat)
+    environ = {"VRFWIRE_HOST_NAME": "hv1", "VRFWIRE_HOST_ADDRESS": "192.0.2.7"}
+    assert load(Schema, program="agent", environ=environ).files == ()
+    with pytest.raises(OperatorError, match=r"agent.toml \(it can't be reached: permission denied\): host.name"):
+        load(Schema, program="agent", environ={})
+
+
+def test_drop_ins_that_cannot_be_read_are_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def glob(path: Path, pattern: str) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    with pytest.raises(OperatorError, match=r"agent.toml.d: Permission denied"):
+        read(tmp_path, GOOD)
 
 
 def test_an_override_must_be_in_the_schema(tmp_path: Path) -> None:
