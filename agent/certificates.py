@@ -13,17 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config import TlsSection
-from runtime.certificates import (
-    AUTHORITY_HINT,
-    CertificateError,
-    Trouble,
-    expiry_of_authorities,
-    expiry_of_chain,
-    expiry_trouble,
-    read_der,
-    read_pem,
-    renewal_hint,
-)
+from runtime.certificates import CertificateError, Trouble, read_der
+from runtime.expiry import Expiries
 from runtime.file_watch import FileWatch
 
 if TYPE_CHECKING:
@@ -38,11 +29,9 @@ class Certificates:
     """Of one agent. state: its state directory; wall: Unix time, seconds. Methods block for a look at the files."""
 
     def __init__(self, tls: TlsSection, state: Path, wall: Callable[[], float] = time.time) -> None:
-        self._tls = tls
         self._wall = wall
-        self._watch = FileWatch((tls.ca, tls.certificate))
+        self._expiries = Expiries((tls.certificate,), (tls.ca,), wall)
         self._list_watch = FileWatch((tls.ca, tls.crl))
-        self._read()
         self.counters: Counter[str] = Counter()
         """Connections to gateways whose certificate is revoked: "refused", "ended"."""
         self._revocations: RevocationFile | None = None
@@ -69,50 +58,25 @@ class Certificates:
         self.counters["ended" if live else "refused"] += 1
         return f"the gateway's certificate, serial number {certificate.shown_serial}, was {revoked}"
 
-    def expiries(self) -> dict[Path, float]:
-        """When the certificate in each file expires, Unix time; files that can't be read are left out."""
-        if self._watch.changed():
-            self._read()
-        return {path: when for path, (when, _) in self._known.items()}
-
     def metrics(self) -> list[Metric]:
         """Those of CERTIFICATE_METRICS that there are."""
         # Imported here: an agent without metrics does without.
         from runtime.certificate_metrics import measure_certificates
 
         if self._revocations is None:
-            return measure_certificates(self.expiries(), {}, None)
+            return measure_certificates(self._expiries.times(), {}, None)
         due = self._revocations.due()
         lists = {} if due is None else {self._revocations.path: due}
-        return measure_certificates(self.expiries(), lists, self.counters)
+        return measure_certificates(self._expiries.times(), lists, self.counters)
 
     def troubles(self) -> list[Trouble]:
         """What is wrong, or soon will be."""
-        now = self._wall()
-        found = []
-        for path, expires in self.expiries().items():
-            own = path == self._tls.certificate
-            what = f"certificate {path}" if own else f"authority {path}"
-            hint = renewal_hint(self._known[path][1]) if own else AUTHORITY_HINT
-            trouble = expiry_trouble(what, expires, now, hint)
-            found += [trouble] if trouble is not None else []
+        found = self._expiries.troubles()
         if self._revocations is not None:
             if self._list_watch.changed():
                 self._revocations.read()
-            found += self._revocations.troubles(now)
+            found += self._revocations.troubles(self._wall())
         return found
-
-    def _read(self) -> None:
-        """What can't be read is told by the sessions that need it."""
-        self._known: dict[Path, tuple[float, str]] = {}
-        for path, expiry in ((self._tls.certificate, expiry_of_chain), (self._tls.ca, expiry_of_authorities)):
-            if path is None:
-                continue
-            try:
-                found = read_pem(path.read_bytes())
-            except (OSError, CertificateError):
-                continue
-            self._known[path] = expiry(found), found[0].name
 
 
 def check_revocations(tls: TlsSection) -> None:

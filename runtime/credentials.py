@@ -18,18 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from runtime import tls
 from runtime.certificate_metrics import measure_certificates
 from runtime.certificates import (
-    AUTHORITY_HINT,
     Certificate,
     CertificateError,
     Trouble,
-    expiry_of_authorities,
-    expiry_of_chain,
-    expiry_trouble,
     read_der,
-    read_pem,
-    renewal_hint,
 )
 from runtime.errors import OperatorError
+from runtime.expiry import Expiries
 from runtime.file_watch import FileWatch
 from runtime.log import fields
 from runtime.metrics import Metric
@@ -43,13 +38,15 @@ log = logging.getLogger("vrfwire.tls")
 
 class TlsFiles(NamedTuple):
     """Files of [tls]. ca: None when clients aren't asked for certificates; crl: None when nothing is revoked; kept:
-    where a copy of the list is kept, None for nowhere."""
+    where a copy of the list is kept, None for nowhere; others: certificates that the daemon shows elsewhere, for their
+    expiry."""
 
     certificate: Path
     key: Path
     ca: Path | None
     crl: Path | None = None
     kept: Path | None = None
+    others: tuple[Path, ...] = ()
 
     def check(self, protocols: Sequence[str] = ()) -> None:
         """Raises OperatorError when they can't be used as they are."""
@@ -84,7 +81,7 @@ class ServerCredentials:
         self._watch = FileWatch((files.certificate, files.key, files.ca))
         self._list_watch = FileWatch((files.crl, files.ca))
         self.context = context
-        self._read_expiry()
+        self._expiries = Expiries((files.certificate, *files.others), (files.ca,), self._wall)
         self._revocations = open_revocations(files)
         if self._revocations is not None:
             self._revocations.read()
@@ -103,7 +100,6 @@ class ServerCredentials:
             self.context = context
             self._watch.changed()
             self._list_watch.changed()
-            self._read_expiry()
             if self._revocations is not None:
                 self._revocations.read()
         else:
@@ -132,13 +128,8 @@ class ServerCredentials:
             self._problem = problem
             return Changes(False, revoked)
         self._problem = None
-        self._read_expiry()
         log.info("certificate %s was read again; it is shown to new connections", self._files.certificate)
         return Changes(True, revoked)
-
-    def _read_expiry(self) -> None:
-        """What files say that TLS has accepted. A chain with something else in it is TLS's business."""
-        self._own, self._authorities = (_read(path) for path in (self._files.certificate, self._files.ca))
 
     # -- checking
 
@@ -171,23 +162,15 @@ class ServerCredentials:
         """What is wrong, or soon will be."""
         now = self._wall()
         found = [] if self._problem is None else [self._problem]
-        files = self._files
-        if self._own:
-            what, hint = f"certificate {files.certificate}", renewal_hint(self._own[0].name)
-            trouble = expiry_trouble(what, expiry_of_chain(self._own), now, hint)
-            found += [trouble] if trouble is not None else []
-        if self._authorities:
-            expires = expiry_of_authorities(self._authorities)
-            trouble = expiry_trouble(f"authority {files.ca}", expires, now, AUTHORITY_HINT)
-            found += [trouble] if trouble is not None else []
+        found += self._expiries.troubles()
         return found + (self._revocations.troubles(now) if self._revocations is not None else [])
 
     def document(self) -> dict[str, object]:
         """For the answer to tls.reload."""
-        crl = self._revocations
+        crl, own = self._revocations, self._expiries.certificate(self._files.certificate)
         return {
             "certificate": str(self._files.certificate),
-            "serial": self._own[0].shown_serial if self._own else "",
+            "serial": own.shown_serial if own is not None else "",
             "crl": None if crl is None else str(crl.path),
             "revoked": 0 if crl is None else crl.count(),
             "numbers": [] if crl is None else crl.numbers(),
@@ -197,11 +180,7 @@ class ServerCredentials:
 
     def metrics(self) -> list[Metric]:
         """Those of CERTIFICATE_METRICS that there are."""
-        expiries = {}
-        if self._own:
-            expiries[self._files.certificate] = expiry_of_chain(self._own)
-        if self._authorities and self._files.ca is not None:
-            expiries[self._files.ca] = expiry_of_authorities(self._authorities)
+        expiries = self._expiries.times()
         if self._revocations is None:
             return measure_certificates(expiries, {}, None)
         due = self._revocations.due()
@@ -230,13 +209,3 @@ def read_peer(der: bytes | None) -> Certificate | None:
         return read_der(der)
     except CertificateError:
         return None
-
-
-def _read(path: Path | None) -> tuple[Certificate, ...]:
-    if path is None:
-        return ()
-    try:
-        return read_pem(path.read_bytes())
-    except (OSError, CertificateError) as error:
-        log.warning("%s: %s: its expiry isn't known", path, error)
-        return ()
