@@ -369,7 +369,7 @@ def test_service_manager(tmp_path: Path, authority: Authority, monkeypatch: pyte
             while told.count("WATCHDOG=1") < 3:
                 told.append(manager.recv(4096).decode())
             assert told[0] == "READY=1"
-            assert "STATUS=ok, 0 sessions, 0 metadata" in told
+            assert "STATUS=ok: 0 sessions, 0 metadata" in told
             assert server.stop() == 0
             while told[-1] != "STOPPING=1":
                 told.append(manager.recv(4096).decode())
