@@ -10,7 +10,7 @@ from dataclasses import asdict
 import click
 
 from runtime.command import Group, Options, Reply, common, pass_options
-from runtime.doctor_command import show_doctor
+from runtime.doctor_command import add_doctor
 from runtime.errors import ExitCode, OperatorError
 from runtime.output import Column, Row
 from runtime.version import VERSION
@@ -19,16 +19,8 @@ from runtime.version import VERSION
 def add(cli: Group) -> None:
     """Add the commands to `vrfwire`."""
 
-    @cli.command("doctor")
-    @click.option("--config", "path", metavar="FILE", help="The daemon's configuration, when it isn't running.")
-    @common
-    @pass_options
-    def doctor(options: Options, path: str | None) -> int:
-        """Check the kernel, this host, the configuration and the gateways; exit code 7 when something fails.
-
-        It changes nothing. Works without the daemon too: then this command looks itself, as far as its user may.
-        """
-        return show_doctor(options, lambda: examine(path))
+    # examine is looked up when it is called: tests put another in its place.
+    add_doctor(cli, "the kernel, this host, the configuration and the gateways", lambda path: examine(path))
 
     @cli.group("diag", cls=Group)
     @common

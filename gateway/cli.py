@@ -21,7 +21,9 @@ from runtime.command import (
     run,
     watchable,
 )
-from runtime.output import cell, warn
+from runtime.doctor_command import add_doctor
+from runtime.errors import OperatorError
+from runtime.output import Row, cell, warn
 from runtime.paging import list_routes
 from runtime.standard_commands import add_standard_commands
 
@@ -287,8 +289,26 @@ def _schema() -> type:
     return GatewayConfig
 
 
+def _examine(path: str | None) -> Sequence[Row]:
+    """What the daemon's doctor would look at."""
+    # Imported here: it costs more than the whole of every other command.
+    from gateway.config import GatewayConfig
+    from gateway.doctor import subject
+    from gateway.main import check
+    from runtime.config import load
+    from runtime.doctor_daemon import examine_daemon
+
+    try:
+        config = load(GatewayConfig, program="gateway", path=path).value
+    except OperatorError as error:
+        why = {"check": "configuration", "state": "failed", "detail": str(error), "hint": error.hint}
+        return [why, *examine_daemon(None, False)]
+    return examine_daemon(subject(config, check), False)
+
+
 commands_pki.add(cli)
 add_standard_commands(cli, PROGRAM, "gateway", _schema)
+add_doctor(cli, "the configuration, certificates, ports, BGP peers and the map", _examine)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

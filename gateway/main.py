@@ -18,6 +18,7 @@ from bgp.rib.policy import Identity
 from gateway import certificates
 from gateway.certificates import Certificates
 from gateway.config import GatewayConfig
+from gateway.doctor import subject
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
 from gateway.request import read_number, required_text
@@ -32,6 +33,7 @@ from runtime.config import Loaded, load, read_secret
 from runtime.control import Call, ControlServer
 from runtime.credentials import ServerCredentials
 from runtime.daemon import Program, Source, raise_file_limit
+from runtime.doctor_daemon import examine_daemon, told
 from runtime.errors import OperatorError
 from runtime.listen import Listen
 from runtime.service import Notifier, stop_event
@@ -105,6 +107,7 @@ class Daemon:
                 "map.accept": self._map_accept,
                 "attachment.list": self._attachment_list,
                 "tls.reload": self._tls_reload,
+                "doctor": self._doctor,
                 "status": self._show_status,
                 "config.show": self._config_show,
                 "version": self._version,
@@ -292,6 +295,10 @@ class Daemon:
         problems += self.certificates.problems() + self.speaker.problems()
         view = self._map_view()
         return problems + (view.problems() if view is not None else [])
+
+    async def _doctor(self, params: Document, call: Call) -> Document:
+        found = await asyncio.to_thread(examine_daemon, subject(self._loaded.value, check), True)
+        return {"items": found + told((one.what, one.why, one.hint) for one in self._problems())}
 
     def _map_view(self) -> MapView | None:
         return self._map.view() if self._map is not None else None

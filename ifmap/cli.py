@@ -13,6 +13,9 @@ from ifmap.commands_server import client, passwd, serve, session
 from ifmap.commands_vpn import bind, state, unbind, vpn
 from ifmap.map_options import MapOptions, server_options
 from runtime.command import CONTEXT, Group, common, run
+from runtime.doctor_command import add_doctor
+from runtime.errors import OperatorError
+from runtime.output import Row
 from runtime.standard_commands import add_standard_commands
 
 PROGRAM = "vrfwire-map"
@@ -39,9 +42,27 @@ def _schema() -> type:
     return MapConfig
 
 
+def _examine(path: str | None) -> Sequence[Row]:
+    """What the daemon's doctor would look at."""
+    # Imported here: it costs more than the whole of every other command.
+    from ifmap.server.config import MapConfig
+    from ifmap.server.doctor import subject
+    from ifmap.server.main import check
+    from runtime.config import load
+    from runtime.doctor_daemon import examine_daemon
+
+    try:
+        config = load(MapConfig, program="map", path=path).value
+    except OperatorError as error:
+        why = {"check": "configuration", "state": "failed", "detail": str(error), "hint": error.hint}
+        return [why, *examine_daemon(None, False)]
+    return examine_daemon(subject(config, check), False)
+
+
 for _command in (serve, vpn, bind, unbind, state, publish, search, watch, purge, passwd, session, client):
     cli.add_command(_command)
 add_standard_commands(cli, PROGRAM, "map", _schema)
+add_doctor(cli, "the configuration, certificates, ports and the store of the server of this machine", _examine)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

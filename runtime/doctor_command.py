@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from runtime.command import Options, items
+import click
+
+from runtime.command import Group, Options, common, items, pass_options
 from runtime.errors import ExitCode, OperatorError
 from runtime.output import Column, Row, cell
 
@@ -25,6 +27,24 @@ def show_doctor(options: Options, examine: Callable[[], Sequence[Row]]) -> int:
     rows = items(reply)
     options.show(reply, lambda colour: findings_text(options, rows, colour))
     return ExitCode.DEGRADED if any(row.get("state") == "failed" for row in rows) else ExitCode.OK
+
+
+def add_doctor(cli: Group, looks_at: str, examine: Callable[[str | None], Sequence[Row]]) -> None:
+    """Give a command its doctor. looks_at: for the help; examine: called with the file of the configuration, or None,
+    when the daemon doesn't answer."""
+
+    @cli.command(
+        "doctor",
+        help=f"""Check {looks_at}; exit code 7 when something fails.
+
+        It changes nothing. Works without the daemon too: then this command looks itself, as far as its user may.
+        """,
+    )
+    @click.option("--config", "path", metavar="FILE", help="The daemon's configuration, when it isn't running.")
+    @common
+    @pass_options
+    def doctor(options: Options, path: str | None) -> int:
+        return show_doctor(options, lambda: examine(path))
 
 
 def findings_text(options: Options, rows: Sequence[Row], colour: bool) -> str:

@@ -90,6 +90,7 @@ class Daemon:
                 "tls.reload": self._tls_reload,
                 "config.show": self._config_show,
                 "version": self._version,
+                "doctor": self._doctor,
             },
             group=config.control.group,
         )
@@ -250,6 +251,15 @@ class Daemon:
 
     async def _tls_reload(self, params: Document, call: Call) -> Document:
         return self.certificates.reload()
+
+    async def _doctor(self, params: Document, call: Call) -> Document:
+        # Imported here: nothing else of the daemon needs it.
+        from ifmap.server.doctor import subject
+        from ifmap.server.main import check
+        from runtime.doctor_daemon import examine_daemon, told
+
+        found = await asyncio.to_thread(examine_daemon, subject(self._loaded.value, check), True)
+        return {"items": found + told((one.what, one.why, one.hint) for one in self._problems())}
 
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()

@@ -6,11 +6,14 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from lab.probe import probe
+from runtime.control import Call
 from runtime.errors import ExitCode
+from tests.scenario.agent_harness import Gateway, World, play
 
 MODULES = {
     "vrf": ("VRF", "vrf"),
@@ -57,3 +60,23 @@ def test_every_module_that_this_kernel_lacks_is_named(report: subprocess.Complet
             assert module in items[check]["hint"].split(), (feature, items[check])
     if not missing:
         assert {items[check]["state"] for check, _ in MODULES.values()} == {"ok"}
+
+
+def test_of_a_gateway_that_runs() -> None:
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        answer = await control_call(gateway)
+        states = {item["check"]: item["state"] for item in answer}
+        assert states["status"] == states["configuration"] == "ok"
+        assert states[f"port {gateway.address}:{gateway.port}"] == "ok", "it listens there"
+        assert [state for check, state in states.items() if check.startswith("certificate ")] == ["ok", "ok"]
+
+    play(scenario)
+
+
+async def control_call(gateway: Gateway) -> list[dict[str, str]]:
+    """As by its control socket, which the harness doesn't open."""
+    assert gateway.daemon is not None
+    document: Any = await gateway.daemon._doctor({}, cast(Call, None))
+    items: list[dict[str, str]] = document["items"]
+    return items

@@ -1,0 +1,23 @@
+"""Doctor of a gateway: what it is, by its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.config import GatewayConfig
+from runtime.doctor_daemon import Subject
+
+
+def subject(config: GatewayConfig, check: Callable[[GatewayConfig], None]) -> Subject:
+    """What is to be looked at. check: what `--check` does."""
+    tls, provisioner = config.tls, config.map
+    secrets: dict[str, Path | None] = {"tls.key": tls.key}
+    secrets.update({f"password of host {host.name}": host.password_file for host in config.host})
+    secrets.update({f"password for BGP peer {peer.address}": peer.password_file for peer in config.bgp.peer})
+    certificates: list[tuple[Path | None, bool]] = [(tls.certificate, False), (tls.ca, True)]
+    if provisioner is not None:
+        secrets |= {"map.password_file": provisioner.password_file, "map.key": provisioner.key}
+        certificates += [(provisioner.certificate, False), (provisioner.ca, True)]
+    listen = [*config.gateway.listen, *(config.bgp.listen if config.bgp.peer else ())]
+    return Subject(lambda: check(config), certificates, secrets, config.state.directory, listen)
