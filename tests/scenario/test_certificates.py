@@ -319,6 +319,7 @@ def test_a_map_client_with_a_revoked_certificate_is_nobody(tmp_path: Path) -> No
 def test_an_agent_and_a_gateway_believe_each_other_no_more() -> None:
     async def scenario(world: World) -> None:
         world.authority = pki = PkiAuthority(world.directory / "etc")
+        use_list(world.directory / "gateway-127.0.0.1.toml", pki)
         gateway = await world.gateway()
         settings = "[signaling]\nreconnect_min = 0.02\nreconnect_max = 0.1\nhold_time = 0.6\nstale_time = 5\n"
         host = await world.host(1, gateway, start=False, settings=settings)
@@ -328,7 +329,19 @@ def test_an_agent_and_a_gateway_believe_each_other_no_more() -> None:
         assert host.daemon is not None
         (session,) = host.daemon._sessions
         assert list(host.daemon.agent.certificates.troubles()) == []
-        # With the next keepalive.
+        # The host is revoked: the agent says why it has no session.
+        pki.pki.revoke("hv1", "keyCompromise")
+        assert gateway.daemon is not None
+        gateway.daemon.certificates.poll()
+        await until(lambda: "not-authorized" in session.last_error, "the host to be refused")
+        assert "keyCompromise" in session.last_error
+        await until(lambda: gateway.daemon.certificates.credentials.counters["refused"] > 1, "further attempts")  # type: ignore[union-attr]
+        assert "not-authorized" in session.last_error, "said to one that comes anew, too"
+        for file in (pki.directory / "hv1").iterdir():
+            file.unlink()
+        pki.host("hv1", DOMAIN, ["192.0.2.11"])
+        await until(host.connected, "the session of the host that was enrolled anew")
+        # The gateway: with the next keepalive.
         pki.pki.revoke(f"gateway-{gateway.address}", "keyCompromise")
         await until(lambda: "was revoked" in session.last_error, "the gateway to be refused")
         await until(lambda: host.daemon.agent.certificates.counters["refused"] > 1, "further attempts")  # type: ignore[union-attr]
