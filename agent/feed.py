@@ -1,7 +1,7 @@
 """From the gateways' events to the datapath: tables, planner, and the timer of the recovery.
 
 Events that arrive in one turn of the loop are planned together at its end, so that a table of many messages costs one
-delta for what was read at once, and a route that flaps within it nothing.
+delta for what was read at once, and a route that flaps within it nothing. Of very many, a slice a turn.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 
 log = logging.getLogger("vrfwire.agent.routes")
+
+_SLICE = 2000
+"""Routes that are planned in one turn of the loop, some 20 ms."""
 
 
 class RouteWatcher(Protocol):
@@ -108,11 +111,19 @@ class RouteFeed:
     def _apply(self) -> None:
         self._due = False
         watcher = self.watcher or None
-        for vpn, prefix, path in self.tables.changes():
+        for vpn, prefix, path in self.tables.changes(_SLICE):
             self.planner.route(vpn, prefix, path)
             if watcher is not None:
                 watcher.route(vpn, prefix, path)
         self.push()
+        if self.tables.changed:
+            # When a gateway is lost, all of its routes may go by another one: others wait meanwhile.
+            self._apply_soon()
+        elif self.tables.complete and not self._swept:
+            # Not before all of it is planned: what isn't wanted yet would be swept.
+            self._swept = True
+            log.info("all routes are known: what else the kernel holds of ours is swept")
+            self._datapath.allow_sweep()
 
     def _next_hop_changed(self, change: Change) -> None:
         """The kernel took a next hop, or refused it. The plan follows at once: the datapath makes next hops before
@@ -133,8 +144,4 @@ class RouteFeed:
     def _on_timer(self) -> None:
         self.tables.handle_timer(self._clock())
         self._apply_soon()
-        if self.tables.complete and not self._swept:
-            self._swept = True
-            log.info("all routes are known: what else the kernel holds of ours is swept")
-            self._datapath.allow_sweep()
         self.rearm()

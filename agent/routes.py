@@ -172,14 +172,26 @@ class RouteTables:
 
     # -- the stream of changes
 
-    def changes(self) -> Iterator[RouteChange]:
-        """Every selected path that has changed since the last call, the newest state of each."""
-        names, self._changed = self._changed, {}
-        for name in names:
+    def changes(self, most: int | None = None) -> Iterator[RouteChange]:
+        """Every selected path that has changed since the last call, the newest state of each; `most` of them at the
+        most, the others come with the next call (see `changed`)."""
+        left = most
+        while self._changed:
+            name = next(iter(self._changed))
             cursor = self._vpns[name].cursor
-            while batch := cursor.read(_READ):
+            while batch := cursor.read(_READ if left is None else min(_READ, left)):
                 for prefix, path in batch:
                     yield RouteChange(name, prefix, path)
+                if left is not None:
+                    left -= len(batch)
+                    if left <= 0:
+                        return
+            self._changed.pop(name, None)
+
+    @property
+    def changed(self) -> bool:
+        """Whether changes() may have something."""
+        return bool(self._changed)
 
     # -- recovery
 

@@ -268,8 +268,12 @@ class VrfTable(Generic[S]):
         if not paths:
             return 0
         self._stale[source] = set(paths)
+        nodes = self._nodes
         for prefix in paths:
-            self._choose(self._nodes[prefix])
+            node = nodes[prefix]
+            # The only path of a prefix stays the selected one; with one source that is every prefix.
+            if len(node.sources) > 1:
+                self._choose(node)
         return len(paths)
 
     def mark_path_stale(self, source: S, prefix: Prefix) -> bool:

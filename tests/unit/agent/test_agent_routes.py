@@ -273,3 +273,20 @@ def test_purge() -> None:
     made.update(ONE, "blue", [(P1, path(1))])
     made.purge(ONE, "blue")
     assert selected(made) is None
+
+
+def test_changes_come_in_parts() -> None:
+    made = tables()
+    made.session_started(ONE, 0.0)
+    prefixes = [Prefix(b"\x0a\x01" + number.to_bytes(2, "big"), 32) for number in range(25)]
+    made.update(ONE, "blue", [(prefix, path(1)) for prefix in prefixes])
+    heard: list[Prefix] = []
+    while made.changed:
+        part = [change.prefix for change in made.changes(10)]
+        assert len(part) <= 10
+        heard += part
+        if len(heard) == 10:
+            # What changes meanwhile comes once more.
+            made.update(ONE, "blue", [(prefixes[0], path(2))])
+    assert sorted(heard) == sorted([*prefixes, prefixes[0]])
+    assert list(made.changes(10)) == []
