@@ -88,10 +88,17 @@ def _take(source: Source, redactor: Redactor, seconds: float, limit: int) -> Tak
         return Taken(Entry(source.name, source.what, seconds=spent, error=redactor.clean(why)), b"")
     # Cut before it is cleaned, so that a huge text isn't searched; and after, should it have grown.
     truncated = len(text) > limit
-    data = redactor.clean(text[:limit]).encode(errors="backslashreplace")
+    data = redactor.clean(_cut(text, limit)).encode(errors="backslashreplace")
     truncated = truncated or len(data) > limit
     spent = round(time.monotonic() - began, 3)
     return Taken(Entry(source.name, source.what, len(data[:limit]), spent, truncated), data[:limit])
+
+
+def _cut(text: str, limit: int) -> str:
+    """So many characters at most, in whole lines if it has any: half a secret isn't known for one."""
+    if len(text) <= limit:
+        return text
+    return text[: text.rfind("\n", 0, limit) + 1 or limit]
 
 
 def manifest(taken: Sequence[Taken], about: dict[str, object]) -> bytes:

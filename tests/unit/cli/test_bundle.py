@@ -194,6 +194,13 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [one.entry.error for one in taken] == ["", *["not asked: the others took too long"] * 2]
 
 
+def test_a_secret_is_not_cut_in_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle, "LIMIT", 30)
+    (taken,) = take_all([source("a", lambda: f"a first line\nsent {PLANTED} and more\n")], Redactor([PLANTED]))
+    assert taken.data == b"a first line\n"
+    assert taken.entry.truncated
+
+
 def test_the_archive_says_what_is_in_it(tmp_path: Path) -> None:
     taken = take_all([source("a/b.txt", lambda: "text")], Redactor())
     taken.append(replace(taken[0], entry=Entry("none", "none", error="why"), data=b""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -27,6 +28,25 @@ KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIBplanted\n-----END EC PRIVATE KE
         ("wireguard private-key: planted", "wireguard private-key: (removed)"),
         ("root:$6$planted$hash:19000:", "root:(removed)"),
         (f"a\n{KEY}b", "a\n(private key removed)\nb"),
+        ("postgresql://joe:pl@nt/ed@db:5432/map", "postgresql://joe:(removed)@db:5432/map"),
+        ("https://planted@example.net/x", "https://(removed)@example.net/x"),
+        ("postgresql://db/map?user=joe&password=planted", "postgresql://db/map?user=joe&password=(removed)"),
+        (
+            "Environment=DB_PASS=planted SECRET_KEY=planted X=1",
+            "Environment=DB_PASS=(removed) SECRET_KEY=(removed) X=1",
+        ),
+        ("rd.iscsi.password=planted quiet", "rd.iscsi.password=(removed) quiet"),
+        ('"gateway[0].password": "planted"', '"gateway[0].password": "(removed)"'),
+        ("systemd.set_credential=tls.key:planted quiet", "systemd.set_credential=(removed) quiet"),
+        ("tool --password planted --verbose", "tool --password (removed) --verbose"),
+        ("X-API-Key: planted", "X-API-Key: (removed)"),
+        ("sent Bearer planted.planted", "sent Bearer (removed)"),
+        ('passwords = ["planted", "planted"]\nx', "passwords = (removed)\nx"),
+        ('password = """\nplanted\n"""\nx', 'password = "(removed)"\nx'),
+        ('{"password": "planted \\" it is cut here', '{"password": "(removed)"'),
+        ("SCRAM-SHA-256$4096:planted$planted:planted x", "(removed) x"),
+        ("-----BEGIN PGP PRIVATE KEY BLOCK-----\nplanted", "(private key removed)"),
+        (f"MAP said {json.dumps(KEY)}", 'MAP said "(private key removed)\\n"'),
         ("a\n-----BEGIN PRIVATE KEY-----\nMHcCplanted", "a\n(private key removed)"),
     ],
 )
@@ -46,6 +66,10 @@ def test_what_looks_like_a_secret(text: str, clean: str) -> None:
         "10.1.1.1/32 via 192.0.2.1 label 100000",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
         "gateway 192.0.2.1: login refused: not-authorized",
+        "/etc/vrfwire/map-password: no such file",
+        "daemon --password-file /etc/vrfwire/x",
+        "postgresql://db.example.net:5432/map",
+        "action pass",
     ],
 )
 def test_what_is_none_stays(text: str) -> None:
@@ -59,6 +83,12 @@ def test_known_secrets_wherever_they_stand() -> None:
     assert redactor.clean("abc") == "abc", "too short to be told from a word"
 
 
+def test_a_known_secret_as_json_has_it() -> None:
+    secret = 'h\u00fcnter "22"'
+    cleaned = Redactor([secret]).clean(json.dumps({"a": secret}) + json.dumps({"b": secret}, ensure_ascii=False))
+    assert cleaned == '{"a": "(removed)"}{"b": "(removed)"}'
+
+
 @given(st.text(), st.text(min_size=4, alphabet="abcdefgh"))
 def test_a_known_secret_is_never_left(text: str, secret: str) -> None:
     assert secret not in Redactor([secret]).clean(f"{text}{secret}{text}").replace("(removed)", "").replace(
@@ -66,7 +96,9 @@ def test_a_known_secret_is_never_left(text: str, secret: str) -> None:
     )
 
 
-@pytest.mark.parametrize("piece", ["a-", "a", "://", "password", "-----BEGIN PRIVATE KEY-----", "$6$", "://a:"])
+@pytest.mark.parametrize(
+    "piece", ["a-", "a", "://", "password", "-----BEGIN PRIVATE KEY-----", "$6$", "://a:", "password=[", "-password "]
+)
 def test_hostile_texts_take_no_time(piece: str) -> None:
     began = time.monotonic()
     Redactor(["hunter22"]).clean(piece * (400_000 // len(piece)))
