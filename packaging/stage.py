@@ -38,6 +38,7 @@ def stage(directory: Path, of: Release, family: Family, root: Path = ROOT) -> di
     listed = {name: tuple(sorted((e for e in entries if e.package == name), key=_path)) for name in PACKAGES}
     for package, its_entries in listed.items():
         (directory / f"{package}.list").write_text("".join(entry.line() + "\n" for entry in its_entries))
+    _settle_folders(directory, entries)
     _date(directory, of.epoch)
     return listed
 
@@ -109,6 +110,15 @@ def _private_environment(directory: Path, of: Release, root: Path) -> Iterator[E
         path.chmod(mode)
         name = str(path.relative_to(directory / COMMON))
         yield Entry(COMMON, name, None if path.is_dir() else PurePosixPath(name), mode)
+
+
+def _settle_folders(directory: Path, entries: Iterable[Entry]) -> None:
+    """Folders that several packages have in common have the same mode in each, whatever the caller's umask is."""
+    modes = {entry.path: entry.mode for entry in entries if entry.is_directory}
+    for package in PACKAGES:
+        root = directory / package
+        for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+            folder.chmod(modes.get(str(folder.relative_to(root)), 0o755))
 
 
 def _date(directory: Path, epoch: int) -> None:

@@ -225,7 +225,7 @@ def test_everything_belongs_to_root_and_only_root_writes(packages: dict[str, Pac
             assert (member.uname, member.gname) == ("root", "root"), name
             assert member.mode & (stat.S_IWGRP | stat.S_IWOTH | stat.S_ISUID | stat.S_ISGID) == 0, name
             assert member.isfile() or member.isdir() or (member.issym() and name.startswith("usr/share/man/")), name
-    assert packages[COMMON].members["etc/vrfwire"].mode == 0o750
+        assert package.members["etc/vrfwire"].mode == 0o750
 
 
 def test_no_package_has_another_ones_file(packages: dict[str, Package]) -> None:
@@ -368,6 +368,7 @@ def test_settings_are_those_that_the_datapath_wants(packages: dict[str, Package]
     for setting in host_settings(section.label_base + section.label_count):
         assert int(values.pop(setting.name.replace("/", "."))) >= setting.least
     assert values == {}, "and none beside"
+    assert "\nnet.ipv4.conf.vw-*.rp_filter = 0\n" in text, "after systemd's own, which is for all devices"
     protocols = packages[AGENT].files["etc/iproute2/rt_protos.d/vrfwire.conf"].decode()
     assert f"\n{PROTOCOL} vrfwire\n" in protocols
     assert packages[AGENT].control["conffiles"].split() == ["/etc/iproute2/rt_protos.d/vrfwire.conf"]
