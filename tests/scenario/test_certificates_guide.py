@@ -15,8 +15,8 @@ from gateway.cli import main
 from gateway.pki_store import Store
 from runtime.certificates import read_pem
 from runtime.errors import ExitCode
+from tests.guide import blocks
 from tests.scenario.daemon_process import DEADLINE
-from tests.scenario.test_map_guide import blocks
 
 PAGE = "docs/certificates.md"
 PROGRAM = "vrfwire-gateway-ctl"

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,31 +16,10 @@ from lab.namespace import Namespace
 from lab.wait import wait_until
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
+from tests.guide import block
 
-ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
 DEADLINE = 60.0
-PORTS = ("web-1", "web-2", "web-3")
-
-
-def blocks() -> list[str]:
-    """The indented blocks of README."""
-    found: list[str] = []
-    inside = False
-    for line in (ROOT / "README.md").read_text().splitlines():
-        code = line.startswith("    ") or (inside and not line.strip())
-        if code and not inside:
-            found.append("")
-        if code:
-            found[-1] += line + "\n"
-        inside = code
-    return [textwrap.dedent(block) for block in found]
-
-
-def block(start: str) -> str:
-    """The one block that starts so."""
-    (found,) = [text for text in blocks() if text.startswith(start)]
-    return found
 
 
 class Machine:
@@ -111,19 +89,20 @@ def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Pa
     machine = Machine(namespace("readme"), tmp_path)
     machine.namespace.ip("addr add 192.0.2.1/32 dev lo", "addr add 192.0.2.7/32 dev lo")
     (tmp_path / "state").mkdir()
-    for start in ("vrfwire-gateway-ctl pki init", "tar -xf hv7.tar"):
-        machine.shell(block(start).replace("/etc/vrfwire", str(tmp_path)))
-    assert (tmp_path / "agent.toml").read_text().strip() == block("[host]").strip()
-    for name, start in (("gateway", "[gateway]"), ("agent", "[host]")):
-        (tmp_path / f"{name}.toml").write_text(block(start))
+    for text in (block("README.md", "vrfwire-gateway-ctl pki init"), block("README.md", "tar -xf hv7.tar")):
+        machine.shell(text.replace("/etc/vrfwire", str(tmp_path)))
+    configuration = {"gateway": block("README.md", "[gateway]"), "agent": block("README.md", "[host]")}
+    assert (tmp_path / "agent.toml").read_text() == configuration["agent"]
+    for name, text in configuration.items():
+        (tmp_path / f"{name}.toml").write_text(text)
         assert machine.shell(f"vrfwire-{name} --config {name}.toml --check") == "configuration ok\n"
     with machine.daemon("vrfwire-gateway", "gateway"), machine.daemon("vrfwire-agent", "agent"):
         wait_until(lambda: connected(tmp_path / "agent.sock"), DEADLINE, "the agent to have its session")
         findings = json.loads(machine.shell("vrfwire doctor --json"))["items"]
         assert [row for row in findings if row["state"] == "failed"] == []
-        machine.shell(block("vrfwire port attach web-1").replace("vrfwire status", ""))
+        machine.shell(block("README.md", "vrfwire port attach web-1").replace("vrfwire status", ""))
         try:
-            pings = machine.shell(block("ip netns add web-2"))
+            pings = machine.shell(block("README.md", "ip netns add web-2"))
         finally:
             machine.shell("for name in web-2 web-3; do ! ip netns list | grep -qw $name || ip netns del $name; done")
         assert "3 received" in pings
