@@ -74,8 +74,8 @@ class Call:
         return not self._connection.open or self._connection.ended_input
 
     def on_change(self, callback: Callable[[], None]) -> None:
-        """Call callback when `ready` or `leaving` may have changed, as long as the connection lasts."""
-        self._connection.watchers.append(callback)
+        """Call callback when `ready` or `leaving` may have changed, until this call ends."""
+        self._connection.watchers[self] = callback
 
     def progress(self, report: Mapping[str, object]) -> None:
         """Tell the client how far it is."""
@@ -162,7 +162,7 @@ class _Connection(asyncio.Protocol):
         self._paused = False
         self._refused = False
         self.ended_input = False
-        self.watchers: list[Callable[[], None]] = []
+        self.watchers: dict[Call, Callable[[], None]] = {}
         self._transport: asyncio.Transport | None = None
         self.peer = Peer(-1, -1, -1)
 
@@ -192,7 +192,7 @@ class _Connection(asyncio.Protocol):
         self._tell_watchers()
 
     def _tell_watchers(self) -> None:
-        for watcher in self.watchers:
+        for watcher in tuple(self.watchers.values()):
             watcher()
 
     def pause_writing(self) -> None:
@@ -297,6 +297,8 @@ class _Connection(asyncio.Protocol):
             self._error(request_id, _internal(f"request {call.method}"))
         else:
             self._result(request_id, result)
+        finally:
+            self.watchers.pop(call, None)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._server.tasks.discard(task)

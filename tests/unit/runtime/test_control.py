@@ -268,6 +268,34 @@ def test_a_call_goes_on_when_its_client_leaves(tmp_path: Path) -> None:
     serve(tmp_path, work)
 
 
+def test_a_call_that_ended_is_told_nothing_more(tmp_path: Path) -> None:
+    """A client that calls again and again by one connection leaves nothing behind in the daemon."""
+
+    async def work(server: ControlServer, path: Path) -> None:
+        told: list[object] = []
+        left = asyncio.Event()
+
+        async def watch(params: dict[str, object], call: Call) -> object:
+            call.on_change(lambda: told.append(params.get("number")))
+            if params["number"] == 2:
+                call.on_change(left.set)
+                await left.wait()
+            return {}
+
+        server.methods["watch"] = watch
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        for number in range(2):
+            writer.write(b'{"id":1,"method":"watch","params":{"number":%d}}\n' % number)
+            await reader.readline()
+        writer.write(b'{"id":2,"method":"watch","params":{"number":2}}\n')
+        writer.write_eof()
+        await reader.readline()
+        assert told == []
+        writer.close()
+
+    serve(tmp_path, work)
+
+
 def test_a_large_reply(tmp_path: Path) -> None:
     async def work(server: ControlServer, path: Path) -> None:
         rows = [{"prefix": f"10.0.{number >> 8}.{number & 255}/32"} for number in range(50_000)]
