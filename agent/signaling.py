@@ -308,10 +308,15 @@ class Signaling:
         gone = Refusal(Condition.ITEM_NOT_FOUND, "the VPN was deleted at the gateway")
         vpn.subscribed = vpn.synchronised = vpn.again = False
         vpn.refusal = gone if vpn.wanted else None
-        for prefix, item in vpn.items.items():
-            if not item.in_flight:
-                item.told, item.maybe = None, False
-                item.refusal = gone if item.wanted is not None else None
+        for prefix, item in list(vpn.items.items()):
+            if item.in_flight:
+                continue
+            if item.wanted is None:
+                # At once: there is nothing to be retracted, and no answer to come by which anybody would notice.
+                del vpn.items[prefix]
+                vpn.dirty.pop(prefix, None)
+            else:
+                item.told, item.maybe, item.refusal = None, False, gone
                 vpn.dirty[prefix] = None
         self._forget(name, vpn)
 

@@ -304,6 +304,20 @@ def test_a_vpn_that_was_deleted_can_be_left() -> None:
     assert signaling.next_requests() == [] and signaling.withdrawn("blue", P1)
 
 
+def test_what_is_being_withdrawn_is_gone_with_its_vpn() -> None:
+    """At once: whoever waits for it is told of the deletion, and of nothing after it."""
+    signaling = connected("blue")
+    published(signaling, P1, P2)
+    signaling.withdraw("blue", P1)
+    (retract,) = signaling.next_requests()
+    signaling.answered(retract, BUSY)
+    signaling.withdraw("blue", P2)
+    assert signaling.held == 2
+    signaling.deleted("blue")
+    assert signaling.held == 0 and signaling.withdrawn("blue", P1) and signaling.withdrawn("blue", P2)
+    assert signaling.next_requests() == []
+
+
 def test_a_retraction_refused_as_a_whole_is_asked_item_by_item() -> None:
     """A gateway that lacks one of the items takes none of them away."""
     signaling = connected("blue")
