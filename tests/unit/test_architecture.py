@@ -39,7 +39,7 @@ CORES = {
     "agent": {
         *("doctor_firewall", "doctor_foreign", "doctor_kernel", "doctor_networkd", "doctor_underlay"),
         *("allocate", "attachment", "names", "plan", "planner", "requests", "routes", "signaling", "stanzas"),
-        "drain_state",
+        *("drain_state", "candidates", "drop_causes", "drops"),
     },
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),

@@ -31,10 +31,17 @@ class FakeDaemon:
     answers: dict[str, Any] = field(default_factory=dict)
     asked: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     before_answer: Callable[[Call], None] = lambda call: None
+    hold: bool = False
+    """Answer nothing before the client leaves."""
 
     async def answer(self, params: dict[str, object], call: Call) -> object:
         self.asked.append((call.method, params))
         self.before_answer(call)
+        if self.hold:
+            left = asyncio.Event()
+            call.on_change(left.set)
+            await left.wait()
+            return {}
         answer = self.answers[call.method]
         if isinstance(answer, OperatorError):
             raise answer
@@ -45,7 +52,7 @@ METHODS = (
     *("port.attach", "port.detach", "port.list", "port.show", "vpn.list", "vpn.show", "route.list", "route.explain"),
     *("gateway.list", "host.list", "status", "doctor", "config.show", "version"),
     *("peer.list", "peer.show", "peer.refresh", "peer.reset", "bgp.routes", "map.show", "map.accept"),
-    *("attachment.list", "drain", "undrain", "tls.reload"),
+    *("attachment.list", "drain", "undrain", "tls.reload", "drops", "monitor", "object.list", "object.show"),
 )
 
 
