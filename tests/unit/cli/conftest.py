@@ -32,15 +32,17 @@ class FakeDaemon:
     asked: list[tuple[str, dict[str, object]]] = field(default_factory=list)
     before_answer: Callable[[Call], None] = lambda call: None
     hold: bool = False
-    """Answer nothing before the client leaves."""
+    """Answer nothing before the client leaves; `left` is set then."""
+    left: threading.Event = field(default_factory=threading.Event)
 
     async def answer(self, params: dict[str, object], call: Call) -> object:
         self.asked.append((call.method, params))
         self.before_answer(call)
         if self.hold:
-            left = asyncio.Event()
-            call.on_change(left.set)
-            await left.wait()
+            gone = asyncio.Event()
+            call.on_change(gone.set)
+            await gone.wait()
+            self.left.set()
             return {}
         answer = self.answers[call.method]
         if isinstance(answer, OperatorError):

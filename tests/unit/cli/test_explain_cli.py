@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -183,13 +182,7 @@ class TestMonitor:
         assert commands.vrfwire("monitor").code == ExitCode.CONFLICT
 
     def test_interrupted_it_ends_clean(self, daemon: FakeDaemon) -> None:
-        left = threading.Event()
-
-        def hold(call: Call) -> None:
-            send_events(call)
-            call.on_change(left.set)
-
-        daemon.before_answer = hold
+        daemon.before_answer = send_events
         daemon.hold = True
         process = subprocess.Popen(
             [sys.executable, "-m", "agent.cli", "--socket", daemon.path, "monitor"],
@@ -210,4 +203,4 @@ class TestMonitor:
             process.kill()
             process.communicate()
         assert (process.returncode, out, err) == (130, b"", b"")
-        assert left.wait(10), "the daemon hears of it"
+        assert daemon.left.wait(10), "the daemon hears of it"
