@@ -146,11 +146,16 @@ class Drain:
             progress({"state": self.phase.value, "step": shown})
             if not await conditions.wait(partial(self._has_moved, shown), deadline - self._clock()):
                 raise self._unfinished()
-        failure = await self._ports.wait_closed(deadline - self._clock()) if self.phase is DrainPhase.DRAINED else ""
+        why, refused = "", False
+        if self.phase is DrainPhase.DRAINED:
+            why, refused = await self._ports.wait_closed(deadline - self._clock())
         if self.phase is not DrainPhase.DRAINED:
             raise OperatorError("drain", "ended by `vrfwire undrain`", "see `vrfwire status`", ExitCode.CONFLICT)
-        if failure:
-            raise OperatorError("drain", failure, "it is tried again; see `vrfwire status`")
+        if refused:
+            raise OperatorError("drain", why, "it is tried again; see `vrfwire status`")
+        if why:
+            hint = "see `vrfwire status`; the same command waits again"
+            raise OperatorError("drain", f"accepted, {why}", hint, ExitCode.TIMEOUT)
 
     def _has_moved(self, since: str) -> bool:
         return self.step() != since

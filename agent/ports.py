@@ -261,20 +261,21 @@ class Ports:
     def _all_attached(self) -> list[Attached]:
         return [attached for attached in self.inventory.attachments() if attached.phase is Phase.ATTACHED]
 
-    async def wait_closed(self, timeout: float) -> str:
+    async def wait_closed(self, timeout: float) -> tuple[str, bool]:
         """Wait until nothing passes from or to the ports, for timeout seconds at the most; returns what is against it,
-        or ""."""
+        or "", and whether that is the kernel's refusal."""
         deadline = self._clock() + timeout
         for attached in self._all_attached():
-            # The label route is to be gone; a port that isn't there at all lets nothing pass either.
+            # The label route is to be gone. Filters of a port that isn't there can't be made, and aren't missed.
             there = replace(attached, closed=False, blocked=frozenset())
             port, *objects = [entry for entry in self.objects(there) if entry[0] in _PASSAGE]
             if self._datapath.status(*port).state is State.FAILED:
-                continue
+                objects = [entry for entry in objects if entry[0] is Kind.MPLS_ROUTE]
             statuses = await self._datapath.wait(objects, max(0.0, deadline - self._clock()))
             if not all(status.settled for status in statuses):
-                return f"port {attached.name}: {worst(objects, statuses) or 'not closed yet'}"
-        return ""
+                refusal = worst(objects, statuses)
+                return f"port {attached.name}: {refusal or 'not closed yet'}", bool(refusal)
+        return "", False
 
     @property
     def resumed(self) -> bool:

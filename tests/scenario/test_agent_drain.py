@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from dataclasses import replace
 
 import pytest
 
 from agent.drain_state import DrainPhase, DrainState
-from datapath.values import AntiSpoofing, Kind, NextHop
+from datapath.driver import Verb
+from datapath.status import State
+from datapath.values import AntiSpoofing, Kind, NextHop, Port
 from runtime.errors import OperatorError
 from tests.scenario.agent_harness import Gateway, Host, World, eventually, play, refused, until
 from vpn.prefix import parse_address
@@ -417,6 +420,37 @@ def test_a_port_that_is_broken_does_not_keep_the_drain() -> None:
         async with refused(1):
             await one.attach("bad", "blue", "10.1.1.2", wait="programmed")
         assert (await one.call("drain", settle=0))["state"] == "drained"
+
+    play(scenario)
+
+
+def test_a_port_that_cannot_be_put_right_may_still_deliver() -> None:
+    async def scenario(world: World) -> None:
+        _, one, _ = await two_hosts(world)
+        assert one.daemon is not None
+        datapath = one.daemon.datapath
+        one.kernel.fail(errno.EBUSY, kind=Kind.PORT, times=-1)
+        one.kernel.fail(errno.EBUSY, kind=Kind.MPLS_ROUTE, verb=Verb.REMOVE, times=-1)
+        port = one.kernel.objects[Kind.PORT]["tap-web"]
+        assert isinstance(port, Port)
+        one.kernel.put(replace(port, vrf="vw-other"))
+        await until(lambda: datapath.status(Kind.PORT, "tap-web").state is State.FAILED, "the port stays wrong")
+        async with refused(1) as caught:
+            await one.call("drain", settle=0.0, timeout=5.0)
+        assert "port web: MPLS route" in str(caught[0])
+
+    play(scenario)
+
+
+def test_a_kernel_that_takes_its_time_is_no_failure() -> None:
+    async def scenario(world: World) -> None:
+        _, one, _ = await two_hosts(world)
+        assert one.daemon is not None
+        await one.daemon.datapath.stop()  # no work is done any more
+        async with refused(6) as caught:
+            await one.call("drain", settle=0.0, timeout=0.3)
+        assert "accepted, port web: not closed yet" in str(caught[0])
+        assert phase(one) is DrainPhase.DRAINED
 
     play(scenario)
 
