@@ -27,14 +27,27 @@ _REAP = 1.0
 """Seconds that a command which was killed may take to be gone."""
 
 
+_left_behind: set[str] = set()
+"""Names of work that was given up and hasn't ended yet."""
+
+
 class Task(Generic[T]):
-    """work() in a thread of its own, begun at once. name: of the thread."""
+    """work() in a thread of its own, begun at once; but not when work of that name was given up before and still
+    hangs: a daemon that is asked again and again is to keep one thread for that, not one more each time.
+
+    name: of the thread.
+    """
 
     def __init__(self, work: Callable[[], T], name: str) -> None:
         self._work = work
+        self._name = name
         self._done = threading.Event()
         self._result: list[T] = []
         self._error: BaseException | None = None
+        if name in _left_behind:
+            self._error = TimeoutError("hangs since it was tried before")
+            self._done.set()
+            return
         # A daemon: the interpreter doesn't wait for it at its end.
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -45,10 +58,14 @@ class Task(Generic[T]):
             self._error = error
         finally:
             self._done.set()
+            _left_behind.discard(self._name)
 
     def result(self, seconds: float) -> T:
         """What work() returned. Raises what it raised, or TimeoutError when it isn't done in so many seconds."""
         if not self._done.wait(max(0.0, seconds)):
+            _left_behind.add(self._name)
+            if self._done.is_set():
+                _left_behind.discard(self._name)  # it has ended just now, and may have looked before
             raise TimeoutError(f"no answer within {seconds:.0f} s")
         if self._error is not None:
             raise self._error

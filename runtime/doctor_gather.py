@@ -40,18 +40,16 @@ def examine(looks: Sequence[Look[object]], seconds: float = TIME) -> list[Findin
     findings: list[Finding] = []
     for look, task in begun:
         try:
-            facts = task.result(end - monotonic())
+            findings += list(look.judge(task.result(end - monotonic())))
         except TimeoutError:
             hint = "something hangs: see `dmesg` and the file systems of `findmnt`"
             findings.append(unknown(look.check, f"couldn't be looked at within {seconds:.0f} s", hint))
         except Exception as error:
             # Whatever it is, the other checks are to be told; a doctor that falls ill helps nobody.
             why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
-            findings.append(
-                unknown(look.check, f"couldn't be looked at: {why}", "run it as root: `sudo vrfwire doctor`")
-            )
-        else:
-            findings += look.judge(facts)
+            # Most of what can't be read isn't for everybody; all else is for whoever makes the doctor.
+            hint = "run it as root" if isinstance(error, OSError) else "a defect of this check: please report it"
+            findings.append(unknown(look.check, f"couldn't be looked at: {why}", hint))
     return findings
 
 

@@ -173,7 +173,7 @@ def test_sources_that_hang_or_fail_cost_only_themselves(monkeypatch: pytest.Monk
     def fails() -> str:
         raise PermissionError(13, f"Permission denied, password={PLANTED}")
 
-    taken = take_all([source("a", hangs), source("b", fails), source("c", lambda: "well\n")], Redactor())
+    taken = take_all([source("hangs", hangs), source("fails", fails), source("works", lambda: "well\n")], Redactor())
     release.set()
     assert [one.entry.error for one in taken] == [
         "no answer within 0 s",

@@ -33,6 +33,25 @@ def test_what_hangs_is_left_behind() -> None:
     assert task.result(LONG)
 
 
+def test_what_hangs_is_not_begun_again_until_it_ends() -> None:
+    """Or a daemon that is asked every minute has a thousand such threads in a day."""
+    release, begun = threading.Event(), []
+
+    def hangs() -> int:
+        begun.append(threading.current_thread())
+        release.wait(LONG)
+        return len(begun)
+
+    for why in ("no answer within 0 s", "hangs since it was tried before", "hangs since it was tried before"):
+        with pytest.raises(TimeoutError, match=why):
+            Task(hangs, "hangs again").result(0.05)
+    assert len(begun) == 1
+    assert Task(lambda: 7, "another").result(LONG) == 7
+    release.set()
+    begun[0].join(LONG)
+    assert Task(hangs, "hangs again").result(LONG) == 2
+
+
 def test_a_command() -> None:
     done = run(
         [sys.executable, "-c", "import sys; print('moin'); print('oh', file=sys.stderr); sys.exit(3)"], seconds=LONG

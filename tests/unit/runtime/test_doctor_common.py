@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -181,6 +182,10 @@ class TestExamination:
 
         nothing: dict[str, int] = {}
 
+        def ill(facts: object) -> Iterator[Finding]:
+            yield good("ill", "at first")
+            raise ValueError(f"not {facts}")
+
         def broken() -> int:
             raise PermissionError(13, "Permission denied")
 
@@ -188,6 +193,7 @@ class TestExamination:
             Look("hangs", release.wait, lambda _: pytest.fail("judged")),
             Look("breaks", broken, lambda _: pytest.fail("judged")),
             Look("bug", lambda: nothing["none"], lambda _: pytest.fail("judged")),
+            Look("ill", lambda: 7, ill),
             Look("works", lambda: 7, lambda facts: [good("works", str(facts))]),
         ]
         began = time.monotonic()
@@ -198,11 +204,13 @@ class TestExamination:
             ("hangs", Level.UNKNOWN),
             ("breaks", Level.UNKNOWN),
             ("bug", Level.UNKNOWN),
+            ("ill", Level.UNKNOWN),
             ("works", Level.OK),
         ]
         assert "within 0 s" in found[0].detail
         assert "Permission denied" in found[1].detail
-        assert all(one.hint for one in found[:3])
+        assert "ValueError: not 7" in found[3].detail
+        assert [one.hint for one in found[1:4]] == ["run it as root", *["a defect of this check: please report it"] * 2]
 
     def test_a_file_system_that_hangs(self, tmp_path: Path) -> None:
         """A pipe that nobody writes to is as good as one: opening it never ends."""
