@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from itertools import islice
 
 from agent.attachment import Attached, VpnRecord, address_texts, format_mac
 from agent.candidates import selected
@@ -127,18 +128,9 @@ class Documents:
 
     # -- routes
 
-    def routes(self, vpn: str | None) -> Document:
-        """Routes of all VPNs, or of one."""
-        items: list[Document] = []
-        for record in self._records(vpn):
-            table = self._agent.tables.table(record.name)
-            if table is not None:
-                found = sorted(table.routes(), key=lambda route: (len(route[0].packed), route[0]))
-                items.extend(self._route(record, prefix, path) for prefix, path in found)
-        return {"items": items}
-
     def route_page(self, vpn: str | None, after: str | None, limit: int) -> Document:
-        """A page of routes(): {"items", "after"}; after: what to ask for next, None at the end. Raises OperatorError.
+        """A page of the routes of all VPNs, or of one: {"items", "after"}; after: what to ask for next, None at the
+        end. Raises OperatorError.
 
         VPN by VPN in the order of the last change; a route that changes while somebody reads page by page comes again,
         and the later row holds.
@@ -259,7 +251,8 @@ class Documents:
         agent = self._agent
         attached = list(agent.inventory.attachments())
         states = [agent.ports.state(entry)[0] for entry in attached]
-        problems = list(find_problems(agent, self._expected))
+        # Not one more: tens of thousands of objects may fail for one reason.
+        problems = list(islice(find_problems(agent, self._expected), _SHOWN_PROBLEMS))
         figures = agent.datapath.reconciler.figures()
         failures = agent.datapath.reconciler.failures()
         dormant = sum(map(self._expected, failures))
@@ -283,7 +276,7 @@ class Documents:
             "failed": len(failures) - dormant,
             "without_carrier": dormant,
             "repaired": sum(f.repaired for f in figures),
-            "problems": problems[:_SHOWN_PROBLEMS],
+            "problems": problems,
         }
 
 

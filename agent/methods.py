@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Mapping
@@ -19,12 +20,17 @@ from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
 from runtime.version import VERSION
+from vpn.prefix import Prefix
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a changing command waits."""
 MAX_TIMEOUT = 3600.0
 MAX_PAGE = 2000
 """Most routes in one answer to who reads page by page."""
+PAGE = 500
+"""Routes that are looked at before others have their turn."""
+MOST_ROUTES = 10_000
+"""Most routes in one answer to who doesn't."""
 _WAITS = ("programmed", "announced", "no")
 _FLOW = ("wait", "timeout")
 
@@ -97,8 +103,24 @@ class Methods:
         """Routes as announced, and whether the kernel has them; with "limit" a page of them."""
         vpn, limit = optional(params, "vpn"), count(params, "limit", MAX_PAGE)
         if limit is None:
-            return self._documents.routes(vpn)
+            return {"items": await self._all_routes(vpn)}
         return self._documents.route_page(vpn, optional(params, "after"), limit)
+
+    async def _all_routes(self, vpn: str | None) -> list[Document]:
+        """By VPN and prefix. Others wait for one page of them at a time."""
+        found: dict[tuple[str, Prefix], Document] = {}
+        after: object = None
+        while True:
+            page = self._documents.route_page(vpn, None if after is None else str(after), PAGE)
+            rows, after = page["items"], page["after"]
+            assert isinstance(rows, list)
+            found |= {(row["vpn"], Prefix.parse(row["prefix"])): row for row in rows}
+            if after is None:
+                return [found[key] for key in sorted(found, key=lambda key: (key[0], len(key[1].packed), key[1]))]
+            if len(found) > MOST_ROUTES:
+                hint = 'ask page by page, with "limit" and "after"'
+                raise OperatorError("route list", f"there are more than {MOST_ROUTES}", hint, ExitCode.USAGE)
+            await asyncio.sleep(0)
 
     async def gateway_list(self, params: Document, call: Call) -> Document:
         """The gateways and their sessions."""

@@ -5,7 +5,7 @@ and what it stands on. Made from the agent's state without changing it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from itertools import chain, islice
 
@@ -178,12 +178,13 @@ class Objects:
     def _routes_by(self, key: NextHop | NextHopGroup) -> list[str]:
         """The first routes and groups that go by a next hop or group, and how many more."""
         reconciler = self._datapath.reconciler
-        by = [f"route {name_of(route)}" for route, v in reconciler.desired(Kind.VRF_ROUTE).items() if _via(v) == key]
-        groups: Iterable[Key] = reconciler.desired(Kind.NEXT_HOP_GROUP)
-        by += [
-            f"group {name_of(group)}" for group in groups if isinstance(group, NextHopGroup) and key in group.members
-        ]
-        return [*by[:_USERS], *([f"{len(by) - _USERS} more"] if len(by) > _USERS else [])]
+        routes, groups = reconciler.desired(Kind.VRF_ROUTE), reconciler.desired(Kind.NEXT_HOP_GROUP)
+        # As few names as are shown: a hundred thousand routes may go by one next hop.
+        by = [f"route {name_of(route)}" for route in islice((r for r, v in routes.items() if _via(v) == key), _USERS)]
+        users = (g for g in groups if isinstance(g, NextHopGroup) and key in g.members)
+        by += [f"group {name_of(group)}" for group in islice(users, _USERS - len(by))]
+        more = self._planner.users(key) - len(by)
+        return [*by, *([f"{more} more"] if more > 0 else [])]
 
     def _vpn(self, kind: Kind, key: Key) -> str | None:
         """The VPN that an object belongs to; None for what VPNs share."""
