@@ -251,11 +251,12 @@ class Documents:
         agent = self._agent
         attached = list(agent.inventory.attachments())
         states = [agent.ports.state(entry)[0] for entry in attached]
-        # Not one more: tens of thousands of objects may fail for one reason.
-        problems = list(islice(find_problems(agent, self._expected), _SHOWN_PROBLEMS))
         figures = agent.datapath.reconciler.figures()
+        # A hundred thousand objects may fail for one reason: they are looked at once, and named no more than is shown.
         failures = agent.datapath.reconciler.failures()
-        dormant = sum(map(self._expected, failures))
+        asleep = any(failure.status.errno == errno.ENETDOWN for failure in failures)
+        dormant = sum(map(self._expected, failures)) if asleep else 0
+        problems = list(islice(find_problems(agent, failures, self._expected), _SHOWN_PROBLEMS))
         phase = agent.drain.phase
         state = "ok" if phase is DrainPhase.ACTIVE else phase.value
         return {

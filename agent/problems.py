@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from agent.attachment import Attached
 from agent.drain import STUCK_HINT
@@ -29,8 +29,10 @@ def blocked(agent: HostAgent, attached: Attached) -> tuple[str, str]:
     return f"{nothing}: the gateways forbade it", "see `vrfwire gateway list`"
 
 
-def find_problems(agent: HostAgent, expected: Callable[[Change], bool]) -> Iterator[Document]:
-    """All that is wrong. expected: whether a failure of the kernel is none, since the VM doesn't run."""
+def find_problems(
+    agent: HostAgent, failures: Iterable[Change], expected: Callable[[Change], bool]
+) -> Iterator[Document]:
+    """All that is wrong. failures: of the kernel; expected: whether one of them is none, since the VM doesn't run."""
     if not agent.peers:
         yield _problem("gateways", "none is configured", "add a [[gateway]]")
     shut: set[tuple[str, Prefix | None]] = set()
@@ -58,7 +60,7 @@ def find_problems(agent: HostAgent, expected: Callable[[Change], bool]) -> Itera
     for figure in agent.datapath.reconciler.figures():
         if figure.dump_error:
             yield _problem(f"kernel: {figure.kind.name.lower()}", figure.dump_error, "see `vrfwire doctor`")
-    for failure in agent.datapath.reconciler.failures():
+    for failure in failures:
         if not expected(failure):
             what = f"kernel: {describe(failure.kind, failure.key)}"
             yield _problem(what, failure.status.error, "it is tried again; see `vrfwire doctor`")
