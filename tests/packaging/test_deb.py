@@ -24,6 +24,9 @@ from runtime.version import VERSION
 from stage import documents, generated, product, with_version
 from wheels import BuildError, compile_tree
 
+pytestmark = pytest.mark.timeout(400)
+"""Seconds; in a clean clone the first test fetches and builds."""
+
 NEXT = "0.1.0+test1"
 """The version that the install test upgrades to."""
 UNITS = {AGENT: 30, GATEWAY: 20, MAP: 20}
