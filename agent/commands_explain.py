@@ -43,7 +43,9 @@ def drops(options: Options, port: str | None, everything: bool) -> None:
     rates = Rates()
 
     def look() -> None:
-        reply = options.ask("drops", {"port": port} if port else None)
+        # To know how fast one grows takes what it was before, zero for instance.
+        params: dict[str, object] = {} if everything or options.watch is not None else {"nonzero": True}
+        reply = options.ask("drops", {**params, "port": port} if port else params)
         rows = rates.of(reply) if options.watch is not None else items(reply)
         if not everything:
             rows = [row for row in rows if row.get("value")]

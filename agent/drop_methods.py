@@ -10,7 +10,7 @@ from agent.attachment import Attached, Phase
 from agent.documents import Document, timestamp
 from agent.drops import Drops, Place, Report, advice
 from agent.hostagent import HostAgent
-from agent.parameters import optional, text
+from agent.parameters import flag, optional, text
 from datapath.driver import DumpInterrupted
 from datapath.filters import Hits
 from datapath.observe import Observer
@@ -18,7 +18,20 @@ from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
 
 _SLICE = 0.01
-"""Seconds after which a look at many ports lets others go on."""
+"""Seconds after which others go on."""
+
+
+class _Turns:
+    """Slices of a long work."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    async def pause(self) -> None:
+        """Let others go on, when they have waited for a slice."""
+        if time.monotonic() - self._began > _SLICE:
+            await asyncio.sleep(0)
+            self._began = time.monotonic()
 
 
 def observer_of(agent: HostAgent) -> Observer:
@@ -39,7 +52,8 @@ class DropMethods:
         return {"drops": self.drops}
 
     async def drops(self, params: Document, call: Call) -> Document:
-        """Every counter of this host, or those of one port. Zeros are among them."""
+        """Every counter of this host, or those of one port; zeros are among them unless "nonzero" is asked for."""
+        nonzero = flag(params, "nonzero")
         attached = None
         if optional(params, "port") is not None:
             name = text(params, "port")
@@ -51,7 +65,13 @@ class DropMethods:
         except (DumpInterrupted, OSError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise OperatorError("kernel", f"its counters can't be read: {why}", "see `vrfwire doctor`") from error
-        return {"items": [_document(one) for one in found], "at": round(now, 3)}
+        turns = _Turns()
+        items = []
+        for one in found:
+            if one.value or not nonzero:
+                items.append(_document(one))
+                await turns.pause()
+        return {"items": items, "at": round(now, 3)}
 
     async def _look(self, observer: Observer, only: Attached | None) -> tuple[list[Drops], float]:
         places = self._ports() if only is None else [_port(only)]
@@ -60,16 +80,14 @@ class DropMethods:
         # Of all devices even for one port: what they have counted is taken from the host's numbers.
         counters = observer.counters([place.device for place in places])
         report = Report(counters, time.time())
-        began = time.monotonic()
+        turns = _Turns()
         for place in places:
             hits: list[Hits] = []
             device = counters.devices.get(place.device)
             if place.kind == "port" and device is not None and device.filtered:
                 hits = observer.hits(device.ifindex)
             report.device(place, hits)
-            if time.monotonic() - began > _SLICE:
-                await asyncio.sleep(0)
-                began = time.monotonic()
+            await turns.pause()
         if only is None:
             report.host()
         return report.found, report.now

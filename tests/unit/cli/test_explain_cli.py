@@ -74,13 +74,14 @@ class TestDrops:
         assert second.split()[:4] == ["port-nd-probe", "port", "web-1", "2"]
         assert "device made" in second
         assert hint == f"hint: port-spoofed-ipv4 at port web-1: {SPOOFED['hint']}"
-        assert daemon.asked == [("drops", {})]
+        assert daemon.asked == [("drops", {"nonzero": True})]
 
     def test_all_and_port(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["drops"] = DROPS
         assert "host-backlog-full" in commands.vrfwire("drops", "--all").out
+        assert daemon.asked == [("drops", {})]
         commands.vrfwire("drops", "--port", "web-1")
-        assert daemon.asked[-1] == ("drops", {"port": "web-1"})
+        assert daemon.asked[-1] == ("drops", {"port": "web-1", "nonzero": True})
 
     def test_json(self, commands: Commands, daemon: FakeDaemon) -> None:
         daemon.answers["drops"] = DROPS
