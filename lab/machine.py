@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -35,6 +34,9 @@ MEMORY = 1000
 """MiB of a machine."""
 BOOT_DEADLINE = 90.0
 """Seconds until a machine that boots must take commands; it needs 4."""
+
+_ALONE = ("unshare", "--pid", "--fork", "--kill-child=SIGKILL", "--")
+"""Its processes in a namespace of their own: those that serve its disk would outlive a kernel that is killed."""
 
 _LOOK = 0.5
 """Seconds between looks whether the machine is alive."""
@@ -71,13 +73,12 @@ class Machine:
         self.root = root
         self._memory = memory
         self._exchange = root.exchange
-        self._uml = tempfile.TemporaryDirectory(prefix="vrfwire-uml-")
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._buffer = b""
         self._numbers = itertools.count(1)
         self._ended: dict[int, int] = {}
-        self._log = Path(self._uml.name) / "console"
+        self._log = root.work / "console"
         adopt_orphans()
 
     # -- life
@@ -90,12 +91,12 @@ class Machine:
         assert self._process is None, "it is running"
         start = time.monotonic()
         ours, theirs = socket.socketpair()
-        directory = Path(self._uml.name)
-        command = uml.command(uml.find_kernel(), directory, INIT, self._memory, console=False, disk=self.root.disk())
+        disk = self.root.disk()
+        command = uml.command(uml.find_kernel(), self.root.work, INIT, self._memory, console=False, disk=disk)
         line = f"ssl0=fd:{theirs.fileno()},fd:{theirs.fileno()}"
         with theirs, self._log.open("ab") as console:
             self._process = subprocess.Popen(
-                [*command, "ssl=null", line, *_OPTIONS],
+                [*_ALONE, *command, "ssl=null", line, *_OPTIONS],
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -143,16 +144,11 @@ class Machine:
             self._line.close()
             self._line = None
 
-    def close(self) -> None:
-        """End it and remove what it needed outside its root. Again: does nothing."""
-        self.kill()
-        self._uml.cleanup()
-
     def __enter__(self) -> Machine:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
+        self.kill()
 
     def write(self, name: str, text: str, mode: int = 0o644, owner: str = "root:root") -> None:
         """Write a file while it runs. owner: USER:GROUP."""
@@ -274,13 +270,12 @@ class Running:
 
 def shell(root: Root, memory: int = MEMORY) -> int:
     """Boot a machine whose console is this terminal, with a shell on it; it is off when the shell ends."""
-    with tempfile.TemporaryDirectory(prefix="vrfwire-uml-") as directory:
-        command = uml.command(uml.find_kernel(), Path(directory), INIT, memory, console=True, disk=root.disk())
-        with environment.terminal(Path(directory), console=True):
-            return subprocess.run(
-                [*command, *_OPTIONS, "machine.shell", "systemd.journald.forward_to_console=no"],
-                env={**os.environ, "TMPDIR": uml.memory_directory(memory)},
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-                check=False,
-            ).returncode
+    command = uml.command(uml.find_kernel(), root.work, INIT, memory, console=True, disk=root.disk())
+    with environment.terminal(root.work, console=True):
+        return subprocess.run(
+            [*_ALONE, *command, *_OPTIONS, "machine.shell", "systemd.journald.forward_to_console=no"],
+            env={**os.environ, "TMPDIR": uml.memory_directory(memory)},
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+            check=False,
+        ).returncode

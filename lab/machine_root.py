@@ -212,7 +212,8 @@ def sweep(space: Path) -> None:
 class Root:
     """A root file system of its own, gone at the end of a with block.
 
-    path: where it is laid out, until it becomes a disk(); exchange: the directory that the machine sees as EXCHANGE.
+    path: where it is laid out, until it becomes a disk(); exchange: the directory that the machine sees as EXCHANGE;
+    work: what the machine needs beside them.
     """
 
     def __init__(self, tar: Path) -> None:
@@ -225,10 +226,12 @@ class Root:
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self.path = Path(self._directory.name) / "root"
         self.exchange = Path(self._directory.name) / "exchange"
+        self.work = Path(self._directory.name) / "work"
         self._disk = Path(self._directory.name) / "disk"
         try:
             self.path.mkdir(mode=0o755)
             self.exchange.mkdir(mode=0o700)
+            self.work.mkdir(mode=0o700)
             subprocess.run(["tar", "-C", str(self.path), "-xpf", str(tar), "--numeric-owner"], check=True)
             self._prepare()
         except BaseException:
