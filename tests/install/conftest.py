@@ -55,7 +55,7 @@ class Site:
     newer: Packages
     before: frozenset[str]
     said: str
-    """What dpkg said when the first packages were installed."""
+    """What apt said when the first packages were installed."""
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def prepared(request: pytest.FixtureRequest) -> Iterator[Site]:
         with Root(archive(ROOT / "build" / "machine")) as root:
             site.lay_out(root)
             before = frozenset(("/", *(f"/{path.relative_to(root.path)}" for path in root.path.rglob("*"))))
-            said = root.install(current.files("vrfwire-common", "vrfwire-agent", "vrfwire-gateway"))
+            said = site.install(root, current.files("vrfwire-common", "vrfwire-agent", "vrfwire-gateway"))
             newer = Packages(NEXT)
             with Machine(root) as machine:
                 request.node.stash[_MACHINE] = machine

@@ -12,20 +12,23 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lab.machine import Machine
+from lab.machine import Done, Machine
 from lab.machine_root import EXCHANGE, Root
+from tests.guide import block
 
 LAB = Path(__file__).resolve().parents[2] / "lab"
 TRAFFIC = Path(__file__).with_name("traffic.py")
 HERE = str(EXCHANGE)
 
-DOMAIN = "vpn.example.net"
+QUICKSTART = "docs/quickstart.md"
+OPERATIONS = "docs/operations.md"
+
 HV8_SOCKET = "/run/hv8/agent.sock"
 VMS = {"web-1": ("10.1.1.1", "fd00:1::1"), "web-2": ("10.1.1.2", "fd00:1::2")}
 RATE = 250
@@ -83,10 +86,10 @@ WantedBy=multi-user.target
 """
 
 
-OPERATORS = """[control]
-group = "vrfwire"
+APT = """APT::Get::Assume-Yes "true";
+Dpkg::Use-Pty "false";
 """
-"""Drop-in of the agent: members of the group may use its command."""
+"""Nobody is there to say yes, and there is no terminal."""
 
 HV8 = f"""[control]
 socket = "{HV8_SOCKET}"
@@ -95,21 +98,13 @@ socket = "{HV8_SOCKET}"
 directory = "/var/lib/hv8"
 """
 
-GATEWAY = f"""[gateway]
-domain = "{DOMAIN}"
-
-[tls]
-ca = "ca.pem"
-certificate = "gateway.pem"
-key = "gateway.key"
-crl = "crl.pem"
-
-[map]
+GATEWAY_MAP = """[map]
 url = "https://192.0.2.9:8443/"
 ca = "ca.pem"
 certificate = "gw1.pem"
 key = "gw1.key"
 """
+"""Instead of [[vpn]] in gateway.toml."""
 
 MAP = """[map]
 listen = ["0.0.0.0:8443"]
@@ -140,12 +135,9 @@ key = "ann.key"
 """
 
 ENROLMENTS = (
-    "gateway --role gateway --domain vpn.example.net --address 192.0.2.1 --out /etc/vrfwire",
     "map --role map --address 192.0.2.9 --out /etc/vrfwire",
     "gw1 --role client --out /etc/vrfwire",
     "ann --role client --out /etc/vrfwire",
-    "hv7 --address 192.0.2.7 --out /etc/vrfwire",
-    "hv8 --address 192.0.2.8 --out /etc/hv8",
 )
 
 
@@ -154,6 +146,7 @@ def lay_out(root: Root) -> None:
     root.write("/etc/systemd/system/site-network.service", NETWORK_UNIT)
     root.write("/etc/systemd/system/hv8.service", HV8_UNIT)
     root.write("/etc/systemd/network/underlay.network", UNDERLAY)
+    root.write("/etc/apt/apt.conf.d/90site", APT)
     root.write("/etc/site-network", NETWORK)
     root.write("/etc/site-network.hv8", NETWORK_HV8)
     root.bring([TRAFFIC])
@@ -163,25 +156,67 @@ def lay_out(root: Root) -> None:
     root.run("systemctl", "enable", "--quiet", "systemd-networkd", "site-network")
 
 
-def configure(machine: Machine) -> None:
-    """Certificates and configuration, as the guides say."""
-    machine.run("vrfwire-gateway-ctl", "pki", "init")
+def install(root: Root, packages: Iterable[Path]) -> str:
+    """The quickstart's packages of gateway and host, installed as when an image is made. Returns what apt prints."""
+    folder = root.path / "packages"
+    folder.mkdir()
+    for package in packages:
+        shutil.copy(package, folder)
+    commands = block(QUICKSTART, "apt-get install ./vrfwire-common_*.deb ./vrfwire-gateway")
+    commands += block(QUICKSTART, "apt-get install ./vrfwire-common_*.deb ./vrfwire-agent")
+    try:
+        return root.run("sh", "-ec", f"cd /packages\n{commands}")
+    finally:
+        shutil.rmtree(folder)
+
+
+def bring(root: Root, name: str, files: Iterable[Path]) -> str:
+    """Copy files into a folder of their own; returns its path in the machine."""
+    folder = root.exchange / name
+    folder.mkdir()
+    for file in files:
+        shutil.copy(file, folder)
+    return str(EXCHANGE / name)
+
+
+def shell(machine: Machine, commands: str, socket: str = "", stdin: str = "", deadline: float = 60.0) -> Done:
+    """Commands as somebody types them; the first that fails ends them. socket: of the other host's agent."""
+    environ = {"DEBIAN_FRONTEND": "noninteractive", **({"VRFWIRE_SOCKET": socket} if socket else {})}
+    done = machine.run("sh", "-ec", commands, environ=environ, stdin=stdin, deadline=deadline)
+    print(f"TIMING {done.seconds:.1f} {commands!r}")
+    return done
+
+
+def set_up(machine: Machine) -> str:
+    """The quickstart on gw1, hv7 and hv8, all of them this machine. Returns what the ping at the end prints."""
+    shell(machine, block(QUICKSTART, "vrfwire-gateway-ctl pki init"))
+    unpack = block(QUICKSTART, "tar -C")
+    shell(machine, f"mkdir /etc/hv8\n{unpack}" + unpack.replace("/etc/vrfwire", "/etc/hv8").replace("hv7", "hv8"))
+    machine.write("/etc/vrfwire/gateway.toml", block(QUICKSTART, "[gateway]"))
+    assert machine.run("cat", "/etc/vrfwire/agent.toml").stdout == block(QUICKSTART, "[host]")
+    machine.write("/etc/vrfwire/agent.toml.d/operators.toml", block(OPERATIONS, "[control]"))
+    machine.write("/etc/hv8/agent.toml.d/hv8.toml", HV8)
+    shell(machine, block(QUICKSTART, "vrfwire-gateway --check"))
+    shell(machine, block(QUICKSTART, "vrfwire-agent --check") + "systemctl enable --now --quiet hv8")
+    # These are there from the boot on, as they will be from the next one.
+    shell(machine, "ip netns del web-1; ip netns del web-2")
+    shell(machine, block(QUICKSTART, "ip netns add web-1"))
+    return shell(machine, block(QUICKSTART, "ip netns add web-2"), HV8_SOCKET).stdout
+
+
+def provision(machine: Machine) -> None:
+    """A MAP server with VPN blue and who is bound to it; the gateway goes over to it while it runs."""
     for enrolment in ENROLMENTS:
         machine.run("vrfwire-gateway-ctl", "pki", "enroll", *enrolment.split())
-    # agent.toml of each host came with its certificate.
-    files = {"map": MAP, "map-client": MAP_CLIENT, "gateway": GATEWAY, "agent.toml.d/operators": OPERATORS}
-    for name, text in files.items():
-        machine.write(f"/etc/vrfwire/{name}.toml", text)
-    machine.write("/etc/hv8/agent.toml.d/hv8.toml", HV8)
-
-
-def attach(machine: Machine, name: str, socket: str = "") -> None:
-    """Bind a VM to VPN blue and attach it, announced when this returns. socket: of the other host's agent."""
-    addresses = [f"--address={address}" for address in VMS[name]]
-    machine.run("vrfwire-map", "bind", name, "blue", *addresses)
-    environ = {"VRFWIRE_SOCKET": socket} if socket else {}
-    command = ("vrfwire", "port", "attach", name, "--vpn", "blue", *addresses, "--netns", name, "--wait", "announced")
-    machine.run(*command, environ=environ)
+    machine.write("/etc/vrfwire/map.toml", MAP)
+    machine.write("/etc/vrfwire/map-client.toml", MAP_CLIENT)
+    machine.run("systemctl", "start", "vrfwire-map")
+    machine.run("vrfwire-map", "vpn", "create", "blue", "--route-target", "64512:1")
+    for name, addresses in VMS.items():
+        machine.run("vrfwire-map", "bind", name, "blue", *(f"--address={address}" for address in addresses))
+    gateway = block(QUICKSTART, "[gateway]").partition("[[vpn]]")[0]
+    machine.write("/etc/vrfwire/gateway.toml", gateway + GATEWAY_MAP)
+    shell(machine, block(OPERATIONS, "vrfwire-gateway --config"))
 
 
 @dataclass(slots=True)

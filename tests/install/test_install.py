@@ -13,6 +13,7 @@ import pytest
 
 from lab.machine import Machine
 from lab.wait import wait_until
+from tests.guide import block
 from tests.install import site
 from tests.install.conftest import NEXT, Site
 
@@ -33,6 +34,12 @@ def test_what_is_installed_and_not_configured_does_nothing_and_is_no_fault(prepa
         assert found == ["enabled", "inactive", "no"], unit
 
 
+def test_quickstart_leads_to_two_vms_that_talk(machine: Machine) -> None:
+    assert site.set_up(machine).count(" 0% packet loss") == 2
+    for unit in ("vrfwire-gateway", "vrfwire-agent", "hv8"):
+        assert site.properties(machine, unit, "ActiveState", "NRestarts") == ["active", "0"], unit
+
+
 def test_package_is_installed_while_the_machine_runs(prepared: Site) -> None:
     brought = prepared.machine.run("dpkg", "--install", *bring(prepared, "vrfwire-map"), deadline=60)
     assert not COMPLAINT.search(brought.stdout + brought.stderr), brought
@@ -44,17 +51,11 @@ def bring(prepared: Site, *names: str) -> list[str]:
     return prepared.machine.root.bring(prepared.current.files(*names))
 
 
-def test_documented_steps_bring_everything_up(machine: Machine) -> None:
-    site.configure(machine)
-    machine.run("vrfwire-gateway", "--check")
-    machine.run("vrfwire-agent", "--check")
-    machine.run("systemctl", "start", *UNITS)
-    machine.run("systemctl", "enable", "--now", "--quiet", "hv8")
-    machine.run("vrfwire-map", "vpn", "create", "blue", "--route-target", "64512:1")
-    site.attach(machine, "web-1")
-    site.attach(machine, "web-2", site.HV8_SOCKET)
-    for unit in (*UNITS, "hv8"):
-        assert site.properties(machine, unit, "ActiveState", "NRestarts") == ["active", "0"], unit
+def test_gateway_goes_over_to_a_map_by_a_reload(machine: Machine) -> None:
+    (before,) = site.properties(machine, "vrfwire-gateway", "MainPID")
+    site.provision(machine)
+    assert site.properties(machine, "vrfwire-gateway", "MainPID", "NRestarts") == [before, "0"]
+    wait_until(lambda: site.status(machine, "vrfwire-gateway-ctl").get("map", {}), 30, "the map")
     assert_well(machine)
 
 
@@ -75,6 +76,7 @@ def assert_well(machine: Machine) -> None:
 
 
 def test_status_of_the_units_tells_how_things_are(machine: Machine) -> None:
+    site.shell(machine, block("docs/operations.md", "vrfwire status "))
     shown = machine.run("systemctl", "status", "--no-pager", "--lines=0", *UNITS).stdout
     assert re.findall(r'Status: "(.*)"', shown) and len(re.findall(r'Status: "(.+)"', shown)) == 3, shown
     assert "1 ports" in shown, shown
@@ -91,10 +93,18 @@ def test_daemons_are_not_root_and_operators_need_not_be(machine: Machine) -> Non
     for unit in UNITS:
         (pid,) = site.properties(machine, unit, "MainPID")
         assert machine.run("stat", "--format=%U", f"/proc/{pid}").stdout.strip() == unit, "each has a user of its own"
-    operator = ("setpriv", "--reuid=nobody", "--clear-groups")
-    assert machine.run(*operator, "--regid=vrfwire", "vrfwire", "port", "list").stdout.count("web-1") == 1
-    stranger = machine.run(*operator, "--regid=nogroup", "vrfwire", "port", "list", check=False)
+    ann = ("setpriv", "--reuid=ann", "--regid=ann", "--init-groups")
+    machine.run("useradd", "ann")
+    stranger = machine.run(*ann, "vrfwire", "port", "list", check=False)
     assert stranger.status == 77, stranger
+    site.shell(machine, block("docs/operations.md", "usermod"))
+    assert machine.run(*ann, "vrfwire", "port", "list").stdout.count("web-1") == 1
+    machine.run("userdel", "ann")
+
+
+def test_what_is_ours_can_be_told_from_the_rest(machine: Machine) -> None:
+    shown = site.shell(machine, block("docs/troubleshooting.md", "ip -d link")).stdout
+    assert "alias vrfwire:" in shown and "proto vrfwire" in shown and "dev vw-" in shown, shown
 
 
 def test_journal_can_be_asked_by_port_vpn_and_peer(machine: Machine) -> None:
@@ -107,24 +117,29 @@ def test_journal_can_be_asked_by_port_vpn_and_peer(machine: Machine) -> None:
     for unit, match in asked:
         lines = machine.run("journalctl", "--no-pager", "--output=cat", "--quiet", f"--unit={unit}", match).stdout
         assert lines.strip(), f"nothing of {unit} with {match}"
+    assert "VRFWIRE_VPN=blue" in site.shell(machine, block("docs/operations.md", "journalctl")).stdout
 
 
 def test_upgrade_under_traffic_loses_nothing(prepared: Site) -> None:
     machine = prepared.machine
-    brought = machine.root.bring(
-        prepared.newer.files("vrfwire-common", "vrfwire-agent", "vrfwire-gateway", "vrfwire-map")
-    )
+    packages = prepared.newer.files("vrfwire-common", "vrfwire-agent", "vrfwire-gateway", "vrfwire-map")
+    folder = site.bring(machine.root, "newer", packages)
     before = {unit: site.properties(machine, unit, "MainPID") for unit in UNITS}
+    # All packages of a machine at once: this one has more than a host.
+    install = block("docs/upgrade.md", "apt-get install").rstrip() + " ./vrfwire-gateway_*.deb ./vrfwire-map_*.deb"
     with site.counting(machine) as traffic:
-        done = machine.run("dpkg", "--install", *brought, deadline=120)
+        site.shell(machine, block("docs/upgrade.md", "systemctl stop"))
+        done = site.shell(machine, f"cd {folder}\n{install}", deadline=120)
         for unit in UNITS:
             pid, state = site.properties(machine, unit, "MainPID", "ActiveState")
             assert state == "active" and [pid] != before[unit], unit
         machine.run("systemctl", "restart", "hv8")
     assert not COMPLAINT.search(done.stdout + done.stderr), done
     assert traffic.lost == 0 and not traffic.broken, traffic
-    assert machine.run("vrfwire", "version").stdout.count(NEXT) == 2, "of the command and of the daemon"
     assert_well(machine)
+    checked = site.shell(machine, block("docs/upgrade.md", "vrfwire version")).stdout
+    assert checked.count(NEXT) == 2, "of the command and of the daemon"
+    machine.run("rm", "-r", "/var/lib/vrfwire.before")
 
 
 def test_networkd_beside_us_takes_nothing_with_our_drop_in(machine: Machine) -> None:
@@ -153,7 +168,7 @@ def test_what_networkd_takes_without_our_drop_in_is_repaired_within_a_second_and
 def test_watchdog_starts_an_agent_anew_that_hangs_and_nothing_is_lost(machine: Machine) -> None:
     machine.write("/run/systemd/system/vrfwire-agent.service.d/watchdog.conf", "[Service]\nWatchdogSec=2\n")
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "restart", "vrfwire-agent")
+    site.shell(machine, block("docs/operations.md", "systemctl restart"))
     with site.counting(machine) as traffic:
         machine.run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "vrfwire-agent")
         wait_until(lambda: site.properties(machine, "vrfwire-agent", "NRestarts") == ["1"], 30, "the watchdog")
@@ -196,7 +211,7 @@ OWN = re.compile(
 )
 """What the test itself has put there."""
 OTHERS = re.compile(
-    r"/(root|tmp|var/tmp|var/log|var/cache|lost\+found|machine)\b|/var/lib/(dpkg|systemd|dbus)/"
+    r"/(root|tmp|var/tmp|var/log|var/cache|lost\+found|machine)\b|/var/lib/(apt|dpkg|systemd|dbus)/"
     r"|/etc/(\.pwd\.lock|passwd-|group-|shadow-|gshadow-|subuid-|subgid-|ld\.so\.cache)"
 )
 """What Debian's own programs leave."""
@@ -205,10 +220,13 @@ OTHERS = re.compile(
 def test_purge_leaves_nothing(prepared: Site) -> None:
     machine = prepared.machine
     machine.run("systemctl", "disable", "--now", "--quiet", "hv8")
-    done = machine.run("dpkg", "--purge", *PACKAGES, deadline=60)
+    agent = site.shell(machine, block("docs/operations.md", "apt-get purge"))
+    others = machine.run("dpkg", "--purge", *(name for name in PACKAGES if name != "vrfwire-agent"), deadline=60)
     # dpkg's own word, until the last package takes the directory away.
-    said = (done.stdout + done.stderr).replace("directory '/etc/vrfwire' not empty so not removed", "")
-    assert not COMPLAINT.search(said.replace("dpkg: warning: while removing vrfwire-agent", "")), done
+    said = "".join((agent.stdout, agent.stderr, others.stdout, others.stderr)).replace(
+        "directory '/etc/vrfwire' not empty so not removed", ""
+    )
+    assert not COMPLAINT.search(said.replace("dpkg: warning: while removing vrfwire-agent", "")), said
     left = {path for path in site.paths(machine) - prepared.before if not OWN.match(path) and not OTHERS.match(path)}
     assert left == set()
     assert machine.run("sh", "-c", "find / -xdev -name '*vrfwire*'; find /run -name '*vrfwire*'").stdout == ""
