@@ -84,7 +84,7 @@ def _number(value: object) -> float:
 
 # -- monitor
 
-KINDS = ("port", "vpn", "route", "gateway", "kernel", "repair")
+KINDS = ("port", "route", "gateway", "kernel", "repair")
 
 
 @click.command("monitor")

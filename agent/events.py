@@ -13,7 +13,7 @@ from runtime.errors import ExitCode, OperatorError
 
 Document = dict[str, object]
 
-KINDS = ("port", "vpn", "route", "gateway", "kernel", "repair")
+KINDS = ("port", "route", "gateway", "kernel", "repair")
 """What events are about. "kernel": objects made, or that fail; "repair": what others changed, and that it was put
 right."""
 QUEUE = 1024

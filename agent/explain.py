@@ -195,6 +195,9 @@ class Explainer:
             yield trouble
             return
         planned = None if prefix is None else self._agent.planner.vrf_route(record.name, prefix)
+        if found is not None and found.kind in ("blackhole", "prohibit"):
+            yield f"a {found.kind} route of another program stops such packets"
+            return
         if found is None or found.kind != "unicast":
             yield "the kernel answers such packets with ICMP unreachable"
             return

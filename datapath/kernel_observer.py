@@ -35,10 +35,13 @@ from datapath.lookup_wire import RawRoute, decode_next_hop, decode_route, next_h
 from datapath.observe import Counters, DeviceCounters, FoundRoute
 from datapath.values import NextHop
 from datapath.wire import decode_labels
+from vpn.prefix import Prefix
 
 _NET = Path("/proc/thread-self/net")
 """Of the namespace that the thread is in."""
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ESRCH, errno.ENOENT)
+_BARRED = {errno.EINVAL: "blackhole", errno.EACCES: "prohibit"}
+"""What IPv4 answers instead of such a route."""
 _TRIES = 3
 
 
@@ -100,7 +103,9 @@ class KernelObserver:
             if found is None:
                 return None
             oif = found.ifindex
-        body = self._ask(route_request(address, oif))
+        outcome, body = self._ask(route_request(address, oif))
+        if outcome in _BARRED:
+            return FoundRoute(Prefix(address, len(address) * 8), 0, 0, _BARRED[outcome], ())
         if body is None:
             return None
         raw = decode_route(body)
@@ -114,7 +119,7 @@ class KernelObserver:
         members = [raw.next_hop]
         found = []
         while members:
-            body = self._ask(next_hop_request(members.pop(0)))
+            _, body = self._ask(next_hop_request(members.pop(0)))
             if body is None:
                 continue
             one = decode_next_hop(body)
@@ -125,12 +130,14 @@ class KernelObserver:
                 found.append(NextHop(self._name(one.oif), one.gateway, decode_labels(one.labels)))
         return tuple(sorted(found))
 
-    def _ask(self, request: bytes) -> bytes | None:
-        """The answer to one question; None when there is no such route or next hop."""
+    def _ask(self, request: bytes) -> tuple[int, bytes | None]:
+        """The answer to one question, or the number of what is in the way: there is no such route or next hop."""
         (outcome,), (answer,) = self._netlink.exchange([request])
-        if outcome is not None and outcome.errno not in _NO_ROUTE:
+        if outcome is None:
+            return 0, answer
+        if outcome.errno not in _NO_ROUTE and outcome.errno not in _BARRED:
             raise OSError(outcome.errno, outcome.text)
-        return answer
+        return outcome.errno, None
 
     def _name(self, ifindex: int) -> str:
         return next((device.name for device in self._devices.dump() if device.ifindex == ifindex), f"if{ifindex}")

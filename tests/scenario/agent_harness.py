@@ -18,6 +18,7 @@ from agent.config import AgentConfig
 from agent.main import Daemon as AgentDaemon
 from agent.store import FILE_NAME, Store
 from datapath.fake import FakeKernel
+from datapath.observe import Observer
 from datapath.values import Kind, VrfRoute
 from gateway.config import GatewayConfig
 from gateway.main import Daemon as GatewayDaemon
@@ -181,6 +182,8 @@ class Host:
         self.state = world.directory / f"{name}.state"
         self.socket = world.directory / f"{name}.sock"
         self.daemon: AgentDaemon | None = None
+        self.observer: Observer | None = None
+        """Of the kernel, for a daemon that is started after it was set."""
         self._store: Store | None = None
         credentials = world.authority.host(name, DOMAIN, [address])
         self.text = (
@@ -199,7 +202,9 @@ class Host:
         path.write_text(self.text)
         loaded = load(AgentConfig, program="agent", path=path, environ={})
         self._store = Store(loaded.value.state.directory)
-        self.daemon = AgentDaemon(loaded, self._store, self.kernel.drivers(), self.kernel.monitor)
+        self.daemon = AgentDaemon(
+            loaded, self._store, self.kernel.drivers(), self.kernel.monitor, observer=self.observer
+        )
         await self.daemon.start()
 
     async def stop(self) -> None:
