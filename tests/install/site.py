@@ -179,12 +179,10 @@ def bring(root: Root, name: str, files: Iterable[Path]) -> str:
     return str(EXCHANGE / name)
 
 
-def shell(machine: Machine, commands: str, socket: str = "", stdin: str = "", deadline: float = 60.0) -> Done:
+def shell(machine: Machine, commands: str, socket: str = "", deadline: float = 60.0) -> Done:
     """Commands as somebody types them; the first that fails ends them. socket: of the other host's agent."""
     environ = {"DEBIAN_FRONTEND": "noninteractive", **({"VRFWIRE_SOCKET": socket} if socket else {})}
-    done = machine.run("sh", "-ec", commands, environ=environ, stdin=stdin, deadline=deadline)
-    print(f"TIMING {done.seconds:.1f} {commands!r}")
-    return done
+    return machine.run("sh", "-ec", commands, environ=environ, deadline=deadline)
 
 
 def set_up(machine: Machine) -> str:

@@ -35,7 +35,7 @@ def test_what_is_installed_and_not_configured_does_nothing_and_is_no_fault(prepa
 
 
 def test_quickstart_leads_to_two_vms_that_talk(machine: Machine) -> None:
-    assert site.set_up(machine).count(" 0% packet loss") == 2
+    assert site.set_up(machine).count(" 0% packet loss") == 2, "in both families"
     for unit in ("vrfwire-gateway", "vrfwire-agent", "hv8"):
         assert site.properties(machine, unit, "ActiveState", "NRestarts") == ["active", "0"], unit
 
@@ -55,7 +55,11 @@ def test_gateway_goes_over_to_a_map_by_a_reload(machine: Machine) -> None:
     (before,) = site.properties(machine, "vrfwire-gateway", "MainPID")
     site.provision(machine)
     assert site.properties(machine, "vrfwire-gateway", "MainPID", "NRestarts") == [before, "0"]
-    wait_until(lambda: site.status(machine, "vrfwire-gateway-ctl").get("map", {}), 30, "the map")
+
+    def synchronised() -> bool:
+        return bool(machine.run("vrfwire-gateway-ctl", "map", "show", "-j").json()["synchronised"])
+
+    wait_until(synchronised, 30, "the gateway to have the map", 0.2)
     assert_well(machine)
 
 
