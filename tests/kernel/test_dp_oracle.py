@@ -235,7 +235,12 @@ def test_filters_of_a_port(oracle: Oracle) -> None:
     qdiscs = {q["parent"]: q.get_attr("TCA_KIND") for q in oracle.ipr.get_qdiscs(index=index)}
     assert qdiscs[TC_CLSACT] == "clsact"
     shown = [f for f in oracle.ipr.get_filters(index=index, parent=TC_INGRESS) if f["handle"]]
-    assert [f["info"] >> 16 for f in shown] == [0x5600, 0x5601, 0x5602, 0x5603, 0x5603, 0x5604, 0x5605, 0x560F]
+    assert [f["info"] >> 16 for f in shown] == [
+        *(0x5600, 0x5601, 0x5602, 0x5603, 0x5603, 0x5604, 0x5605),
+        *(0x5606, 0x5607, 0x5608, 0x5608, 0x5608, 0x5609, 0x560F),
+    ]
+    tagged = [socket.ntohs(f["info"] & 0xFFFF) for f in shown if f["info"] >> 16 in (0x5606, 0x5607)]
+    assert tagged == [0x8100, 0x88A8]
     last = shown[-1]
     assert (last.get_attr("TCA_KIND"), socket.ntohs(last["info"] & 0xFFFF)) == ("matchall", ETH_P_ALL)
     drop = last.get_attr("TCA_OPTIONS").get_attr("TCA_MATCHALL_ACT").get_attr("TCA_ACT_PRIO_1")
@@ -251,6 +256,10 @@ def test_filters_of_a_port(oracle: Oracle) -> None:
         ({"eth_type": "ipv6", "ip_proto": "icmpv6", "icmp_type": "136/248"}, "gact drop"),
         ({"eth_type": "ipv4", "src_mac": mac, "src_ip": "10.1.1.2"}, "gact pass"),
         ({"eth_type": "ipv6", "src_mac": mac, "src_ip": "fd00:1::2"}, "gact pass"),
+        ({}, "gact drop"),
+        ({}, "gact drop"),
+        *(({"eth_type": kind, "src_mac": mac}, "gact drop") for kind in ("ipv4", "ipv6", "arp")),
+        ({"src_mac": mac}, "gact drop"),
         ({}, "gact drop"),
     ]
     assert oracle.filters("tap-db")[0]["options"]["actions"][0]["mark"] == 10001
