@@ -1,7 +1,8 @@
 """The agent's certificates while it runs: what is wrong with them, and whether a gateway's is revoked.
 
-Certificate, key and authorities are read anew for every connection (agent/session.py). Here their expiry is known, and
-the revocation list is looked at when a gateway connects, with every keepalive, and on SIGHUP: no timer is spent on it.
+Certificate, key and authorities are read anew for every connection (agent/session.py). Here their expiry is known.
+Authorities and revocation list are looked at when a gateway connects, with every keepalive, and on SIGHUP: no timer is
+spent on it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.config import TlsSection
+from runtime.authorities import Authorities
 from runtime.certificates import CertificateError, Trouble, read_der
 from runtime.expiry import Expiries
 from runtime.file_watch import FileWatch
@@ -32,6 +34,7 @@ class Certificates:
         self._wall = wall
         self._expiries = Expiries((tls.certificate,), (tls.ca,), wall)
         self._list_watch = FileWatch((tls.ca, tls.crl))
+        self._authorities = Authorities(tls.ca)
         self.counters: Counter[str] = Counter()
         """Connections to gateways whose certificate is revoked: "refused", "ended"."""
         self._revocations: RevocationFile | None = None
@@ -44,15 +47,13 @@ class Certificates:
 
     def refusal(self, der: bytes | None, live: bool = False) -> str:
         """Why a gateway with this certificate is not believed; "" when it is. live: it was, until now."""
-        if self._revocations is None:
-            return ""
-        if self._list_watch.changed():
-            self._revocations.read()
+        self._look()
         try:
             certificate = read_der(der or b"")
         except CertificateError as error:
-            return f"the gateway's certificate: {error}"
-        revoked = self._revocations.find(certificate)
+            return "" if self._revocations is None else f"the gateway's certificate: {error}"
+        listed = self._revocations.find(certificate) if self._revocations is not None else None
+        revoked = listed or self._authorities.find(certificate)
         if revoked is None:
             return ""
         self.counters["ended" if live else "refused"] += 1
@@ -73,10 +74,16 @@ class Certificates:
         """What is wrong, or soon will be."""
         found = self._expiries.troubles()
         if self._revocations is not None:
-            if self._list_watch.changed():
-                self._revocations.read()
+            self._look()
             found += self._revocations.troubles(self._wall())
         return found
+
+    def _look(self) -> None:
+        if not self._list_watch.changed():
+            return
+        self._authorities.read()
+        if self._revocations is not None:
+            self._revocations.read()
 
 
 def check_revocations(tls: TlsSection) -> None:

@@ -278,7 +278,9 @@ class Connection(asyncio.Protocol):
             return False
         der = tls.getpeercert(binary_form=True)
         self.certificate = read_peer(der)
-        self._identity = identity_of(der, self.server.stream_config.domain)
+        # A certificate that can't be looked up in a list proves nothing, even if others have understood it.
+        known = der if self.certificate is not None else None
+        self._identity = identity_of(known, self.server.stream_config.domain)
         return True
 
     def _refuse_revoked(self) -> None:

@@ -189,7 +189,8 @@ def _common_name(subject: bytes) -> str:
         for attribute in _parts(part.whole, _SET):
             kind, value = _parts(attribute.whole)
             if kind.content == _COMMON_NAME and value.tag in _TEXTS:
-                return value.content.decode(_TEXTS[value.tag])
+                # For people alone: whatever is wrong with it, the certificate is to be found in lists.
+                return value.content.decode(_TEXTS[value.tag], "replace")
     return ""
 
 

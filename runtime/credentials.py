@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from runtime import tls
+from runtime.authorities import Authorities, Disowned
 from runtime.certificate_metrics import measure_certificates
 from runtime.certificates import (
     Certificate,
@@ -49,15 +50,17 @@ class TlsFiles(NamedTuple):
     others: tuple[Path, ...] = ()
 
     def check(self, protocols: Sequence[str] = ()) -> None:
-        """Raises OperatorError when they can't be used as they are."""
+        """Raises OperatorError when they can't be used as they are. Nothing is written: the daemon of these files may
+        be running, as another user than who checks."""
         tls.server_context(self.certificate, self.key, self.ca, protocols)
-        revocations = open_revocations(self)
+        revocations = open_revocations(self._replace(kept=None))
         if revocations is not None:
             revocations.check()
 
 
 class Changes(NamedTuple):
-    """What poll() found. context: for new connections; revoked: other certificates may be revoked than before."""
+    """What poll() found. context: for new connections; revoked: other certificates may be revoked than before, or of
+    an authority that was taken out."""
 
     context: bool
     revoked: bool
@@ -74,11 +77,12 @@ class ServerCredentials:
         """Connections with a revoked certificate: "refused", "ended"."""
         self._problem: Trouble | None = None
         self._told: set[tuple[str, str]] = set()
-        self._begin(files, tls.server_context(files.certificate, files.key, files.ca, self._protocols))
+        self._begin(files, self.prepare(files))
 
     def _begin(self, files: TlsFiles, context: ssl.SSLContext) -> None:
         self._files = files
-        self._watch = FileWatch((files.certificate, files.key, files.ca))
+        self._watch = self._prepared
+        self._authorities = None if files.ca is None else Authorities(files.ca)
         self._list_watch = FileWatch((files.crl, files.ca))
         self.context = context
         self._expiries = Expiries((files.certificate, *files.others), (files.ca,), self._wall)
@@ -90,6 +94,8 @@ class ServerCredentials:
 
     def prepare(self, files: TlsFiles) -> ssl.SSLContext:
         """A context of other files, for replace(). Raises OperatorError."""
+        # As they are before they are read: a change from now on is found by the next poll().
+        self._prepared = FileWatch((files.certificate, files.key, files.ca))
         return tls.server_context(files.certificate, files.key, files.ca, self._protocols)
 
     def replace(self, files: TlsFiles, context: ssl.SSLContext) -> None:
@@ -98,8 +104,9 @@ class ServerCredentials:
         if files == self._files:
             # A list that is damaged now must not bring back who was revoked by the one before.
             self.context = context
-            self._watch.changed()
+            self._watch = self._prepared
             self._list_watch.changed()
+            self._look_for_removed()
             if self._revocations is not None:
                 self._revocations.read()
         else:
@@ -129,17 +136,23 @@ class ServerCredentials:
             return Changes(False, revoked)
         self._problem = None
         log.info("certificate %s was read again; it is shown to new connections", self._files.certificate)
-        return Changes(True, revoked)
+        return Changes(True, self._look_for_removed() or revoked)
+
+    def _look_for_removed(self) -> bool:
+        return self._authorities is not None and self._authorities.read()
 
     # -- checking
 
-    def revoked(self, certificate: Certificate | None) -> Revoked | None:
-        """Whether a peer's certificate is revoked."""
-        if certificate is None or self._revocations is None:
+    def revoked(self, certificate: Certificate | None) -> Revoked | Disowned | None:
+        """Whether a peer's certificate is revoked, or its authority counts no more."""
+        if certificate is None:
             return None
-        return self._revocations.find(certificate)
+        found = self._revocations.find(certificate) if self._revocations is not None else None
+        if found is not None or self._authorities is None:
+            return found
+        return self._authorities.find(certificate)
 
-    def refuse(self, certificate: Certificate, revoked: Revoked, peer: str, *, live: bool) -> None:
+    def refuse(self, certificate: Certificate, revoked: Revoked | Disowned, peer: str, *, live: bool) -> None:
         """Count and log a connection with a revoked certificate. live: it was there before."""
         self.counters["ended" if live else "refused"] += 1
         who = (certificate.shown_serial, peer)

@@ -31,11 +31,12 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
                 pass
         except OSError as error:
             raise OperatorError(f"tls.{what} {path}", error.strerror or str(error), "see [tls]") from error
-    if (mode := key.stat().st_mode & 0o777) & 0o007:
-        _warn_of_key(key, mode)
     try:
+        if (mode := key.stat().st_mode & 0o777) & 0o007:
+            _warn_of_key(key, mode)
         context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, ValueError) as error:
+    except (OSError, ValueError) as error:
+        # A plain OSError: a file was taken away in this very moment.
         hint = "certificate and key must be PEM, belong together, and the key have no passphrase"
         raise OperatorError(f"tls.certificate {certificate}", _reason(error), hint) from error
     if ca is None:
@@ -43,7 +44,7 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
     context.verify_mode = ssl.CERT_OPTIONAL
     try:
         context.load_verify_locations(ca)
-    except (ssl.SSLError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
     return context
 

@@ -50,14 +50,18 @@ class Certificates:
             self._timer = None
 
     def _look(self) -> None:
-        self._apply(self.credentials.poll())
+        # Whatever becomes of this look, it isn't the last one.
         self.start()
+        self._apply(self.credentials.poll())
 
     def believed(self, shown: Shown, peer: str) -> Shown:
         """What a client has shown, as far as it counts."""
         certificate = shown.certificate
         revoked = self.credentials.revoked(certificate)
-        if certificate is None or revoked is None:
+        if certificate is None:
+            # Who can't be looked up in a list is nobody, even if TLS has understood the certificate.
+            return Shown()
+        if revoked is None:
             return shown
         self.credentials.refuse(certificate, revoked, peer, live=False)
         return Shown()

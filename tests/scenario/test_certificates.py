@@ -241,11 +241,12 @@ def test_a_bad_list_brings_nobody_back_and_shuts_nobody_out(
     wait_for(lambda: gateway.ask("status")["state"] == "ok", "the list to be in order")
 
 
-def test_authorities_roll_over_without_a_lost_session(
+def test_authorities_roll_over_without_a_lost_route(
     gateway: GatewayProcess, pki: PkiAuthority, connect: Connect
 ) -> None:
-    enrolled(pki, "hv9", "hv10")
+    enrolled(pki, "hv9", "hv10", "hv11")
     host = connect("hv9")
+    announce(host, "10.0.0.9/32")
     former = pki.credentials("hv10").certificate.read_bytes()
     assert pki_command(pki, gateway, "init", "--replace") == ExitCode.OK
     assert pki_command(pki, gateway, "init", "--retire") == ExitCode.CONFLICT
@@ -253,15 +254,21 @@ def test_authorities_roll_over_without_a_lost_session(
         pki.renew(name)
     # Certificates of both authorities count, and lists of both.
     wait_for(lambda: gateway.ask("tls.reload")["numbers"] != [] and gateway.ask("status")["state"] == "ok", "both")
+    host.ping()
     connect("hv10").ping()
     assert pki_command(pki, gateway, "revoke", "hv10") == ExitCode.OK
     assert "not-authorized" in refusal(gateway, pki, "hv10")
     pki.credentials("hv10").certificate.write_bytes(former)
     assert "not-authorized" in refusal(gateway, pki, "hv10")
-    # The former one ends: what it has signed is refused by TLS itself, which live sessions outlast.
+    # The former one ends: what it has signed is refused by TLS itself, and sessions that were begun by it end. Whoever
+    # has been renewed comes back; meanwhile its routes stay.
+    present = connect("hv11")
     assert pki_command(pki, gateway, "init", "--retire") == ExitCode.OK
     assert len(x509.load_pem_x509_certificates(pki.certificate.read_bytes())) == 1
-    host.ping()
+    condition, text = stream_condition(host.read_to_end())
+    assert condition == "not-authorized" and "no longer in tls.ca" in text
+    assert [row["routes"] for row in gateway.ask("host.list")["items"] if row["name"] == "hv9"] == [1]
+    present.ping()
     connect("hv9").ping()
     assert gateway.ask("status")["state"] == "ok", problems(gateway)
 

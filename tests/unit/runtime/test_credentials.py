@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from lab.pki import Authority, Credentials
+from runtime import tls
 from runtime.certificate_metrics import CERTIFICATE_EXPIRY
-from runtime.certificates import DAY, read_pem
+from runtime.certificates import DAY, read_der, read_pem
 from runtime.credentials import Changes, ServerCredentials, TlsFiles, read_peer
 from runtime.errors import OperatorError
 from runtime.file_watch import FileWatch
+from tests.scenario.pki_authority import PkiAuthority
 
 DOMAIN = "vpn.example.net"
 NOTHING = Changes(False, False)
@@ -103,6 +109,70 @@ def test_a_start_does_not_fail_for_a_list_and_a_check_does(authority: Authority,
         settings.check()
 
 
+def test_a_check_writes_nothing_where_the_daemon_keeps_its_state(tmp_path: Path) -> None:
+    pki = PkiAuthority(tmp_path / "etc")
+    mine = pki.gateway(DOMAIN, [])
+    kept = tmp_path / "state/revoked.pem"
+    settings = files(mine, pki.crl)._replace(kept=kept)
+    settings.check()
+    assert not kept.parent.exists()
+    ServerCredentials(settings)
+    assert kept.exists(), "a daemon does"
+
+
+def test_who_was_signed_by_an_authority_that_was_taken_out_is_not_believed(tmp_path: Path) -> None:
+    pki = PkiAuthority(tmp_path / "etc")
+    mine, host = pki.gateway(DOMAIN, []), pki.host("hv1", DOMAIN, ["192.0.2.11"])
+    (former,) = read_pem(host.certificate.read_bytes())
+    credentials = ServerCredentials(files(mine))
+    pki.pki.replace(None)
+    (authority_itself,) = (one for one in read_pem(pki.certificate.read_bytes()) if one.subject == former.issuer)
+    assert not credentials.poll().revoked and credentials.revoked(former) is None, "both count"
+    both = pki.certificate.read_bytes()
+    pki.renew("gateway")
+    pki.renew("hv1")
+    (present,) = read_pem(host.certificate.read_bytes())
+    pki.pki.retire()
+    assert credentials.poll() == Changes(True, True)
+    found = credentials.revoked(former)
+    assert found is not None and found.superseded and "no longer in tls.ca" in str(found)
+    assert credentials.revoked(present) is None and credentials.revoked(authority_itself) is not None
+    pki.certificate.write_bytes(both)
+    assert credentials.poll().context and credentials.revoked(former) is None, "it was put back"
+
+
+def test_a_file_of_quite_other_authorities_ends_no_session(tmp_path: Path) -> None:
+    pki, other = PkiAuthority(tmp_path / "etc"), PkiAuthority(tmp_path / "other")
+    mine, host = pki.gateway(DOMAIN, []), pki.host("hv1", DOMAIN, ["192.0.2.11"])
+    (certificate,) = read_pem(host.certificate.read_bytes())
+    credentials = ServerCredentials(files(mine))
+    good = pki.certificate.read_bytes()
+    for wrong in (other.certificate.read_bytes(), b"nothing", good):
+        pki.certificate.write_bytes(wrong)
+        assert not credentials.poll().revoked and credentials.revoked(certificate) is None
+
+
+def test_a_change_while_files_are_prepared_is_found_later(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a renewal comes while the configuration is read again: the file is read, replaced, and only then used."""
+    mine = files(authority.gateway(DOMAIN, []))
+    real = tls.server_context
+
+    def replaced_meanwhile(*arguments: Any) -> ssl.SSLContext:
+        context = real(*arguments)
+        monkeypatch.undo()
+        authority.gateway(DOMAIN, [])
+        return context
+
+    monkeypatch.setattr(tls, "server_context", replaced_meanwhile)
+    credentials = ServerCredentials(mine)
+    assert credentials.poll().context and not credentials.poll().context
+    monkeypatch.setattr(tls, "server_context", replaced_meanwhile)
+    credentials.replace(mine, credentials.prepare(mine))
+    assert credentials.poll().context and not credentials.poll().context
+
+
 def test_attempts_are_counted_but_not_logged_without_end(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -117,6 +187,15 @@ def test_attempts_are_counted_but_not_logged_without_end(
     assert credentials.counters == {"refused": 5, "ended": 1}
     warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 2 and "hv1" in warnings[0] and host.shown_serial in warnings[0]
+
+
+def test_a_name_that_is_no_text_hides_no_certificate_from_the_list(authority: Authority) -> None:
+    host = authority.host("hv1", DOMAIN, ["192.0.2.11"])
+    good = x509.load_pem_x509_certificate(host.certificate.read_bytes()).public_bytes(Encoding.DER)
+    name = b"\x0c\x03hv1"  # UTF8String
+    assert name in good
+    found = read_peer(good.replace(name, b"\x0c\x03\xff\xfe1"))
+    assert found is not None and found.serial == read_der(good).serial
 
 
 def test_who_shows_nothing_or_garbage_has_no_certificate() -> None:

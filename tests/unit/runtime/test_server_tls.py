@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from lab.pki import Authority
+from runtime.errors import OperatorError
 from runtime.tls import handshake_failure, server_context
 
 
@@ -21,6 +23,19 @@ def test_a_key_that_everybody_reads_is_warned_of_once(tmp_path: Path, caplog: py
     assert caplog.messages == [
         f"tls.key {files.key}: mode 0644 gives it to everybody: chmod 0600, or 0640 for a group",
     ]
+
+
+@pytest.mark.parametrize("taken", ["certificate", "key", "ca"])
+def test_a_file_that_vanishes_while_it_is_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """Daemons look at their files every second, and must outlive any moment of a renewal."""
+    files = Authority(tmp_path).issue("map", "map.example.net")
+    # It was there a moment ago.
+    monkeypatch.setattr(Path, "open", lambda path, mode: contextlib.nullcontext())
+    getattr(files, taken).unlink()
+    with pytest.raises(OperatorError, match="no such file"):
+        server_context(files.certificate, files.key, files.ca)
 
 
 def test_a_failed_handshake_has_a_reason() -> None:
