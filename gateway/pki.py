@@ -28,6 +28,7 @@ from gateway.pki_authority import (
 )
 from gateway.pki_database import DAY, Database, Generation, Record, State
 from gateway.pki_files import PUBLIC, SECRET, Content, Target, open_target, read_file
+from gateway.pki_published import catch_up
 from gateway.pki_snippet import agent_snippet
 from gateway.pki_store import AUTHORITIES, LISTS, Store
 from gateway.pki_subject import Role, Subject
@@ -175,6 +176,7 @@ class Pki:
     def _sign_lists(self, database: Database) -> None:
         """Keep the database, and have the lists tell of it. The keys are read first: without them nothing changes."""
         counting = [self.store.authority(one) for one in reversed(database.generations) if not one.retired]
+        catch_up(database, self.store.published(database), [one.certificate for one in counting])
         database.list_number += 1
         self.store.save(database)
         now = self._wall()
@@ -223,6 +225,7 @@ class Pki:
         """
         with self.store.changing():
             database, now = self.store.load(), self._wall()
+            name = database.holder(name)
             known = next((one for one in database.of(name) if one.revoked is None), None)
             if known is None:
                 raise self._nobody(database, name)
@@ -249,11 +252,12 @@ class Pki:
         """
         with self.store.changing():
             database, now = self.store.load(), self._wall()
+            name = database.holder(name)
             known = database.of(name)
             if not known or (serial is not None and serial not in {one.serial for one in known}):
                 raise self._nobody(database, name, serial)
             chosen = [one for one in known if serial in (None, one.serial) and one.revoked is None]
-            chosen = [one for one in chosen if one.not_after > now]
+            # Also those that have expired: nobody logs in by one, but a session that it began may be there still.
             if reason == SUPERSEDED and serial is None:
                 chosen = [one for one in chosen if database.state(one, now) is State.SUPERSEDED]
             for record in chosen:
@@ -304,6 +308,9 @@ class Pki:
 
     def _target(self, database: Database, request: Request) -> Target:
         """Where files are put; not where another authority has put some."""
+        if request.out.resolve() == self.store.directory.resolve():
+            why = "that is the directory of the authority itself"
+            raise OperatorError(f"--out {request.out}", why, "give another --out", ExitCode.USAGE)
         target = open_target(request.out)
         there = target.read(AUTHORITIES)
         ours = self._certificates(self.store.authorities(database))

@@ -74,6 +74,10 @@ class Database:
         """The authority that signs now."""
         return self.generations[-1]
 
+    def holder(self, name: str) -> str:
+        """The name of a holder as it is kept: but for clients, names are in small letters however they are typed."""
+        return name if self.of(name) or not self.of(name.lower()) else name.lower()
+
     def of(self, name: str) -> list[Record]:
         """Certificates of a holder, the latest first."""
         return [record for record in reversed(self.records.values()) if record.subject.name == name]
@@ -104,12 +108,14 @@ class Database:
 
     def listed(self, generation: int, now: float) -> list[Record]:
         """What the revocation list of an authority has: all that is revoked, a while longer than it would have been
-        valid (RFC 5280, section 3.3)."""
+        valid (RFC 5280, section 3.3), and than since it was revoked: a session may outlast its certificate."""
         grace = self.list_days * DAY
         return [
             one
             for one in self.records.values()
-            if one.generation == generation and one.revoked is not None and one.not_after + grace > now
+            if one.generation == generation
+            and one.revoked is not None
+            and max(one.not_after, one.revoked) + grace > now
         ]
 
     def clash(self, subject: Subject, now: float) -> str:

@@ -41,9 +41,9 @@ class Target(Protocol):
 
 
 def put_file(path: Path, data: bytes, mode: int, owner: str = "") -> None:
-    """Replace a file as a whole: a crash leaves the old content or the new. It keeps its owner and its group; a new
-    one gets `owner`, when root writes it and this machine has such a user. Returns when it is durable. Raises
-    OSError."""
+    """Replace a file as a whole: a crash leaves the old content or the new. It keeps its owner and its group, unless
+    others can put files there; a new one gets `owner`, when root writes it and this machine has such a user. Returns
+    when it is durable. Raises OSError."""
     temporary = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
         temporary.unlink()
@@ -72,12 +72,19 @@ def put_file(path: Path, data: bytes, mode: int, owner: str = "") -> None:
 def _belongs(path: Path, owner: str) -> tuple[int, int]:
     """User and group of a file that is written anew."""
     with contextlib.suppress(FileNotFoundError):
-        before = path.stat()
-        return before.st_uid, before.st_gid
+        before = path.lstat()
+        if _is_ours_alone(path.parent):
+            return before.st_uid, before.st_gid
     if owner and os.geteuid() == 0:
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(owner).pw_uid, os.getegid()
     return os.geteuid(), os.getegid()
+
+
+def _is_ours_alone(directory: Path) -> bool:
+    """Whether nobody else can have put a file there, such as one in /tmp, in the hope of getting the next one's key."""
+    found = directory.stat()
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
 
 
 def read_file(path: Path) -> bytes | None:

@@ -88,7 +88,7 @@ class Store:
         try:
             return decode(data)
         except ValueError as error:
-            hint = "restore the directory from a back-up; what was issued since then must be revoked by serial number"
+            hint = "restore the directory from a back-up, then `pki init --replace`: it may have issued more since then"
             raise OperatorError(str(path), str(error), hint) from None
 
     def has_keys(self) -> bool:
@@ -180,6 +180,11 @@ class Store:
                         put_file(path, data, PUBLIC)
                     except OSError as error:
                         raise failure(path, error) from error
+
+    def published(self, database: Database) -> list[bytes]:
+        """crl.pem, wherever it was put."""
+        folders = {self.directory, *([Path(database.publish)] if database.publish else [])}
+        return [data for folder in sorted(folders) if (data := read_file(folder / LISTS)) is not None]
 
     def authorities(self, database: Database) -> bytes:
         """ca.pem: the one that signs first."""

@@ -30,6 +30,9 @@ domain can have it (RFC 2606)."""
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?", re.ASCII)
 _CLIENT = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._@-]{0,62}[A-Za-z0-9])?", re.ASCII)
 
+_TAKEN = ("ca", "crl")
+"""Names of files that are beside a holder's."""
+
 
 class Role(enum.StrEnum):
     """What a certificate is for."""
@@ -61,6 +64,8 @@ class Subject:
                 raise ValueError("a client's name is 1 to 64 letters, digits and . _ @ -")
         else:
             name = _domain_name(name, "a name")
+        if name in _TAKEN:
+            raise ValueError(f"{name}.pem is another file of every holder")
         if domain and role not in _WITH_DOMAIN:
             raise ValueError("only a gateway or a MAP server has a domain")
         if addresses and role is Role.CLIENT:

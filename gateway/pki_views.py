@@ -80,6 +80,7 @@ def listed(database: Database, now: float, expiring: int | None, every: bool) ->
 
 def holder(database: Database, name: str, now: float) -> Document | None:
     """A holder, with all certificates; None for nobody."""
+    name = database.holder(name)
     records = database.of(name)
     if not records:
         return None

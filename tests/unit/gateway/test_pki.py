@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -325,6 +326,59 @@ def test_what_is_revoked_openssl_refuses(site: Site) -> None:
         site.renew("hv7")
     again = site.enroll(HV7)
     assert site.verify(again) == "" and certificate(again).serial_number != record.serial
+
+
+def test_who_has_expired_is_revoked_too_since_a_session_may_outlast_its_certificate(site: Site) -> None:
+    serial = certificate(site.enroll(HV7)).serial_number
+    site.later = 1000 * DAY
+    assert [one.serial for one in site.pki.revoke("hv7", "keyCompromise")] == [serial]
+
+    def listed() -> int:
+        return len(x509.load_pem_x509_crl((site.directory / "crl.pem").read_bytes()))
+
+    site.later = 1020 * DAY
+    site.pki.sign_lists()
+    assert listed() == 1
+    site.later = 1040 * DAY
+    site.pki.sign_lists()
+    assert listed() == 0
+
+
+def test_a_holder_is_found_however_its_name_is_typed(site: Site) -> None:
+    site.enroll(HV7)
+    site.enroll(Subject.of("Ann", Role.CLIENT))
+    assert site.pki.renew("HV7", Request(site.out("hv7"))).record.subject == HV7
+    assert len(site.pki.revoke("Hv7", "unspecified")) == 2
+    with pytest.raises(OperatorError, match="not enrolled"):
+        site.pki.revoke("ann", "unspecified")  # names of clients are compared as they are
+
+
+def test_after_a_restored_back_up_lists_go_on_and_nobody_comes_back(site: Site) -> None:
+    for name in ("hv8", "hv9"):
+        site.enroll(Subject.of(name, Role.HOST, [f"192.0.2.{name[2:]}"]))
+    backup = site.directory / "backup"
+    shutil.copytree(site.directory / "pki", backup)
+    (revoked,) = site.pki.revoke("hv8", "keyCompromise")
+    known = Revocations()
+    authorities = read_authorities((site.directory / "ca.pem").read_bytes())
+    known.take(read_lists((site.directory / "crl.pem").read_bytes(), authorities))
+    shutil.rmtree(site.directory / "pki")
+    backup.rename(site.directory / "pki")
+    assert site.state(revoked.serial) is State.VALID
+    site.pki.revoke("hv9", "keyCompromise")
+    assert site.state(revoked.serial) is State.REVOKED
+    assert known.take(read_lists((site.directory / "crl.pem").read_bytes(), authorities)) and known.faults == ()
+    (used,) = known.lists
+    assert len(used.revoked) == 2
+
+
+def test_the_authority_is_no_place_for_files_of_holders(site: Site) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    csr = request(site.directory / "hv7.csr", "authority-1", key)
+    with pytest.raises(OperatorError, match="directory of the authority itself"):
+        site.pki.enroll(
+            Subject.of("authority-1", Role.HOST, ["192.0.2.7"]), Request(site.directory / "x" / ".." / "pki", csr)
+        )
 
 
 def test_superseded_revokes_the_former_ones_alone(site: Site) -> None:

@@ -56,6 +56,22 @@ def test_key_that_is_replaced_keeps_its_owner(tmp_path: Path, users: list[tuple[
     assert users in ([], [(before.st_uid, before.st_gid)]), "not to the one of the role"
 
 
+def test_key_is_not_given_to_who_has_put_a_file_in_its_place(tmp_path: Path, users: list[tuple[int, int]]) -> None:
+    """In /tmp, or wherever else others can: they would own the archive, and read the key in it."""
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    path = shared / "hv7.tar"
+    tarfile.open(path, "w").close()
+    os.chown(path, 1234, 1234)
+    open_target(path).write({"hv7.key": KEY})
+    assert users == [] and path.stat().st_uid == 0 and path.stat().st_mode & 0o777 == SECRET
+    shared.chmod(0o755)
+    os.chown(path, 1234, 1234)
+    open_target(path).write({"hv7.pem": Content(b"public")})
+    assert users == [(1234, 1234)], "where nobody else can, it is the administrator's choice"
+
+
 def test_archive_names_the_owner_and_has_the_number_of_root(tmp_path: Path) -> None:
     path = tmp_path / "hv7.tar"
     open_target(path).write({"hv7.key": KEY, "hv7.pem": Content(b"public")})
