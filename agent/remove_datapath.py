@@ -49,10 +49,14 @@ def remove(path: Path | None = None) -> None:
 def is_served(path: Path) -> bool:
     """Whether somebody listens at a unix socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
+        except BlockingIOError:
+            # It hangs: there is no room for one more who waits.
+            return True
         except OSError as error:
             raise OperatorError(f"control socket {path}", error.strerror or str(error), "it takes root") from error
     return True

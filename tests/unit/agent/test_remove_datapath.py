@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def test_what_a_dead_agent_left_is_no_agent(tmp_path: Path) -> None:
         listener.bind(str(path))
     assert path.exists()
     assert not is_served(path)
+
+
+def test_an_agent_that_hangs_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        listener.bind(str(path))
+        listener.listen(0)
+        others = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        others.connect(str(path))
+        assert is_served(path), "nobody takes the connection, and there is no room for another that waits"
 
 
 def test_what_was_removed_is_told_in_one_line() -> None:
