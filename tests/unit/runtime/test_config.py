@@ -277,6 +277,15 @@ def test_error_about_a_key(tmp_path: Path) -> None:
     assert str(loaded.error("debug", "is off")) == "configuration debug: debug: is off"
 
 
+def test_a_key_in_place_of_its_path_is_not_shown(tmp_path: Path) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nplanted\n-----END PRIVATE KEY-----\n"
+    path = tmp_path / "agent.toml"
+    path.write_text(HOST + f'[[gateway]]\naddress = "192.0.2.1"\npassword_file = """{key}"""\n')
+    with pytest.raises(OperatorError, match="must be a path in quotes") as caught:
+        load(Schema, program="agent", path=path, environ={})
+    assert "planted" not in f"{caught.value} {caught.value.hint}"
+
+
 def test_credentials_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/x")
     value = read(tmp_path, GOOD.replace('"secret"', '"credential:gateway"')).value
