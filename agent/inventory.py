@@ -81,8 +81,8 @@ class Inventory:
 
     # -- attach
 
-    def accept(self, attachment: Attachment, now: float) -> Accepted:
-        """Give a new attachment its numbers. now: seconds of the clock that labels rest by.
+    def accept(self, attachment: Attachment, now: float, *, closed: bool = False) -> Accepted:
+        """Give a new attachment its numbers. now: seconds of the clock that labels rest by; closed: nothing is to pass.
 
         Raises OperatorError (CONFLICT): name, interface, address or prefix is taken, or numbers are used up. After
         commit() it counts; abandon() gives back what it got.
@@ -96,7 +96,7 @@ class Inventory:
         owner = Owner(attachment.name, attachment.vpn)
         rested = self._labels.resting_of(owner)
         label = self._labels.allocate(owner, now)
-        return Accepted(Attached(attachment, label), record, new, forget, rested)
+        return Accepted(Attached(attachment, label, closed=closed), record, new, forget, rested)
 
     def commit(self, accepted: Accepted) -> None:
         """The attachment is durable."""

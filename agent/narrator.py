@@ -57,7 +57,7 @@ class Narrator:
                 blocked = ", ".join(map(shortly, sorted(attached.blocked)))
                 event, text = "blocked", f"port {name}: blocked, as the gateways forbid it: {blocked}"
             case "changed":
-                event, text = "open", f"port {name}: nothing of it is blocked any more"
+                event, text = "open", f"port {name}: open, nothing of it is blocked"
             case _:
                 text = f"port {name} {'is detached' if event == 'detached' else 'is being detached'}"
         self._hub.publish("port", event, lambda: text, vpn=vpn, port=name)

@@ -142,15 +142,14 @@ class Ports:
         name = attachment.name
         self.inventory.check(attachment)
         check_netns(attachment)
-        accepted = self.inventory.accept(attachment, self._uptime())
+        accepted = self.inventory.accept(attachment, self._uptime(), closed=self._closed)
+        attached = accepted.attached
         try:
-            self._store.attach(accepted.attached, accepted.record if accepted.new_vpn else None, accepted.forget)
+            self._store.attach(attached, accepted.record if accepted.new_vpn else None, accepted.forget)
         except OperatorError:
             self.inventory.abandon(accepted)
             raise
         self.inventory.commit(accepted)
-        attached = replace(accepted.attached, closed=self._closed)
-        self.inventory.change(attached)
         self._plan(attached)
         self._feed.push()
         self._watch(attached)
@@ -253,9 +252,10 @@ class Ports:
     def _shut(self, closed: bool) -> None:
         self._closed = closed
         for attached in self._all_attached():
-            changed = replace(attached, closed=closed)
-            self.inventory.change(changed)
-            self._feed.planner.change(changed)
+            if attached.closed != closed:
+                changed = replace(attached, closed=closed)
+                self.inventory.change(changed)
+                self._feed.planner.change(changed)
         self._feed.push()
 
     def _all_attached(self) -> list[Attached]:

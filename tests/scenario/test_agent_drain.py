@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agent.drain_state import DrainPhase, DrainState
+from agent.events import Wanted
 from datapath.driver import Verb
 from datapath.status import State
 from datapath.values import AntiSpoofing, Kind, NextHop, Port
@@ -420,6 +421,28 @@ def test_a_port_that_is_broken_does_not_keep_the_drain() -> None:
         async with refused(1):
             await one.attach("bad", "blue", "10.1.1.2", wait="programmed")
         assert (await one.call("drain", settle=0))["state"] == "drained"
+
+    play(scenario)
+
+
+def test_who_watches_is_told_what_becomes_of_ports_and_nothing_else() -> None:
+    async def scenario(world: World) -> None:
+        _, one, _ = await two_hosts(world)
+        assert one.daemon is not None
+        watcher = one.daemon.agent.hub.subscribe(Wanted(frozenset({"port"}), port="api"), lambda: None)
+
+        def told() -> list[object]:
+            return [event["event"] for event in watcher.take(100) if event["event"] != "announced"]
+
+        await one.attach("api", "blue", "10.1.1.3")
+        assert told() == ["attached"]
+        await one.call("drain", settle=0.0)
+        assert told() == ["closed"]
+        await one.call("undrain")
+        assert told() == ["open"]
+        await one.call("drain", wait=False, settle=60.0)
+        await one.call("undrain")
+        assert told() == [], "it was open all the time"
 
     play(scenario)
 
