@@ -338,7 +338,9 @@ class _Builder:
         try:
             value = convert(item, entry.raw, entry.origin.base)
         except ValueError as error:
-            hint = "" if item.option.secret else f"it is {_shown(entry.raw)} now"
+            # Of several lines is what somebody has put in place of a file's path, a key most likely.
+            secret = item.option.secret or "\n" in str(entry.raw)
+            hint = "" if secret else f"it is {_shown(entry.raw)} now"
             raise OperatorError(str(entry.origin), f"{dotted}: {error}", hint) from None
         self.settings.append(Setting(dotted, _HIDDEN if item.option.secret else plain(value), str(entry.origin)))
         return value

@@ -227,7 +227,6 @@ CREDENTIAL = "credential:"
 
 
 def _path(raw: str, base: Path) -> Path:
-    # Of several lines is what somebody has put there in place of its path, a key most likely: it isn't to be shown.
     if not raw or "\0" in raw or "\n" in raw:
         raise ValueError
     if raw.startswith(CREDENTIAL):
