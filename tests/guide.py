@@ -18,19 +18,13 @@ GUIDES = (
 """Pages whose blocks are all run, but for those below."""
 
 SHOWN = {
-    ("README.md", "make demo"): "tests/system/test_main_job.py is the demo; the tests are in the middle of the other",
+    ("README.md", "make demo"): "the demo is tests/system/test_main_job.py's; the tests are what would run it",
     ("README.md", "  orchestration, vrfwire-map"): "a drawing",
-    ("README.md", "make deb"): "the quickstart's, which packages and install tests do",
-    ("README.md", "git clone REPOSITORY"): "there is no repository to clone, and nothing is installed here",
-    (
-        "README.md",
-        "vrfwire-gateway --config",
-    ): "the daemons are started in the foreground by the same test, --check too",
-    ("README.md", "modprobe -a vrf"): "the lab's kernel has its modules; doctor and --check are in the same test",
-    ("README.md", "# /etc/systemd/networkd.conf.d"): "the package's file; tests/install restarts networkd with it",
-    ("docs/quickstart.md", "make deb"): "tests/install/conftest.py builds the packages by what it runs",
+    ("README.md", "make deb"): "tests/install and tests/packaging build the packages by what make runs",
+    ("README.md", "git clone REPOSITORY"): "there is no such repository, and nothing is installed on this machine",
+    ("README.md", "# /etc/systemd/networkd.conf.d"): "the packages' file; tests/install restarts networkd with it",
+    ("docs/quickstart.md", "make deb"): "tests/install and tests/packaging build the packages by what make runs",
     ("docs/map.md", "vrfwire-map serve --config FILE"): "the usage; `serve` and its --check are run below it",
-    ("docs/map.md",): "settings for clients of others: tests/scenario/test_map_dialects.py",
 }
 """(page, beginning): blocks that are only shown, and why that is enough."""
 

@@ -16,7 +16,7 @@ from lab.namespace import Namespace
 from lab.wait import wait_until
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
-from tests.guide import block
+from tests.guide import block, lines
 
 PROGRAMS = Path(sys.executable).parent
 DEADLINE = 60.0
@@ -95,10 +95,13 @@ def test_set_up_as_described(namespace: Callable[[str], Namespace], tmp_path: Pa
     assert (tmp_path / "agent.toml").read_text() == configuration["agent"]
     for name, text in configuration.items():
         (tmp_path / f"{name}.toml").write_text(text)
-        assert machine.shell(f"vrfwire-{name} --config {name}.toml --check") == "configuration ok\n"
+    check_gateway, _ = lines(block("README.md", "vrfwire-gateway --config"))
+    _, doctor, check_agent, _ = lines(block("README.md", "modprobe -a vrf"))
+    for check in (check_gateway, check_agent):
+        assert machine.shell(check.replace("/etc/vrfwire", str(tmp_path))) == "configuration ok\n"
     with machine.daemon("vrfwire-gateway", "gateway"), machine.daemon("vrfwire-agent", "agent"):
         wait_until(lambda: connected(tmp_path / "agent.sock"), DEADLINE, "the agent to have its session")
-        findings = json.loads(machine.shell("vrfwire doctor --json"))["items"]
+        findings = json.loads(machine.shell(f"{doctor} --json"))["items"]
         assert [row for row in findings if row["state"] == "failed"] == []
         machine.shell(block("README.md", "vrfwire port attach web-1").replace("vrfwire status", ""))
         try:
