@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import socket
 from collections.abc import Collection
 from pathlib import Path
 
@@ -139,8 +140,13 @@ class KernelObserver:
             raise OSError(outcome.errno, outcome.text)
         return outcome.errno, None
 
-    def _name(self, ifindex: int) -> str:
-        return next((device.name for device in self._devices.dump() if device.ifindex == ifindex), f"if{ifindex}")
+    @staticmethod
+    def _name(ifindex: int) -> str:
+        """Not by a dump: a group of many members on a host with many ports would take seconds."""
+        try:
+            return socket.if_indextoname(ifindex)
+        except OSError:
+            return f"if{ifindex}"
 
 
 def _read(name: str) -> str:
