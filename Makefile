@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check bench setup oracles lint types unit lock rpm clean
+.PHONY: demo test check bench setup oracles lint types unit lock deb rpm clean
 
 setup:
 	@tools/setup $(PYTHON)
