@@ -326,6 +326,8 @@ class Ports:
             self.announcer.leave(vpn)
         self._feed.push()
         objects: list[Object] = [(value.kind, value.key) for value in attachment_values(attached, record)]
+        # What only an earlier run wanted would be swept late, or not at all while every gateway is away.
+        self._datapath.remove(*objects)
         while not all(s.settled for s in await self._datapath.wait(objects, _REMIND, attempts=_FOREVER)):
             log.warning("port %s: still in the kernel", name, extra=extra)
         await self._store_detach(name)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import pytest
 
 from agent.allocate import Quarantined
+from agent.readiness import PORT_KINDS
 from datapath.values import Kind, NextHop, VrfRoute
 from runtime.errors import OperatorError
 from tests.scenario.agent_harness import World, as_written_by, play, refused, until
@@ -268,5 +269,29 @@ def test_a_detach_is_not_forgotten_while_it_cannot_be_written() -> None:
             await one.detach("web")
         assert attempts == ["web"] * 3
         assert (labels.used, labels.resting) == (0, 1)
+
+    play(scenario)
+
+
+def test_a_detach_that_a_restart_interrupted_ends_while_every_gateway_is_away() -> None:
+    """What nobody plans any more isn't left to the sweep, which waits for the gateways."""
+
+    async def scenario(world: World) -> None:
+        gateway = await world.gateway()
+        settings = "[signaling]\nlogin_time = 0.2\nreconnect_min = 0.02\nreconnect_max = 0.05\n"
+        one = await world.host(1, gateway, settings=settings)
+        label = (await one.attach("web", "blue", "10.1.1.1"))["label"]
+        await one.attach("db", "blue", "10.1.1.2")
+        gateway.freeze()
+        async with refused(6):
+            await one.detach("web", timeout=0.1)
+        await one.stop()
+        gateway.crash()
+        await one.start()
+        await one.detach("web", timeout=5.0)
+        ours = {kind: [key for key in one.kernel.objects[kind] if "tap-web" in str(key)] for kind in PORT_KINDS}
+        assert not any(ours.values()), ours
+        again = await one.attach("web", "blue", "10.1.1.1", wait="programmed")
+        assert again["label"] == label
 
     play(scenario)
