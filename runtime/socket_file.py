@@ -34,9 +34,10 @@ class SocketFile:
             return self._bind()
         except OSError as error:
             self._release_lock()
-            raise OperatorError(
-                f"control socket {self._path}", error.strerror or str(error), "see [control] socket"
-            ) from error
+            hint = "see [control] socket"
+            if isinstance(error, PermissionError) and self._path.parent.is_dir():
+                hint += f"; or was a daemon run by another user, such as root? Then remove {self._path}.lock"
+            raise OperatorError(f"control socket {self._path}", error.strerror or str(error), hint) from error
         except OperatorError:
             self._release_lock()
             raise
@@ -52,7 +53,9 @@ class SocketFile:
 
     def _take_lock(self) -> None:
         """Held for life, and released by the kernel however the daemon ends."""
-        self._lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Not by a link: in /run/vrfwire other daemons' users could leave one for who comes as root.
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._lock = os.open(f"{self._path}.lock", flags, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -17,7 +17,8 @@ def lock_directory(directory: Path, name: str) -> int:
     """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(directory / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        _leave_to_owner(lock, directory)
     except OSError as error:
         raise OperatorError(
             f"state directory {directory}", error.strerror or str(error), "see [state] directory"
@@ -35,6 +36,13 @@ def lock_directory(directory: Path, name: str) -> int:
     return lock
 
 
+def _leave_to_owner(descriptor: int, directory: Path) -> None:
+    """A file that root writes, in a daemon that was run by hand, doesn't lock out the user whose directory it is.
+    Raises OSError."""
+    if os.geteuid() == 0 and (owner := directory.stat()).st_uid != 0:
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file of the directory so that a crash at any time leaves the old content or the new one, wholly.
 
@@ -44,6 +52,7 @@ def replace_file(path: Path, data: bytes) -> None:
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
+            _leave_to_owner(file.fileno(), path.parent)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -17,6 +17,7 @@ import pytest
 
 from runtime.control import MAX_CALLS, MAX_LINE, Call, ControlClient, ControlServer, Handler, Peer
 from runtime.errors import ExitCode, OperatorError
+from runtime.socket_file import SocketFile
 
 Work = Callable[[ControlServer, Path], Awaitable[None]]
 DEADLINE = 10.0
@@ -430,6 +431,22 @@ class TestSocketFile:
             asyncio.run(ControlServer(tmp_path / "s", {}).start())
         assert caught.value.code is ExitCode.CONFLICT
         assert (tmp_path / "s").read_text() == "precious"
+
+    def test_a_link_in_place_of_the_lock_leads_nowhere(self, tmp_path: Path) -> None:
+        """Daemons of several users have their sockets in one directory."""
+        (tmp_path / "s.lock").symlink_to(tmp_path / "made by whoever follows")
+        with pytest.raises(OperatorError, match="control socket"):
+            asyncio.run(ControlServer(tmp_path / "s", {}).start())
+        assert not (tmp_path / "made by whoever follows").exists()
+
+    def test_a_lock_of_another_user_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refused(*_arguments: object) -> int:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("runtime.socket_file.os.open", refused)
+        with pytest.raises(OperatorError, match="Permission denied") as caught:
+            SocketFile(tmp_path / "s").listen()
+        assert f"remove {tmp_path}/s.lock" in caught.value.hint
 
     @pytest.mark.parametrize("name", ["absent/s", "x" * 120])
     def test_it_can_not_be_made(self, tmp_path: Path, name: str) -> None:

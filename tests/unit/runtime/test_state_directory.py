@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,30 @@ def test_a_directory_that_cannot_be_made(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="state directory") as caught:
         lock_directory(tmp_path / "file" / "state", "x.lock")
     assert caught.value.hint
+
+
+def test_what_root_writes_is_left_to_the_user_of_the_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a daemon does that root runs by hand once, before the service starts it as its own user again."""
+    given = []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _file, user, group: given.append((user, group)))
+    real = Path.stat
+
+    def stat_of(uid: int) -> Callable[[Path], os.stat_result]:
+        def stat(path: Path) -> os.stat_result:
+            found = list(real(path))
+            found[4:6] = uid, uid
+            return os.stat_result(found)
+
+        return stat
+
+    monkeypatch.setattr(Path, "stat", stat_of(990))
+    replace_file(tmp_path / "record", b"one")
+    os.close(lock_directory(tmp_path, "x.lock"))
+    assert given == [(990, 990)] * 2
+    monkeypatch.setattr(Path, "stat", stat_of(0))
+    replace_file(tmp_path / "record", b"two")
+    assert len(given) == 2
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
