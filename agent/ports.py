@@ -86,8 +86,8 @@ class Ports:
         kept = list(self.inventory.attachments())
         for attached in kept:
             self.announcer.keep(attached)
-            if attached.phase is Phase.ATTACHED:
-                self._plan(attached, initial=True)
+            # Those too that are being detached: they deliver until that is confirmed.
+            self._plan(attached, initial=True)
         self._feed.push()
         for attached in kept:
             if attached.phase is Phase.ATTACHED:
@@ -326,8 +326,6 @@ class Ports:
             self.announcer.leave(vpn)
         self._feed.push()
         objects: list[Object] = [(value.kind, value.key) for value in attachment_values(attached, record)]
-        # What only an earlier run wanted would be swept late, or not at all while every gateway is away.
-        self._datapath.remove(*objects)
         while not all(s.settled for s in await self._datapath.wait(objects, _REMIND, attempts=_FOREVER)):
             log.warning("port %s: still in the kernel", name, extra=extra)
         await self._store_detach(name)

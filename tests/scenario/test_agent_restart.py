@@ -274,11 +274,11 @@ def test_a_detach_is_not_forgotten_while_it_cannot_be_written() -> None:
 
 
 def test_a_detach_that_a_restart_interrupted_ends_while_every_gateway_is_away() -> None:
-    """What nobody plans any more isn't left to the sweep, which waits for the gateways."""
+    """And until it is given up that one of them comes, the port delivers what still comes."""
 
     async def scenario(world: World) -> None:
         gateway = await world.gateway()
-        settings = "[signaling]\nlogin_time = 0.2\nreconnect_min = 0.02\nreconnect_max = 0.05\n"
+        settings = "[signaling]\nlogin_time = 1.5\nreconnect_min = 0.02\nreconnect_max = 0.05\n"
         one = await world.host(1, gateway, settings=settings)
         label = (await one.attach("web", "blue", "10.1.1.1"))["label"]
         await one.attach("db", "blue", "10.1.1.2")
@@ -288,6 +288,7 @@ def test_a_detach_that_a_restart_interrupted_ends_while_every_gateway_is_away() 
         await one.stop()
         gateway.crash()
         await one.start()
+        assert label in one.kernel.objects[Kind.MPLS_ROUTE], "nobody has confirmed that it is withdrawn"
         await one.detach("web", timeout=5.0)
         ours = {kind: [key for key in one.kernel.objects[kind] if "tap-web" in str(key)] for kind in PORT_KINDS}
         assert not any(ours.values()), ours
