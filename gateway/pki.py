@@ -215,7 +215,7 @@ class Pki:
                 self._check_key_file(database, subject.name, target, request.out)
                 private = new_key()
                 key, secret = private.public_key(), write_key(private)
-            record = self._issue(database, subject, key, request.days)
+            record = self._issue(database, subject, key, request, target)
             return self._hand_out(database, record, request, target, secret)
 
     def renew(self, name: str, request: Request, *, fresh: bool = False, within: int | None = None) -> Issued:
@@ -242,7 +242,7 @@ class Pki:
                 key, secret = private.public_key(), write_key(private)
             if key is None:
                 key = self.store.certificate(known.serial).public_key()
-            record = self._issue(database, known.subject, key, request.days)
+            record = self._issue(database, known.subject, key, request, target)
             return self._hand_out(database, record, request, target, secret)
 
     def revoke(self, name: str, reason: str, serial: int | None = None) -> tuple[Record, ...]:
@@ -327,12 +327,15 @@ class Pki:
             why = f"{name}.key in {out} is of no certificate that was issued here"
             raise OperatorError(name, why, "give another --out, or move that file away", ExitCode.CONFLICT)
 
-    def _issue(self, database: Database, subject: Subject, key: PublicKeyTypes, days: int) -> Record:
+    def _issue(
+        self, database: Database, subject: Subject, key: PublicKeyTypes, request: Request, target: Target
+    ) -> Record:
         authority = self.store.authority(database.generation)
         now = self._wall()
         if database.generation.not_after <= now:
             raise OperatorError("authority", "it has expired", "`pki init --replace`", ExitCode.CONFLICT)
-        certificate = authority.issue(subject, key, now, days)
+        target.prepare()
+        certificate = authority.issue(subject, key, now, request.days)
         record = record_of(certificate, subject, authority.generation)
         self.store.add_certificate(certificate)
         database.records[record.serial] = record

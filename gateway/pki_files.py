@@ -7,6 +7,7 @@ import io
 import os
 import pwd
 import tarfile
+import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ PUBLIC = 0o644
 SECRET = 0o600
 MAX_SIZE = 64 << 20
 """Bytes of a file, or of an archive, that is read."""
+_TRIED = 1 << 16
+"""Bytes that are written to find out whether there is room for a holder's files."""
 
 
 class Content(NamedTuple):
@@ -33,6 +36,11 @@ class Target(Protocol):
 
     def read(self, name: str) -> bytes | None:
         """A file that is there; None for none. Raises OperatorError."""
+        ...
+
+    def prepare(self) -> None:
+        """Find out whether files can be put there, before something is issued whose key would be lost. Raises
+        OperatorError."""
         ...
 
     def write(self, files: Mapping[str, Content]) -> None:
@@ -119,6 +127,14 @@ class DirectoryTarget:
         """A file that is there."""
         return read_file(self._path / name)
 
+    def prepare(self) -> None:
+        """Make the directory, and try it."""
+        try:
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise failure(self._path, error) from error
+        _try(self._path)
+
     def write(self, files: Mapping[str, Content]) -> None:
         """Put files there. What is the same already isn't touched."""
         try:
@@ -142,6 +158,10 @@ class TarTarget:
         """A file that is there."""
         content = self._load().get(name)
         return None if content is None else content.data
+
+    def prepare(self) -> None:
+        """Try the directory that it will be in."""
+        _try(self._path.parent)
 
     def write(self, files: Mapping[str, Content]) -> None:
         """Put files there."""
@@ -183,6 +203,14 @@ class TarTarget:
             why = f"it is no archive that was made here: {error}"
             raise OperatorError(str(self._path), why, "give another --out", ExitCode.CONFLICT) from None
         return files
+
+
+def _try(directory: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=directory) as file:
+            file.write(bytes(_TRIED))
+    except OSError as error:
+        raise failure(directory, error) from error
 
 
 def open_target(path: Path) -> Target:

@@ -222,6 +222,16 @@ def test_files_of_others_are_not_replaced(site: Site, tmp_path: Path) -> None:
     assert issued.kept == ("agent.toml",) and (folder / "agent.toml").read_text() == "# edited\n"
 
 
+@pytest.mark.parametrize("out", ["absent/hv7.tar", "file/hv7", "ca.pem"])
+def test_nothing_is_issued_where_nothing_can_be_written(site: Site, out: str) -> None:
+    """Otherwise there would be a certificate whose key nobody has."""
+    (site.directory / "file").touch()
+    with pytest.raises(OperatorError) as caught:
+        site.pki.enroll(HV7, Request(site.directory / out))
+    assert caught.value.hint and site.pki.store.load().of("hv7") == []
+    assert not site.pki.enroll(HV7, Request(site.out("hv7"))).unchanged
+
+
 # -- certificate requests
 
 
