@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import resource
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -17,6 +18,8 @@ from runtime.config import Loaded, load
 from runtime.control import group_id
 from runtime.errors import ExitCode, OperatorError
 from runtime.sections import ControlSection, LogSection
+
+log = logging.getLogger("vrfwire.daemon")
 
 
 class DaemonConfig(Protocol):
@@ -112,5 +115,10 @@ class Program(Generic[C]):
 def raise_file_limit() -> None:
     """For servers, where a connection is a file: take as many as the service manager allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
+    if soft == hard:
+        return
+    try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        # Units of the packages let nobody change limits, and say themselves what they are.
+        log.warning("there can be %d files, and connections, at once: the limit can't be raised: %s", soft, error)

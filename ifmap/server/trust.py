@@ -15,6 +15,7 @@ from ifmap.server.config import MapConfig
 from ifmap.server.engine import Engine
 from ifmap.server.listener import Listener
 from ifmap.server.status import Problem
+from runtime.certificates import Certificate
 from runtime.credentials import Changes, ServerCredentials, TlsFiles
 
 ALPN = "http/1.1"
@@ -37,6 +38,8 @@ class Certificates:
         self._listener = listener
         self._engine = engine
         self._timer: asyncio.TimerHandle | None = None
+        self._shown: dict[str, Certificate] = {}
+        """What each client has shown last: its session may be there while it has no connection."""
         listener.believed = self.believed
 
     def start(self) -> None:
@@ -62,6 +65,8 @@ class Certificates:
             # Who can't be looked up in a list is nobody, even if TLS has understood the certificate.
             return Shown()
         if revoked is None:
+            if (client := self._listener.authenticator.certified(shown.common_name)) is not None:
+                self._shown[client] = certificate
             return shown
         self.credentials.refuse(certificate, revoked, peer, live=False)
         return Shown()
@@ -91,7 +96,7 @@ class Certificates:
 
     def _end_revoked(self) -> list[str]:
         """Drop connections with a revoked certificate; clients whose session ended by that."""
-        ended, going_on = set(), set()
+        going_on = set()
         for connection in tuple(self._listener.connections.values()):
             certificate, client = connection.shown.certificate, connection.client
             revoked = self.credentials.revoked(certificate)
@@ -99,12 +104,17 @@ class Certificates:
                 going_on.add(client)
                 continue
             self.credentials.refuse(certificate, revoked, connection.peer, live=True)
-            by_certificate = self._listener.authenticator.certified(connection.shown.common_name)
-            if client is not None and client == by_certificate and not revoked.superseded:
-                ended.add(client)
             connection.abort()
-        clients = sorted(ended - going_on)
+        gone = {client for client, certificate in self._shown.items() if self._is_distrusted(certificate)}
+        for client in gone:
+            del self._shown[client]
+        began = {session.client for session, _ in self._engine.service.sessions()}
+        clients = sorted((gone & began) - going_on)
         if clients:
             self._engine.service.end_sessions("its certificate was revoked", clients)
             self._engine.turn()
         return clients
+
+    def _is_distrusted(self, certificate: Certificate) -> bool:
+        revoked = self.credentials.revoked(certificate)
+        return revoked is not None and not revoked.superseded

@@ -280,7 +280,7 @@ def foreign_list(directory: Path) -> bytes:
 
 def test_a_map_client_with_a_revoked_certificate_is_nobody(tmp_path: Path) -> None:
     pki = PkiAuthority(tmp_path / "etc")
-    good, bad = pki.client("gw1"), pki.client("gw2")
+    good, bad, away = pki.client("gw1"), pki.client("gw2"), pki.client("gw3")
 
     class Certified(Authority):
         """The server's certificate by ours."""
@@ -291,20 +291,22 @@ def test_a_map_client_with_a_revoked_certificate_is_nobody(tmp_path: Path) -> No
         def issue(self, stem: str, common_name: str, *rest: object, **more: object) -> Credentials:
             return pki.map(stem, common_name)
 
-    clients = '[[client]]\nname = "gw1"\n[[client]]\nname = "gw2"\n' + client("ann")
+    clients = '[[client]]\nname = "gw1"\n[[client]]\nname = "gw2"\n[[client]]\nname = "gw3"\n' + client("ann")
     server = MapProcess(tmp_path / "map", Certified(), clients)
     use_list(server.config, pki)
     server.start()
     try:
         raws = {
             name: RawConnection(server.port, context(str(pki.certificate), files))
-            for name, files in (("gw1", good), ("gw2", bad))
+            for name, files in (("gw1", good), ("gw2", bad), ("gw3", away))
         }
         for raw in raws.values():
             raw.send(BY_CERTIFICATE)
             assert raw.answer().status == 200
-        assert len(server.ask("session.list")["items"]) == 2
-        pki.pki.revoke("gw2", "keyCompromise")
+        assert len(server.ask("session.list")["items"]) == 3
+        raws.pop("gw3").close()  # its session goes on for a while
+        for name in ("gw2", "gw3"):
+            pki.pki.revoke(name, "keyCompromise")
         wait_for(
             lambda: [row["client"] for row in server.ask("session.list")["items"]] == ["gw1"], "its session to end"
         )

@@ -1,0 +1,32 @@
+"""What daemons do at their start, whatever they serve."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from runtime.daemon import raise_file_limit
+
+
+def test_servers_take_as_many_files_as_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 65536))
+    monkeypatch.setattr(resource, "setrlimit", lambda what, limits: wanted.append((what, limits)))
+    raise_file_limit()
+    assert wanted == [(resource.RLIMIT_NOFILE, (65536, 65536))]
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (65536, 65536))
+    raise_file_limit()
+    assert len(wanted) == 1
+
+
+def test_a_unit_that_lets_nobody_change_limits_stops_no_server(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_arguments: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 65536))
+    monkeypatch.setattr(resource, "setrlimit", refused)
+    raise_file_limit()
+    assert "1024" in caplog.text
