@@ -29,6 +29,11 @@ def test_examples_are_valid(configuration: Configuration, tmp_path: Path) -> Non
     assert f"vrfwire-{configuration.name}(5)" in text
 
 
+def test_who_copies_an_example_can_revoke() -> None:
+    for kind in ("agent", "gateway", "map"):
+        assert re.search(r'^crl = "crl\.pem"', (EXAMPLES / f"{kind}.toml").read_text(), re.MULTILINE), kind
+
+
 def test_every_file_that_is_read_has_an_example() -> None:
     names = {f"{kind}.toml" for kinds in KINDS.values() for kind in kinds}
     assert names == {configuration.name for configuration in CONFIGURATIONS}
