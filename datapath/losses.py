@@ -87,8 +87,16 @@ class Losses:
         self._removed_devices.difference_update(str(key) for key in keys)
 
     def devices_removed(self, keys: Iterable[Key]) -> None:
-        """These devices were deleted by us: what stood on them was unwanted as well."""
-        self._removed_devices.update(str(key) for key in keys)
+        """These devices were deleted by us: what stood on them was taken away before, but for strays."""
+        names = [str(key) for key in keys]
+        self._removed_devices.update(names)
+        if any(layer.tracker.strays for layer in self._layers if layer.kind in LOST_WHEN_GONE):
+            # Now, and not when the deletion is told: until then one of them may have become wanted.
+            lost: Lost = set()
+            for name in names:
+                self._lose_on(name, LOST_WHEN_GONE, lost, f"{name} was {DELETED}")
+            if lost:
+                self._next_hops_lost(lost)
 
     def groups_made(self, keys: Iterable[Key]) -> None:
         """These groups were put by us, with all of their members."""
@@ -104,12 +112,16 @@ class Losses:
         if not self._torn:
             return False
         self._torn.clear()
-        self._resync([Kind.NEXT_HOP_GROUP], "a next-hop group lost a member")
+        routes = self._layers.get(Kind.VRF_ROUTE)
+        # A stray that goes by such a group goes by another one now; what is wanted has been doubted already.
+        strays = routes is not None and routes.tracker.strays
+        kinds = [Kind.NEXT_HOP_GROUP, Kind.VRF_ROUTE] if strays else [Kind.NEXT_HOP_GROUP]
+        self._resync(kinds, "a next-hop group lost a member")
         return True
 
     def next_hops_removed(self, kind: Kind, keys: Sequence[Key]) -> None:
         """These next hops or groups were deleted by us, and the kernel deleted with them whatever still went by them.
-        That can only be what waits to be changed."""
+        That can only be what waits to be changed, and strays."""
         if self._torn and kind is Kind.NEXT_HOP_GROUP:
             self._torn.difference_update(keys)
         lost: Lost = {key for key in keys if isinstance(key, NextHop | NextHopGroup)}
@@ -117,10 +129,12 @@ class Losses:
             if (layer := self._layers.get(referrer)) is None:
                 continue
             tracker = layer.tracker
-            for key in [*tracker.updates, *tracker.aside]:
+            for key in [*tracker.updates, *tracker.aside, *tracker.strays]:
                 have = tracker.other.get(key)
                 if have is not None and uses_next_hop(have, lost):
                     tracker.kernel_doubt(key)
+                    if referrer is Kind.NEXT_HOP_GROUP:
+                        self._torn.add(key)
 
     def _link_lost(self, name: str, gone: bool, lost: Lost) -> None:
         """A device went away or down; lost takes up the next hops that went with it."""

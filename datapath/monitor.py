@@ -14,7 +14,7 @@ from datapath.channel import attach_filter
 from datapath.devices import AF_INET, Device, Devices, decode_device
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
 from datapath.notifications import Names, decode
-from datapath.socket_filter import RTM_DELADDR, RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
+from datapath.socket_filter import AF_MPLS, RTM_DELADDR, RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
 from datapath.values import Kind, NextHop, NextHopGroup
 
 _SOL_NETLINK = 270
@@ -25,12 +25,12 @@ _READ_SIZE = 1 << 16
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFA_ADDRESS = 1
 _NETCONFMSG_SIZE = 4
-_NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER, _NETCONFA_INPUT = 1, 2, 3, 7
 _NETCONFA_IFINDEX_ALL = 0xFFFFFFFF
 
-GROUPS = (1, 3, 4, 7, 8, 9, 11, 19, 24, 27, 32)
-"""RTNLGRP_LINK, NEIGH, TC, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, MPLS_ROUTE and
-NEXTHOP."""
+GROUPS = (1, 3, 4, 7, 8, 9, 11, 19, 24, 25, 27, 29, 32)
+"""RTNLGRP_LINK, NEIGH, TC, IPV4_ROUTE, IPV4_RULE, IPV6_IFADDR, IPV6_ROUTE, IPV6_RULE, IPV4_NETCONF, IPV6_NETCONF,
+MPLS_ROUTE, MPLS_NETCONF and NEXTHOP."""
 
 
 class KernelMonitor:
@@ -208,18 +208,32 @@ class KernelMonitor:
         return ObjectChanged(good[0], device.name) if good is not None and changed else None
 
     def _settings(self, body: bytes) -> list[KernelEvent]:
-        """IPv4 settings of a device were changed; those that would stop traffic matter."""
+        """Settings of a device were changed; those that would stop traffic matter."""
         found = parse(body, _NETCONFMSG_SIZE)
-        wrong = number(found.get(_NETCONFA_RP_FILTER)) != 0 or number(found.get(_NETCONFA_FORWARDING), 1) == 0
-        if not wrong or body[0] != AF_INET:
-            return []
+        family = body[0]
         ifindex = number(found.get(_NETCONFA_IFINDEX))
-        if ifindex == _NETCONFA_IFINDEX_ALL:
-            # Forwarding of the host: the tunnel driver keeps that.
+        everywhere = ifindex == _NETCONFA_IFINDEX_ALL
+        forwards = number(found.get(_NETCONFA_FORWARDING), 1) != 0
+        if family == AF_INET:
+            wrong = not forwards or number(found.get(_NETCONFA_RP_FILTER)) != 0
+        elif family == AF_MPLS:
+            wrong = number(found.get(_NETCONFA_INPUT), 1) == 0
+        else:
+            # Of a single device it says only whether that takes router advertisements.
+            wrong = everywhere and not forwards
+        if not wrong:
+            return []
+        if everywhere:
+            # The tunnel driver keeps what is set for the host.
             return [ObjectChanged(Kind.TUNNEL, d.name) for d in self._devices.values() if tunnel.is_owned(d)]
         device = self._devices.get(ifindex)
-        kind = None if device is None else next((kind for kind, owned in _OWNED[:2] if owned(device)), None)
-        return [ObjectChanged(kind, device.name)] if device is not None and kind is not None else []
+        if device is None:
+            return []
+        return [
+            ObjectChanged(kind, device.name)
+            for kind, owned in _OWNED
+            if owned(device) and (kind is Kind.TUNNEL) == (family == AF_MPLS)
+        ]
 
     def _in_order(self, kind: Kind, device: Device) -> bool:
         if kind is Kind.PORT:

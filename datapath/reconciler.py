@@ -398,6 +398,8 @@ class Reconciler:
             self.resync([layer.kind], failure.text)
         elif failure.errno == errno.EINVAL and trouble.attempts == 2 and layer.kind is Kind.VRF_ROUTE:
             self.resync(_NEXT_HOP_KINDS, "a route's next hop is refused")
+        elif failure.errno == errno.EINVAL and trouble.attempts == 1 and layer.kind is Kind.MPLS_ROUTE:
+            self.resync([Kind.TUNNEL], "a label is refused: the label table may have been made smaller")
         self._changes.append(Change(layer.kind, key, self.status(layer.kind, key)))
 
     def _done(self, layer: Layer, keys: Sequence[Key]) -> None:

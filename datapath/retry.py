@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import heapq
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,11 +14,15 @@ from datapath.values import Key, Kind
 FIRST_DELAY = 0.05
 """Seconds before the second try."""
 LAST_DELAY = 30.0
-"""Most seconds between two tries."""
+"""Most seconds between two tries; of what waits for an event TOGETHER more."""
 
 WAITING = frozenset({errno.ENETDOWN, errno.EAGAIN})
 """What only an event can cure: a device without carrier (the VM behind a port isn't running), a next hop that isn't
 there. The event lets the object be tried at once; the few tries without one are there in case it was missed."""
+
+TOGETHER = 10.0
+"""Seconds between the times at which all that waits is tried: a host with a hundred VMs that don't run would wake up
+several times a second otherwise."""
 
 Jitter = Callable[[], float]
 """A number from 0 (inclusive) to 1; random.random in a program, something repeatable in a test."""
@@ -57,8 +62,11 @@ class RetryQueue:
         """Note one more failure of an object."""
         before = self._troubles[kind].get(key)
         attempts = before.attempts + 1 if before else 1
-        wait = delay(_MANY if failure.errno in WAITING else attempts, self._jitter)
-        trouble = Trouble(failure, attempts, now + wait)
+        if failure.errno in WAITING:
+            due = math.ceil((now + delay(_MANY, self._jitter)) / TOGETHER) * TOGETHER
+        else:
+            due = now + delay(attempts, self._jitter)
+        trouble = Trouble(failure, attempts, due)
         self._troubles[kind][key] = trouble
         self._count += 1
         heapq.heappush(self._heap, (trouble.next_retry, self._count, kind, key))

@@ -53,7 +53,19 @@ def keyed(values: Sequence[Value]) -> dict[Key, Value]:
 class DeltaTracker:
     """The pending changes between a desired and a kernel state of one kind."""
 
-    __slots__ = ("_sweeping", "aside", "desired", "doubtful", "other", "outstanding", "removals", "strays", "updates")
+    __slots__ = (
+        "_dumped",
+        "_given_up",
+        "_sweeping",
+        "aside",
+        "desired",
+        "doubtful",
+        "other",
+        "outstanding",
+        "removals",
+        "strays",
+        "updates",
+    )
 
     def __init__(self) -> None:
         self.desired: dict[Key, Value] = {}
@@ -67,6 +79,9 @@ class DeltaTracker:
         self.outstanding: dict[int, int] = {}
         """How many pending changes each revision asked for, lowest revision first."""
         self._sweeping = False
+        self._dumped = False
+        self._given_up: set[Key] = set()
+        """What was removed before the first dump: no strays if that shows them."""
 
     # The desired side
 
@@ -121,6 +136,8 @@ class DeltaTracker:
         asked = self._forget_pending(key)
         del self.desired[key]
         if before is None:
+            if not self._dumped:
+                self._given_up.add(key)
             return False
         self.other[key] = before
         self._ask(self.removals, key, asked or revision)
@@ -221,7 +238,9 @@ class DeltaTracker:
     def replace_kernel(self, dump: dict[Key, Value]) -> Difference:
         """Take over a complete dump. The dictionary becomes the tracker's own."""
         self.doubtful.clear()
+        self._dumped = True
         if dump == self.desired:
+            self._given_up.clear()
             # The common case by far, decided without a step of Python per object.
             for pending in (self.updates, self.removals, self.aside, self.strays, self.other, self.outstanding):
                 pending.clear()
@@ -260,10 +279,11 @@ class DeltaTracker:
             found += key not in self.other
             if key in self.removals or key in self.aside:
                 continue
-            if self._sweeping:
+            if self._sweeping or key in self._given_up:
                 self._ask(self.removals, key, 0)
             else:
                 self.strays[key] = None
+        self._given_up.clear()
         return found
 
     # What is left to do

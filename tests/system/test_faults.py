@@ -145,8 +145,8 @@ def attach_until_killed(host: Host, params: list[dict[str, object]]) -> set[str]
 
 
 def opened_anew(tap: Guest) -> bool:
-    """What a virtual machine monitor does whose device was deleted. Whether it is there again, and open: while the agent
-    makes it, it is in use."""
+    """As a virtual machine monitor whose device was deleted. Whether it is there again, and open: while the agent makes
+    it, it is in use."""
     tap.close()
     if tap.interface not in tap.namespace.interfaces():
         return False

@@ -11,7 +11,7 @@ from datapath.events import LinkChanged, LinkDown, ObjectChanged, Overrun
 from datapath.fake import FakeKernel
 from datapath.reconciler import Reconciler
 from datapath.relations import SUPPORTS_ALL
-from datapath.retry import FIRST_DELAY, LAST_DELAY, delay
+from datapath.retry import FIRST_DELAY, LAST_DELAY, TOGETHER, delay
 from datapath.status import Change, State
 from datapath.values import Kind, MplsRoute, NextHop, NextHopGroup, Vrf, VrfRoute
 from tests.unit.datapath.samples import (
@@ -269,6 +269,50 @@ def test_success_below_lets_what_failed_above_be_tried_at_once(world: World) -> 
     assert all(world.reconciler.status(value.kind, value.key).settled for value in EVERYTHING)
 
 
+def test_what_waits_for_an_event_is_tried_together(world: World) -> None:
+    """However many there are, and whenever each of them began to wait."""
+    world.kernel.fail(errno.ENETDOWN, kind=Kind.NEXT_HOP, times=-1)
+    for value in NEXT_HOPS:
+        world.reconciler.put_all((TUNNEL, value))
+        world.run()
+        world.now += 0.7
+    retries = {world.reconciler.status(value.kind, value.key).next_retry for value in NEXT_HOPS}
+    assert len(NEXT_HOPS) > 2
+    assert len(retries) == 1
+    (retry,) = retries
+    assert retry is not None
+    assert LAST_DELAY / 2 <= retry - world.now <= LAST_DELAY + TOGETHER
+
+
+def test_a_label_that_is_refused_has_the_label_table_looked_at(world: World) -> None:
+    """It is the tunnel's to keep it large enough; somebody may have made it smaller."""
+    world.reconciler.put_all(EVERYTHING)
+    world.run()
+    dumps = {figures.kind: figures.dumps for figures in world.reconciler.figures()}
+    world.kernel.fail(errno.EINVAL, kind=Kind.MPLS_ROUTE, times=2)
+    world.reconciler.put(MplsRoute(100001, MPLS_ROUTE.device, MPLS_ROUTE.gateway))
+    world.run_for(2)
+    more = {figures.kind: figures.dumps - dumps[figures.kind] for figures in world.reconciler.figures()}
+    assert {kind for kind, count in more.items() if count} == {Kind.TUNNEL}
+    assert more[Kind.TUNNEL] == 1
+
+
+def test_strays_go_with_a_device_that_is_removed(world: World) -> None:
+    """A next hop that a restart has not yet asked for is not taken for there when its tunnel was removed and made again
+    in between."""
+    world.reconciler.put_all((TUNNEL, NEXT_HOPS[0]))
+    world.run()
+    after = World(world.kernel)
+    after.reconciler.put(TUNNEL)
+    after.run()
+    after.reconciler.remove(Kind.TUNNEL, TUNNEL.key)
+    after.reconciler.step(after.now)
+    after.reconciler.put_all((TUNNEL, NEXT_HOPS[0]))
+    after.run()
+    assert after.kernel.objects[Kind.NEXT_HOP] == {NEXT_HOPS[0]: NEXT_HOPS[0]}
+    assert after.reconciler.status(Kind.NEXT_HOP, NEXT_HOPS[0]).state is State.PROGRAMMED
+
+
 def test_a_device_that_comes_up_kicks(world: World) -> None:
     world.kernel.add_link("tap9", up=False)
     world.run()
@@ -301,7 +345,7 @@ def test_what_waits_for_a_device_is_hardly_tried(world: World) -> None:
     assert not waiting.intersection(world.writes())
     assert not world.kernel.dumps
     assert {world.reconciler.status(kind, key).attempts for kind, key in waiting} == {1}
-    world.run_for(2)
+    world.run_for(1 + TOGETHER)
     assert {world.reconciler.status(kind, key).attempts for kind, key in waiting} == {2}, "in case an event was missed"
 
 
