@@ -15,7 +15,7 @@ from agent.session import SessionState
 from datapath.values import Kind, Neighbour
 from runtime.control import Call, Handler
 from runtime.findings import Finding, documents, failed, good
-from runtime.metrics import Buckets, LoopLag
+from runtime.metrics import Buckets, build_info
 
 
 class Diagnostics:
@@ -23,8 +23,7 @@ class Diagnostics:
 
     def __init__(self, agent: HostAgent) -> None:
         self._agent = agent
-        # Without the lag of the loop: that is measured only where metrics are asked for.
-        self._metrics = AgentMetrics(agent, Documents(agent).status, LoopLag(), agent.certificates.metrics)
+        self._metrics = AgentMetrics(agent, Documents(agent).status, agent.certificates.metrics)
 
     def handlers(self) -> Mapping[str, Handler]:
         """By method name."""
@@ -37,9 +36,10 @@ class Diagnostics:
         return {"items": documents([*found, *self._own()])}
 
     async def metrics(self, params: Document, call: Call) -> Document:
-        """The numbers of docs/metrics.md, whether Prometheus asks for them or not."""
+        """The numbers of docs/metrics.md, whether Prometheus asks for them or not; but for the lag of the loop, which
+        is measured only where it does."""
         items = []
-        for (name, kind, labels, _), samples in self._metrics.snapshot():
+        for (name, kind, labels, _), samples in (*self._metrics.snapshot(), build_info()):
             for values, value in samples:
                 if not isinstance(value, Buckets):
                     row = {"name": name, "kind": kind, "labels": dict(zip(labels, values, strict=True))}

@@ -8,7 +8,6 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +33,7 @@ from runtime.version import VERSION
 from runtime.watchdog import Vitals, live
 
 if TYPE_CHECKING:
-    from runtime.metrics import LoopLag, MetricsEndpoint
+    from runtime.metrics import MetricsEndpoint
 
 log = logging.getLogger("vrfwire.agent")
 
@@ -65,7 +64,6 @@ class Daemon:
         self._sessions: list[Session] = []
         self._documents = Documents(self.agent)
         self._metrics: MetricsEndpoint | None = None
-        self._lag: LoopLag | None = None
         self._control = ControlServer(
             config.control.socket, Methods(self.agent, loaded).handlers(), group=config.control.group
         )
@@ -89,7 +87,8 @@ class Daemon:
         """Stop. Forwarding goes on, and what is announced stays announced until the gateways give it up."""
         self.agent.hub.close()
         await self._control.stop()
-        await self._stop_metrics()
+        if self._metrics is not None:
+            await self._metrics.stop()
         await self.agent.stop()
         await self.datapath.stop()
 
@@ -138,20 +137,11 @@ class Daemon:
             return
         # Imported here: an agent without metrics starts without.
         from agent.metrics import AgentMetrics
-        from runtime.metrics import LoopLag, MetricsEndpoint
+        from runtime.metrics import MetricsEndpoint
 
-        self._lag = LoopLag()
-        metrics = AgentMetrics(self.agent, self._documents.status, self._lag, self.agent.certificates.metrics)
-        self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
+        metrics = AgentMetrics(self.agent, self._documents.status, self.agent.certificates.metrics)
+        self._metrics = MetricsEndpoint(listen, metrics.snapshot)
         self._metrics.start()
-        self._lag.start()
-        log.info("metrics at http://%s/metrics", replace(listen, port=self._metrics.port))
-
-    async def _stop_metrics(self) -> None:
-        if self._lag is not None:
-            self._lag.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
 
     def _check_dumps(self) -> None:
         """Say what keeps the kernel from being read: without its state nothing may be changed."""

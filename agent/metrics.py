@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from agent.drain_state import DrainPhase
-from runtime.metrics import Description, LoopLag, Metric, Sample
+from runtime.metrics import Description, Measured, Metric, grouped
 
 if TYPE_CHECKING:
     from agent.hostagent import HostAgent
@@ -93,8 +94,6 @@ AGENT_METRICS = (
 _PORT_STATES = ("programmed", "pending", "error", "detaching")
 _ANNOUNCEMENTS = ("yes", "partly", "no", "refused")
 
-_Measured = tuple[Description, tuple[str, ...], float]
-
 
 class AgentMetrics:
     """Takes snapshots of a host. status: the document of the control socket; certificates: CERTIFICATE_METRICS."""
@@ -103,23 +102,18 @@ class AgentMetrics:
         self,
         agent: HostAgent,
         status: Callable[[], dict[str, object]],
-        lag: LoopLag,
         certificates: Callable[[], list[Metric]] = list,
     ) -> None:
         self._agent = agent
         self._status = status
-        self._lag = lag
         self._certificates = certificates
 
     def snapshot(self) -> list[Metric]:
         """Everything, now."""
-        samples: dict[Description, list[Sample]] = {description: [] for description in AGENT_METRICS}
-        for description, labels, value in (*self._ports(), *self._gateways(), *self._objects(), *self._labels()):
-            samples[description].append((labels, value))
-        found = [Metric(description, values) for description, values in samples.items() if values]
-        return found + self._lag.metrics() + self._certificates()
+        measured = chain(self._ports(), self._gateways(), self._objects(), self._labels())
+        return [found for found in grouped(AGENT_METRICS, measured) if found.samples] + self._certificates()
 
-    def _ports(self) -> Iterator[_Measured]:
+    def _ports(self) -> Iterator[Measured]:
         agent, status = self._agent, self._status()
         attached = list(agent.inventory.attachments())
         states = Counter(agent.ports.state(entry)[0] for entry in attached)
@@ -140,7 +134,7 @@ class AgentMetrics:
         yield RECOVERED, (), agent.tables.complete
         yield MTU, (), agent.mtu
 
-    def _gateways(self) -> Iterator[_Measured]:
+    def _gateways(self) -> Iterator[Measured]:
         agent = self._agent
         for peer in agent.peers.values():
             labels = (_end(peer),)
@@ -156,7 +150,7 @@ class AgentMetrics:
             yield GATEWAY_REFUSALS, labels, peer.refusals
             yield GATEWAY_BAD, labels, peer.bad_items
 
-    def _objects(self) -> Iterator[_Measured]:
+    def _objects(self) -> Iterator[Measured]:
         for figures in self._agent.datapath.reconciler.figures():
             labels = (figures.kind.name.lower(),)
             yield OBJECTS_WANTED, labels, figures.wanted
@@ -168,7 +162,7 @@ class AgentMetrics:
             yield DUMPS, labels, figures.dumps
             yield UNREADABLE, labels, bool(figures.dump_error)
 
-    def _labels(self) -> Iterator[_Measured]:
+    def _labels(self) -> Iterator[Measured]:
         labels = self._agent.inventory.labels
         yield LABELS, ("used",), labels.used
         yield LABELS, ("resting",), labels.resting

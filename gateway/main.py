@@ -45,7 +45,7 @@ from xmpp.scram import SALT_OCTETS, ScramKeys
 if TYPE_CHECKING:
     from gateway.map_link import MapLink, Plan
     from gateway.map_status import MapView
-    from runtime.metrics import LoopLag, MetricsEndpoint
+    from runtime.metrics import MetricsEndpoint
 
 log = logging.getLogger("vrfwire.gateway")
 
@@ -59,7 +59,6 @@ class Daemon:
         self._reload_problem: Problem | None = None
         self._bound: list[Listen] = []
         self._metrics: MetricsEndpoint | None = None
-        self._lag: LoopLag | None = None
         self._map: MapLink | None = None
         self._former_maps: set[asyncio.Task[None]] = set()
         config = loaded.value
@@ -145,7 +144,8 @@ class Daemon:
                 await asyncio.wait(self._former_maps)
             loop.remove_signal_handler(signal.SIGHUP)
             await self._control.stop()
-            await self._stop_metrics()
+            if self._metrics is not None:
+                await self._metrics.stop()
             notifier.close()
         log.info("stopped")
 
@@ -183,21 +183,12 @@ class Daemon:
             return
         # Imported here: a gateway without metrics starts without.
         from gateway.metrics import GatewayMetrics
-        from runtime.metrics import LoopLag, MetricsEndpoint
+        from runtime.metrics import MetricsEndpoint
 
-        self._lag = LoopLag()
         credentials = self.certificates.credentials
-        metrics = GatewayMetrics(self.speaker, self.service, self._lag, self._map_view, credentials.metrics)
-        self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
+        metrics = GatewayMetrics(self.speaker, self.service, self._map_view, credentials.metrics)
+        self._metrics = MetricsEndpoint(listen, metrics.snapshot)
         self._metrics.start()
-        self._lag.start()
-        log.info("metrics at http://%s/metrics", replace(listen, port=self._metrics.port))
-
-    async def _stop_metrics(self) -> None:
-        if self._lag is not None:
-            self._lag.stop()
-        if self._metrics is not None:
-            await self._metrics.stop()
 
     async def _watch(self, stop: asyncio.Event, notifier: Notifier) -> None:
         """Tell the service manager how it goes, and look at the certificates, until the end."""

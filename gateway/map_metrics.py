@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from gateway.admission import Admission
-from runtime.metrics import Description
+from runtime.metrics import Description, Measured
 
 if TYPE_CHECKING:
     from gateway.map_status import MapView
@@ -45,7 +45,7 @@ MAP_METRICS = (
 _DECISIONS = ("admitted", "refused", "withdrawn")
 
 
-def measure_map(view: MapView, admission: Admission) -> Iterator[tuple[Description, tuple[str, ...], float]]:
+def measure_map(view: MapView, admission: Admission) -> Iterator[Measured]:
     """Samples: metric, labels, value."""
     yield UP, (), view.connected
     yield SYNCHRONISED, (), view.synchronised

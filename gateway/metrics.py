@@ -18,7 +18,7 @@ from gateway.map_metrics import MAP_METRICS, measure_map
 from gateway.obstacles import Obstacle
 from gateway.peer_status import PEER_KINDS, PeerView, SpeakerView, state_name
 from gateway.service import Service
-from runtime.metrics import Description, LoopLag, Metric, Sample
+from runtime.metrics import Description, Measured, Metric, grouped
 from vpn.prefix import format_address
 
 if TYPE_CHECKING:
@@ -150,36 +150,31 @@ class GatewayMetrics:
         self,
         speaker: SpeakerView | None,
         service: Service,
-        lag: LoopLag,
         view: Callable[[], MapView | None] = lambda: None,
         certificates: Callable[[], list[Metric]] = list,
     ) -> None:
         self.speaker = speaker
         self._service = service
-        self._lag = lag
         self._view = view
         self._certificates = certificates
 
     def snapshot(self) -> list[Metric]:
         """Everything, now."""
-        samples: dict[Description, list[Sample]] = {description: [] for description in GATEWAY_METRICS}
+        return [found for found in grouped(GATEWAY_METRICS, self._measure()) if found.samples] + self._certificates()
+
+    def _measure(self) -> Iterator[Measured]:
         speaker = self.speaker
         if speaker is not None and speaker.peers:
             for name, view in sorted(speaker.peers.items()):
-                for description, labels, value in _peer(name, view, speaker.rib.peers[name], speaker.rib):
-                    samples[description].append((labels, value))
-            for description, labels, value in (*_tables(speaker.rib), *_speaker(speaker)):
-                samples[description].append((labels, value))
-        for description, labels, value in self._hosts():
-            samples[description].append((labels, value))
+                yield from _peer(name, view, speaker.rib.peers[name], speaker.rib)
+            yield from _tables(speaker.rib)
+            yield from _speaker(speaker)
+        yield from self._hosts()
         shown = self._view()
         if shown is not None:
-            for description, labels, value in measure_map(shown, self._service.admission):
-                samples[description].append((labels, value))
-        found = [Metric(description, values) for description, values in samples.items() if values]
-        return found + self._lag.metrics() + self._certificates()
+            yield from measure_map(shown, self._service.admission)
 
-    def _hosts(self) -> Iterator[_Measured]:
+    def _hosts(self) -> Iterator[Measured]:
         service, rib = self._service, self._service.rib
         for name, table in sorted(rib.tables.items()):
             yield VPN_ROUTES, (name,), len(table)
@@ -199,10 +194,7 @@ class GatewayMetrics:
                 yield XMPP_REQUESTS, (kind,), count
 
 
-_Measured = tuple[Description, tuple[str, ...], float]
-
-
-def _peer(name: str, view: PeerView, peer: Peer, rib: Rib) -> Iterator[_Measured]:
+def _peer(name: str, view: PeerView, peer: Peer, rib: Rib) -> Iterator[Measured]:
     session = view.session
     counters = session.counters
     kind = PEER_KINDS[peer.policy.kind]
@@ -243,7 +235,7 @@ def _peer(name: str, view: PeerView, peer: Peer, rib: Rib) -> Iterator[_Measured
         yield PEER_MEMBERSHIPS, (name,), len(peer.interest)
 
 
-def _speaker(speaker: SpeakerView) -> Iterator[_Measured]:
+def _speaker(speaker: SpeakerView) -> Iterator[Measured]:
     refused = "refused/"
     for name, count in sorted(speaker.counters.items()):
         if name.startswith(refused):
@@ -254,7 +246,7 @@ def _speaker(speaker: SpeakerView) -> Iterator[_Measured]:
         yield UNANNOUNCED, (obstacle.name.lower(),), problems.get(obstacle, 0)
 
 
-def _tables(rib: Rib) -> Iterator[_Measured]:
+def _tables(rib: Rib) -> Iterator[Measured]:
     for family, table in rib.tables.items():
         labels = (str(family),)
         yield TABLE_DESTINATIONS, labels, len(table)

@@ -1,4 +1,4 @@
-"""Metrics of a daemon for Prometheus, over HTTP, and the lag of its event loop.
+"""Metrics of a daemon for Prometheus, over HTTP, and with them the lag of its event loop.
 
 A scrape is served in a thread of its own. What is measured is taken by the event loop in one go and handed over as
 numbers, so that no table is ever read by another thread; only the text is made in the thread.
@@ -15,10 +15,12 @@ import socketserver
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from runtime.errors import OperatorError
+from runtime.listen import Listen
 from runtime.version import VERSION
 
 if TYPE_CHECKING:
@@ -64,6 +66,18 @@ class Metric(NamedTuple):
     samples: Sequence[Sample]
 
 
+Measured = tuple[Description, tuple[str, ...], float]
+"""A number: what it is, the values of its labels, and how much."""
+
+
+def grouped(descriptions: Iterable[Description], measured: Iterable[Measured]) -> list[Metric]:
+    """Numbers by what they are, in the order of the descriptions; those of which there is no number are there too."""
+    samples: dict[Description, list[Sample]] = {description: [] for description in descriptions}
+    for description, labels, value in measured:
+        samples[description].append((labels, value))
+    return [Metric(description, values) for description, values in samples.items()]
+
+
 Snapshot = Callable[[], Iterable[Metric]]
 """Everything that is measured; called in the event loop."""
 
@@ -72,7 +86,12 @@ LOOP_LAG = Description(
 )
 BUILD_INFO = Description("vrfwire_build_info", "gauge", ("version",), "1; the version of the daemon")
 RUNTIME_METRICS = (LOOP_LAG, BUILD_INFO)
-"""Of every daemon."""
+"""Of every daemon, beside what its snapshot has."""
+
+
+def build_info() -> Metric:
+    """The version of the daemon."""
+    return Metric(BUILD_INFO, [((VERSION,), 1)])
 
 
 class LoopLag:
@@ -111,12 +130,9 @@ class LoopLag:
         self._counts[index] += 1
         self._sum += seconds
 
-    def metrics(self) -> list[Metric]:
-        """The lag so far, and the version of the daemon."""
-        return [
-            Metric(LOOP_LAG, [((), Buckets(self._bounds, tuple(self._counts), self._sum))]),
-            Metric(BUILD_INFO, [((VERSION,), 1)]),
-        ]
+    def metric(self) -> Metric:
+        """The lag so far."""
+        return Metric(LOOP_LAG, [((), Buckets(self._bounds, tuple(self._counts), self._sum))])
 
 
 class _Handler(WSGIRequestHandler):
@@ -141,25 +157,25 @@ class _Server6(_Server):
 
 
 class MetricsEndpoint:
-    """Serves snapshots at http://ADDRESS:PORT/metrics. address: of this machine; port 0: any free one.
+    """Serves snapshots at http://LISTEN/metrics, and RUNTIME_METRICS with them. listen: of this machine.
 
     Use it within the event loop that snapshot belongs to.
     """
 
-    def __init__(self, address: str, port: int, snapshot: Snapshot) -> None:
-        self._address = address
-        self._port = port
+    def __init__(self, listen: Listen, snapshot: Snapshot) -> None:
+        self._listen = listen
         self._snapshot = snapshot
+        self._lag = LoopLag()
         self._server: _Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        return self._server.server_port if self._server is not None else self._port
+        return self._server.server_port if self._server is not None else self._listen.port
 
     def start(self) -> None:
-        """Listen. Raises OperatorError."""
+        """Listen, and begin to measure the lag. Raises OperatorError."""
         # Imported here: a daemon without metrics starts without.
         from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
 
@@ -177,16 +193,20 @@ class MetricsEndpoint:
                 start_response("503 Service Unavailable", [("Content-Type", "text/plain")])
                 return [b"too busy\n"]
 
-        kind = _Server6 if ":" in self._address else _Server
+        address, port = self._listen.address, self._listen.port
+        kind = _Server6 if address.version == 6 else _Server
         try:
-            self._server = make_server(self._address, self._port, guarded, kind, _Handler)
+            self._server = make_server(str(address), port, guarded, kind, _Handler)
         except OSError as error:
-            what = f"metrics at {self._address} port {self._port}"
+            what = f"metrics at {address} port {port}"
             raise OperatorError(what, error.strerror or str(error), "change metrics.listen") from None
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
+        self._lag.start()
+        log.info("metrics at http://%s/metrics", replace(self._listen, port=self.port))
 
     async def stop(self) -> None:
         """Listen no more."""
+        self._lag.stop()
         server, self._server = self._server, None
         if server is not None:
             await asyncio.to_thread(server.shutdown)
@@ -210,7 +230,7 @@ class MetricsEndpoint:
         return iter([_metric(one) for one in found])
 
     async def _take(self) -> list[Metric]:
-        return list(self._snapshot())
+        return [*self._snapshot(), self._lag.metric(), build_info()]
 
 
 def _metric(metric: Metric) -> PrometheusMetric:

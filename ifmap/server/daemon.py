@@ -9,7 +9,6 @@ import os
 import secrets
 import signal
 import socket
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ifmap.server import health, status
@@ -34,7 +33,7 @@ from runtime.version import VERSION
 from runtime.watchdog import Vitals, live
 
 if TYPE_CHECKING:
-    from runtime.metrics import LoopLag, MetricsEndpoint
+    from runtime.metrics import MetricsEndpoint
 
 log = logging.getLogger("vrfwire.map")
 
@@ -63,7 +62,6 @@ class Daemon:
         self._conditions = Conditions.of(config.health)
         self._store_name = stored.store.what
         self._metrics: MetricsEndpoint | None = None
-        self._lag: LoopLag | None = None
         self._loop = asyncio.get_running_loop()
         self.service = MapService(
             config.service(server_name(config), stored.store.shared),
@@ -146,8 +144,6 @@ class Daemon:
             self.engine.stop()
             self.authenticator.close()
             await self._control.stop()
-            if self._lag is not None:
-                self._lag.stop()
             if self._metrics is not None:
                 await self._metrics.stop()
 
@@ -157,17 +153,14 @@ class Daemon:
             return
         # Imported here: a server without metrics starts without.
         from ifmap.server.metrics import MapMetrics
-        from runtime.metrics import LoopLag, MetricsEndpoint
+        from runtime.metrics import MetricsEndpoint
 
-        self._lag = LoopLag()
         metrics = MapMetrics(
-            *(self.service, self.writer, self.listener, self.authenticator, self.findings, self._lag),
+            *(self.service, self.writer, self.listener, self.authenticator, self.findings),
             self.certificates.credentials.metrics,
         )
-        self._metrics = MetricsEndpoint(str(listen.address), listen.port, metrics.snapshot)
+        self._metrics = MetricsEndpoint(listen, metrics.snapshot)
         self._metrics.start()
-        self._lag.start()
-        log.info("metrics at http://%s/metrics", replace(listen, port=self._metrics.port))
 
     async def _watch(self, stop: asyncio.Event, writing: asyncio.Task[None], notifier: Notifier) -> None:
         """Tell the service manager how it goes, until the end: asked for, or because the writer has ended."""

@@ -7,13 +7,14 @@ metadata type.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from ifmap.server.auth import Authenticator
 from ifmap.server.health import Finding
 from ifmap.server.listener import Listener
 from ifmap.server.writer import Writer
 from ifmap.service import MapService
-from runtime.metrics import Description, LoopLag, Metric, Sample
+from runtime.metrics import Description, Measured, Metric, grouped
 
 HEALTHY = Description(
     "vrfwire_map_healthy", "gauge", ("check",), "1 when this part of `GET /health` is well, else 0: `store`, `content`"
@@ -76,8 +77,6 @@ MAP_METRICS = (
 _REASONS = {"limit": "refused", "tls": "tls_failures", "slow": "slow", "stalled": "stalled"}
 """Counters of the listener by reason."""
 
-_Measured = tuple[Description, tuple[str, ...], float]
-
 
 class MapMetrics:
     """Takes snapshots of a server. findings: of its health check."""
@@ -89,7 +88,6 @@ class MapMetrics:
         listener: Listener,
         authenticator: Authenticator,
         findings: Callable[[], list[Finding]],
-        lag: LoopLag,
         certificates: Callable[[], list[Metric]] = list,
     ) -> None:
         self._service = service
@@ -98,21 +96,12 @@ class MapMetrics:
         self._authenticator = authenticator
         self._findings = findings
         self._certificates = certificates
-        self._lag = lag
 
     def snapshot(self) -> list[Metric]:
         """Everything, now."""
-        samples: dict[Description, list[Sample]] = {description: [] for description in MAP_METRICS}
-        for measured in (self._now(), self._counted(), self._connections()):
-            for description, labels, value in measured:
-                samples[description].append((labels, value))
-        return (
-            [Metric(description, values) for description, values in samples.items()]
-            + self._lag.metrics()
-            + self._certificates()
-        )
+        return grouped(MAP_METRICS, chain(self._now(), self._counted(), self._connections())) + self._certificates()
 
-    def _now(self) -> Iterator[_Measured]:
+    def _now(self) -> Iterator[Measured]:
         figures, graph = self._service.figures(), self._service.graph
         failed = {finding.check for finding in self._findings()}
         for check in ("store", "content"):
@@ -131,7 +120,7 @@ class MapMetrics:
         yield RESULTS, (), figures.results
         yield LARGEST, (), figures.longest_results
 
-    def _counted(self) -> Iterator[_Measured]:
+    def _counted(self) -> Iterator[Measured]:
         counters, written = self._service.counters, self._writer.counters
         for (operation, result), count in sorted(counters.requests.items()):
             yield REQUESTS, (operation, str(result)), count
@@ -148,7 +137,7 @@ class MapMetrics:
         yield FOREIGN, (), written.foreign
         yield RELOADS, (), written.reloads
 
-    def _connections(self) -> Iterator[_Measured]:
+    def _connections(self) -> Iterator[Measured]:
         counters = self._listener.counters
         yield CONNECTIONS, (), len(self._listener.connections)
         yield ACCEPTED, (), counters["connections"]

@@ -16,7 +16,6 @@ from gateway.map_status import SHOWN, MapView, describe_attachments, describe_wi
 from gateway.metrics import GatewayMetrics
 from gateway.status import Problem
 from ifmap.client import ClientState, ClientStatus
-from runtime.metrics import LoopLag
 from tests.unit.gateway.harness import Bench
 from tests.unit.gateway.test_map_admission import WEB, announce, item, site
 
@@ -144,7 +143,7 @@ def test_metrics_are_there_only_with_a_map() -> None:
     bench = Bench()
 
     def names(*view: MapView) -> set[str]:
-        metrics = GatewayMetrics(None, bench.service, LoopLag(), *(lambda one=one: one for one in view))
+        metrics = GatewayMetrics(None, bench.service, *(lambda one=one: one for one in view))
         return {metric.description.name for metric in metrics.snapshot()}
 
     of_map = {one.name for one in MAP_METRICS}

@@ -11,7 +11,7 @@ from bgp.rib.peer import PrefixLimit
 from gateway.exchange import Exchange
 from gateway.metrics import GATEWAY_METRICS, GatewayMetrics
 from runtime.certificate_metrics import CERTIFICATE_METRICS
-from runtime.metrics import RUNTIME_METRICS, Buckets, LoopLag
+from runtime.metrics import RUNTIME_METRICS, Buckets
 from tests.unit.bgp.net import Network, Node
 from tests.unit.bgp.routes import route
 from tests.unit.gateway.bgp_site import Site
@@ -37,7 +37,7 @@ def site() -> tuple[Network, Node, Site]:
 def measured(of: Site) -> dict[str, dict[tuple[str, ...], float]]:
     """Numbers by name without prefix and by labels; histograms are left out."""
     found: dict[str, dict[tuple[str, ...], float]] = {}
-    for (name, _, labels, _), samples in GatewayMetrics(of.speaker, of.service, LoopLag()).snapshot():
+    for (name, _, labels, _), samples in GatewayMetrics(of.speaker, of.service).snapshot():
         for values, value in samples:
             assert len(values) == len(labels), name
             if not isinstance(value, Buckets):
@@ -115,7 +115,7 @@ def test_without_bgp_there_are_no_metrics_of_it() -> None:
     _, _, of = site()
     of.speaker.peers.clear()
     assert not [name for name in measured(of) if name.startswith("bgp")]
-    alone = GatewayMetrics(None, of.service, LoopLag()).snapshot()
+    alone = GatewayMetrics(None, of.service).snapshot()
     assert "vrfwire_xmpp_sessions" in {metric.description.name for metric in alone}
 
 

@@ -14,7 +14,8 @@ import pytest
 
 from runtime import metrics
 from runtime.errors import OperatorError
-from runtime.metrics import Buckets, Description, LoopLag, Metric, MetricsEndpoint, Snapshot
+from runtime.listen import Listen
+from runtime.metrics import Buckets, Description, LoopLag, Metric, MetricsEndpoint, Snapshot, grouped
 
 GAUGE = Description("vrfwire_test_routes", "gauge", ("vpn",), "of tests")
 COUNTER = Description("vrfwire_test_requests_total", "counter", (), "of tests")
@@ -28,13 +29,11 @@ def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", accept: str 
         return str(response.read().decode())
 
 
-def serve(
-    snapshot: Snapshot, use: Callable[[MetricsEndpoint], Awaitable[None]], address: str = "127.0.0.1", port: int = 0
-) -> None:
+def serve(snapshot: Snapshot, use: Callable[[MetricsEndpoint], Awaitable[None]], listen: str = "127.0.0.1:0") -> None:
     """Run an endpoint while a test uses it."""
 
     async def main() -> None:
-        endpoint = MetricsEndpoint(address, port, snapshot)
+        endpoint = MetricsEndpoint(Listen.parse(listen), snapshot)
         endpoint.start()
         try:
             await use(endpoint)
@@ -66,11 +65,34 @@ def test_a_scrape() -> None:
             "vrfwire_test_lag_seconds_count 4.0",
             "vrfwire_test_lag_seconds_sum 3.5",
         ]
-        assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+        for ours in (
+            "process_resident_memory_bytes ",
+            "vrfwire_loop_lag_seconds_count ",
+            "vrfwire_build_info{version=",
+        ):
+            assert any(line.startswith(ours) for line in lines), ours
         text = await asyncio.to_thread(get, endpoint.port, "/metrics", "127.0.0.1", "application/openmetrics-text")
         assert text.endswith("# EOF\n")
 
     serve(snapshot, use)
+
+
+def test_the_log_says_where(caplog: pytest.LogCaptureFixture) -> None:
+    """The port too, when any free one was asked for."""
+
+    async def use(endpoint: MetricsEndpoint) -> None:
+        assert f"metrics at http://127.0.0.1:{endpoint.port}/metrics" in caplog.messages
+
+    with caplog.at_level(logging.INFO, "vrfwire.metrics"):
+        serve(snapshot, use)
+
+
+def test_numbers_are_grouped_by_what_they_are() -> None:
+    """In the order of the descriptions, each once, whether there is a number of it or not."""
+    found = grouped([COUNTER, GAUGE, HISTOGRAM], [(GAUGE, ("a",), 1), (COUNTER, (), 2), (GAUGE, ("b",), 3)])
+    assert found == [Metric(COUNTER, [((), 2)]), Metric(GAUGE, [(("a",), 1), (("b",), 3)]), Metric(HISTOGRAM, [])]
+    with pytest.raises(KeyError):
+        grouped([COUNTER], [(GAUGE, ("a",), 1)])
 
 
 def test_the_loop_measures() -> None:
@@ -109,13 +131,13 @@ def test_ipv6() -> None:
     async def use(endpoint: MetricsEndpoint) -> None:
         assert "vrfwire_test" in await asyncio.to_thread(get, endpoint.port, "/metrics", "[::1]")
 
-    serve(snapshot, use, "::1")
+    serve(snapshot, use, "[::1]:0")
 
 
 def test_a_port_that_is_taken() -> None:
     async def use(endpoint: MetricsEndpoint) -> None:
         with pytest.raises(OperatorError, match="Address already in use"):
-            MetricsEndpoint("127.0.0.1", endpoint.port, snapshot).start()
+            MetricsEndpoint(Listen.parse(f"127.0.0.1:{endpoint.port}"), snapshot).start()
 
     serve(snapshot, use)
 
@@ -135,8 +157,7 @@ def test_lag() -> None:
     lag = LoopLag(bounds=(0.01, 0.1))
     for seconds in (0.0, 0.01, 0.05, 2.0):
         lag.observe(seconds)
-    (samples, *_) = [metric.samples for metric in lag.metrics()]
-    (_, buckets) = samples[0]
+    (_, buckets) = lag.metric().samples[0]
     assert isinstance(buckets, Buckets)
     assert buckets.counts == (2, 1, 1)
     assert buckets.sum == pytest.approx(2.06)
@@ -149,7 +170,7 @@ def test_lag_of_a_running_loop() -> None:
         try:
             while True:
                 await asyncio.sleep(0)
-                (_, buckets) = lag.metrics()[0].samples[0]
+                (_, buckets) = lag.metric().samples[0]
                 assert isinstance(buckets, Buckets)
                 if sum(buckets.counts) >= 3:
                     return sum(buckets.counts)
