@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from runtime.errors import ExitCode, OperatorError
+from runtime.state_directory import replace_file
 
 PUBLIC = 0o644
 SECRET = 0o600
@@ -52,29 +53,14 @@ def put_file(path: Path, data: bytes, mode: int, owner: str = "") -> None:
     """Replace a file as a whole: a crash leaves the old content or the new. It keeps its owner and its group, unless
     others can put files there; a new one gets `owner`, when root writes it and this machine has such a user. Returns
     when it is durable. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            user, group = _belongs(path, owner)
-            if (user, group) != (os.geteuid(), os.getegid()):
-                os.fchown(file.fileno(), user, group)
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+
+    def give(descriptor: int) -> None:
+        user, group = _belongs(path, owner)
+        if (user, group) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, user, group)
+        os.fchmod(descriptor, mode)
+
+    replace_file(path, data, give)
 
 
 def _belongs(path: Path, owner: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from runtime.errors import ExitCode, OperatorError
@@ -43,16 +44,24 @@ def _leave_to_owner(descriptor: int, directory: Path) -> None:
         os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, give: Callable[[int], None] | None = None) -> None:
     """Write a file of the directory so that a crash at any time leaves the old content or the new one, wholly.
 
-    Returns when it is durable: blocks for as long as the disk takes. One writer at a time. Raises OSError.
+    give: sets owner and mode of the new file, by its descriptor, while nothing is in it; without, it is for the user of
+    the directory alone. Returns when it is durable: blocks for as long as the disk takes. One writer at a time. Raises
+    OSError.
     """
     temporary = path.with_name(f".{path.name}.new")
+    # Always a new file: what a crash has left, or somebody else has put there, isn't written to.
+    with contextlib.suppress(FileNotFoundError):
+        temporary.unlink()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            _leave_to_owner(file.fileno(), path.parent)
+            if give is None:
+                _leave_to_owner(file.fileno(), path.parent)
+            else:
+                give(file.fileno())
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -50,6 +50,8 @@ def test_what_root_writes_is_left_to_the_user_of_the_directory(tmp_path: Path, m
     replace_file(tmp_path / "record", b"one")
     os.close(lock_directory(tmp_path, "x.lock"))
     assert given == [(990, 990)] * 2
+    replace_file(tmp_path / "record", b"one", lambda _: None)
+    assert len(given) == 2, "somebody else decides"
     monkeypatch.setattr(Path, "stat", stat_of(0))
     replace_file(tmp_path / "record", b"two")
     assert len(given) == 2
@@ -92,9 +94,19 @@ def test_what_a_crash_left_is_written_over(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["record"]
 
 
-def test_no_link_is_followed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_no_link_is_followed(tmp_path: Path, link: Callable[[Path, Path], None]) -> None:
     (tmp_path / "elsewhere").write_bytes(b"precious")
-    (tmp_path / ".record.new").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic links"):
-        replace_file(tmp_path / "record", b"one")
+    link(tmp_path / ".record.new", tmp_path / "elsewhere")
+    replace_file(tmp_path / "record", b"one")
     assert (tmp_path / "elsewhere").read_bytes() == b"precious"
+    assert (tmp_path / "record").read_bytes() == b"one" and not (tmp_path / "record").is_symlink()
+
+
+def test_a_file_is_given_to_somebody_before_anything_is_in_it(tmp_path: Path) -> None:
+    def give(descriptor: int) -> None:
+        assert os.fstat(descriptor).st_size == 0
+        os.fchmod(descriptor, 0o644)
+
+    replace_file(tmp_path / "record", b"one", give)
+    assert (tmp_path / "record").stat().st_mode & 0o777 == 0o644
