@@ -8,6 +8,7 @@ from ipaddress import IPv4Address
 
 from agent.doctor import Live, examine_host
 from agent.documents import Document, Documents
+from agent.faults import session_hint
 from agent.hostagent import HostAgent
 from agent.metrics import AgentMetrics
 from agent.problems import blocked
@@ -64,7 +65,7 @@ class Diagnostics:
                 yield good(check, "connected")
             else:
                 detail = peer.session.last_error or "not connected yet"
-                yield failed(check, detail, "is it running, and reachable by the underlay? see `vrfwire gateway list`")
+                yield failed(check, detail, session_hint(peer.session.last_error))
         for attached in self._agent.inventory.attachments():
             if attached.blocked:
                 yield failed(f"port {attached.name}", *blocked(self._agent, attached))

@@ -40,7 +40,7 @@ def refusal_hint(refusal: Refusal, attachment: Attachment | None = None) -> str:
         case "item-not-found":
             return (
                 "the gateway doesn't know the VPN: add it there ([[vpn]] in gateway.toml, or `vrfwire-map vpn create`);"
-                " it is tried again by itself"
+                " it is tried again by itself; or detach the port, if the name is wrong"
             )
         case "forbidden" if attachment is not None and _BY_THE_MAP.search(refusal.text):
             addresses = "".join(f" --address {shortly(prefix)}" for prefix in attachment.announced())
@@ -52,6 +52,54 @@ def refusal_hint(refusal: Refusal, attachment: Attachment | None = None) -> str:
             return "the gateway's configuration doesn't allow this host to; see [[host]] in gateway.toml"
         case _:
             return "the gateway's log says more; it is tried again by itself"
+
+
+_SESSION_HINTS = (
+    # (what the reason has in it, what to do): the first that fits
+    (
+        r"^(key|certificates?) /",
+        "the session is tried again by itself when the file is right; see `vrfwire doctor`",
+    ),
+    (
+        r"hostname mismatch|host-unknown",
+        "`domain` of the [[gateway]] must be that of the gateway's configuration and certificate",
+    ),
+    (
+        r"unable to get (local )?issuer|self.signed",
+        "tls.ca must hold the authority of the gateway's certificate: copy its ca.pem here",
+    ),
+    (
+        r"^TLS: certificate (has expired|is not yet valid)",
+        "`date` here and there; if it is right: `vrfwire-gateway-ctl pki renew` for the gateway",
+    ),
+    (
+        r"^the gateway's certificate",
+        "`vrfwire-gateway-ctl pki renew` for the gateway, or take it out of the [[gateway]]s",
+    ),
+    (
+        r"was revoked",
+        "`vrfwire-gateway-ctl pki show HOST` at the authority says why; enrol the host anew if it is to come back",
+    ),
+    (
+        r"^login refused|not-authorized|alert|certificate",
+        "it doesn't accept this host's certificate or password: `journalctl -u vrfwire-gateway` there says why",
+    ),
+    (
+        r"^connection lost",
+        "`journalctl -u vrfwire-gateway` there says why: it was stopped, or doesn't accept this host's certificate",
+    ),
+    (r"doesn't offer TLS", "give it a certificate in its [tls]"),
+)
+
+
+def session_hint(reason: str) -> str:
+    """What an operator can do about a session with a gateway that isn't there. reason: its last error."""
+    for pattern, hint in _SESSION_HINTS:
+        if re.search(pattern, reason, re.IGNORECASE):
+            return hint
+    return (
+        "does vrfwire-gateway run there, and does the underlay let TCP to its port through? see `vrfwire gateway list`"
+    )
 
 
 def shortly(prefix: Prefix) -> str:

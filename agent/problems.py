@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from agent.attachment import Attached
 from agent.drain import STUCK_HINT
 from agent.drain_state import DrainPhase
-from agent.faults import refusal_hint, shortly
+from agent.faults import refusal_hint, session_hint, shortly
 from agent.hostagent import HostAgent
 from agent.requests import Refusal
 from agent.session import SessionState
@@ -46,7 +46,7 @@ def find_problems(
     for peer in agent.peers.values():
         if peer.session.state is not SessionState.CONNECTED:
             why = peer.session.last_error or "not connected yet"
-            yield _problem(f"gateway {peer.name}", why, "see `vrfwire gateway list` and `vrfwire doctor`")
+            yield _problem(f"gateway {peer.name}", why, session_hint(peer.session.last_error))
         seen: set[tuple[str, Refusal]] = set()
         for vpn, prefix, refusal in peer.signaling.refusals:
             if (vpn, prefix) in shut:

@@ -14,6 +14,7 @@ import contextlib
 import enum
 import importlib
 import logging
+import os
 import random
 import ssl
 import time
@@ -325,7 +326,9 @@ class Session:
         if isinstance(reason, ssl.SSLError):
             self._end(f"TLS: {getattr(reason, 'verify_message', '') or reason.reason or reason}")
         else:
-            self._end(f"can't connect: {getattr(reason, 'strerror', None) or reason}")
+            # asyncio's own words are "Connect call failed ('192.0.2.1', 5222)", whatever the kernel has said.
+            number = getattr(reason, "errno", None)
+            self._end(f"can't connect: {os.strerror(number) if number and number > 0 else reason}")
 
     def _on_failed_auth(self, stanza: Any) -> None:
         self._end(f"login refused: {stanza['condition']}")
@@ -356,20 +359,38 @@ class Session:
 
 def tls_context(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSLContext:
     """Context of a client that checks the gateway's name and shows its own certificate. Raises OperatorError."""
+    _look_at("certificates", ca)
     try:
         context = ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
-        raise OperatorError(f"certificates {ca}", _tls_error(error), "see [tls] ca") from error
+        raise OperatorError(f"certificates {ca}", _tls_error(error), "it must hold certificates in PEM") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
+        # Looked at one by one: OpenSSL doesn't say which of the two it couldn't read.
+        for what, path in (("certificate", certificate), ("key", key)):
+            if path is not None:
+                _look_at(what, path)
         try:
             context.load_cert_chain(certificate, key)
         except (OSError, ssl.SSLError) as error:
             raise OperatorError(
-                f"certificate {certificate}", _tls_error(error), "see [tls] certificate and key"
+                f"certificate {certificate}",
+                _tls_error(error),
+                "certificate and key must be PEM, belong together, and the key have no passphrase",
             ) from error
     return context
 
 
+def _look_at(what: str, path: Path) -> None:
+    """Raises OperatorError when a file can't be read."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        hint = f"it must be there, and readable by the daemon's user: ls -l {path}"
+        raise OperatorError(f"{what} {path}", error.strerror or str(error), hint) from error
+
+
 def _tls_error(error: OSError) -> str:
-    return error.strerror or str(error)
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return (reason or str(error)).replace("_", " ").lower()

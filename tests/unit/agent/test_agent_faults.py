@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agent.attachment import Attachment, parse_attach
-from agent.faults import refusal_hint
+from agent.faults import refusal_hint, session_hint
 from agent.requests import Refusal
 from gateway.authorization import Authorization, Mode
 from gateway.grants import Grants
@@ -44,3 +44,24 @@ def test_what_the_gateways_configuration_forbids() -> None:
     refusal = Refusal("forbidden", "host hv1 may not join VPN blue")
     assert "[[host]]" in refusal_hint(refusal, attachment("web-1"))
     assert "vrfwire-map vpn create" in refusal_hint(Refusal("item-not-found", "there is no VPN 'blue'"))
+
+
+@pytest.mark.parametrize(
+    ("reason", "hint"),
+    [
+        ("TLS: Hostname mismatch, certificate is not valid for 'vpn.example.com'.", "`domain` of the [[gateway]]"),
+        ("TLS: unable to get local issuer certificate", "tls.ca must hold"),
+        ("TLS: certificate has expired", "`date` here and there"),
+        ("TLS: certificate is not yet valid", "`date` here and there"),
+        ("the gateway's certificate, serial number 7, was revoked on 2026-11-23", "take it out of the [[gateway]]s"),
+        ("stream error not-authorized: the certificate with serial number 7 was revoked", "enrol the host anew"),
+        ("login refused: not-authorized", "`journalctl -u vrfwire-gateway`"),
+        ("key /etc/vrfwire/hv7.key: Permission denied", "when the file is right"),
+        ("can't connect: Connection refused", "does vrfwire-gateway run there"),
+        ("connection lost", "`journalctl -u vrfwire-gateway`"),
+        ("heard nothing for 10 s", "does vrfwire-gateway run there"),
+        ("", "does vrfwire-gateway run there"),
+    ],
+)
+def test_a_session_that_is_not_there(reason: str, hint: str) -> None:
+    assert hint in session_hint(reason)
