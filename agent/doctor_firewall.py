@@ -68,11 +68,11 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class Firewall:
-    """What could be read. chains: of nftables and iptables; unread: why a program's rules couldn't be read; device:
-    that the underlay's packets come in by, "" if unknown."""
+    """What could be read. chains: of nftables and iptables; unread: why a program's rules couldn't be read, and what to
+    do about that; device: that the underlay's packets come in by, "" if unknown."""
 
     chains: tuple[Chain, ...]
-    unread: tuple[str, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
     device: str = ""
 
 
@@ -87,9 +87,9 @@ def check_firewall(facts: Firewall) -> Iterator[Finding]:
             wrong = True
             detail = f"{chain.name} refuses forwarded packets, and no rule lets vw-* pass, {_SEEN}"
             yield warning(CHECK, f"{detail}: what VMs send would be lost", _remedy(chain, "forward"))
-    for why in facts.unread:
+    for why, hint in facts.unread:
         wrong = True
-        yield unknown(CHECK, why, "run it as root: `sudo vrfwire doctor`")
+        yield unknown(CHECK, why, hint)
     if not wrong:
         yield good(CHECK, f"lets GRE in, {_SEEN}" if facts.chains else "has no rules")
 

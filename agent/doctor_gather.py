@@ -146,18 +146,21 @@ def _listed(path: Path) -> frozenset[str] | None:
 
 # -- firewall
 
+_NO_PROGRAM = "install it, or make sure by other means that GRE (IP protocol 47) comes in from other hosts"
+_NO_RIGHTS = "`vrfwire doctor` asks the daemon, which has the rights; without it, run it as root"
+
 
 def gather_firewall(device: str, root: Path = Path("/")) -> Firewall:
     """Rules of nftables and of the older iptables, as far as their programs are there. Nothing is asked that would make
     the kernel load what it hasn't. Raises OSError."""
     chains: list[Chain] = []
-    unread: list[str] = []
+    unread: list[tuple[str, str]] = []
     if _has_nftables(root):
         output = _ask("nft", "--json", "list", "ruleset")
         if output is None:
-            unread.append("nftables is in use, or could be, and there is no `nft` to read its rules with")
+            unread.append(("nftables is in use, or could be, and there is no `nft` to read its rules", _NO_PROGRAM))
         elif output.status != 0:
-            unread.append(f"rules of nftables can't be read: {output.complaint}")
+            unread.append((f"rules of nftables can't be read: {output.complaint}", _NO_RIGHTS))
         else:
             chains += parse_nft(output.text)
     if _has_iptables(root):
@@ -166,9 +169,9 @@ def gather_firewall(device: str, root: Path = Path("/")) -> Firewall:
             if output is not None:
                 break
         if output is None:
-            unread.append("iptables is in use, and there is no `iptables-save` to read its rules with")
+            unread.append(("iptables is in use, and there is no `iptables-save` to read its rules", _NO_PROGRAM))
         elif output.status != 0:
-            unread.append(f"rules of iptables can't be read: {output.complaint}")
+            unread.append((f"rules of iptables can't be read: {output.complaint}", _NO_RIGHTS))
         else:
             chains += parse_iptables(output.text)
     return Firewall(tuple(chains), tuple(unread), device)
