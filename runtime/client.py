@@ -107,7 +107,9 @@ class ControlClient:
         except (FileNotFoundError, ConnectionRefusedError):
             connection.close()
             raise self._unreachable(
-                "not running", f"start it (systemctl start {self.program}), or name its socket by --socket"
+                "not running",
+                f"start it: systemctl start {self.program}; if it doesn't stay up, journalctl -u {self.program} says"
+                " why; --socket names another daemon",
             ) from None
         except PermissionError:
             connection.close()

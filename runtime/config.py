@@ -92,6 +92,7 @@ class Setting(NamedTuple):
 
 _DEFAULT = "default"
 _HIDDEN = "(hidden)"
+_NO_FILE = "no such file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +188,7 @@ def _files_there(main: Path) -> tuple[list[Path], str]:
     except PermissionError:
         return [], "it can't be reached: permission denied"
     except OSError:
-        missing = "no such file"
+        missing = _NO_FILE
     folder = main.with_name(main.name + ".d")
     try:
         drop_ins = sorted(folder.glob("*.toml"))
@@ -206,7 +207,8 @@ def _read(path: Path) -> _Table:
     except UnicodeDecodeError as error:
         raise OperatorError(f"{path}:{error.object[: error.start].count(10) + 1}", "not UTF-8 text") from None
     except OSError as error:
-        raise OperatorError(f"configuration {path}", error.strerror or str(error)) from error
+        hint = f"whoever runs this must be able to read it: ls -ld {path.parent} {path}"
+        raise OperatorError(f"configuration {path}", error.strerror or str(error), hint) from error
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -328,9 +330,10 @@ class _Builder:
             return tuple(self._elements(item, entry, dotted))
         if entry is None:
             if item.required:
-                raise OperatorError(
-                    str(table.origin), f"{dotted} is missing", f"set {item.key} in {_title(name)}: {_wants(item)}"
-                )
+                hint = f"set {item.key} in {_title(name)}: {_wants(item)}"
+                if table.origin.source.endswith(f"({_NO_FILE})"):
+                    hint = "make that file: docs/quickstart.md has an example; or name another one by --config"
+                raise OperatorError(str(table.origin), f"{dotted} is missing", hint)
             self.settings.append(Setting(dotted, plain(item.default), _DEFAULT))
             return item.default
         if not isinstance(entry, _Leaf):

@@ -233,8 +233,22 @@ def test_the_standard_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.Mon
     environ = {"VRFWIRE_HOST_NAME": "hv1", "VRFWIRE_HOST_ADDRESS": "192.0.2.7"}
     loaded = load(Schema, program="agent", environ=environ)
     assert (loaded.value.host.name, loaded.files) == ("hv1", ())
-    with pytest.raises(OperatorError, match=r"agent.toml \(no such file\): host.name is missing"):
+    with pytest.raises(OperatorError, match=r"agent.toml \(no such file\): host.name is missing") as caught:
         load(Schema, program="agent", environ={})
+    assert caught.value.hint.startswith("make that file")
+
+
+def test_a_file_that_is_closed_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "agent.toml"
+    path.touch()
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(OperatorError, match="Permission denied") as caught:
+        load(Schema, program="agent", path=path, environ={})
+    assert caught.value.hint.endswith(f"ls -ld {tmp_path} {path}")
 
 
 def test_a_directory_that_is_closed_to_the_caller_counts_as_empty(

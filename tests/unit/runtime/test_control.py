@@ -483,6 +483,7 @@ class TestClient:
             with pytest.raises(OperatorError, match="not running") as caught:
                 ControlClient(str(tmp_path / name)).call("echo")
             assert caught.value.code is ExitCode.UNREACHABLE
+            assert "journalctl -u" in caught.value.hint, "a start that fails says why there"
 
     def test_a_path_that_is_too_long(self) -> None:
         with pytest.raises(OperatorError) as caught:
