@@ -135,7 +135,7 @@ class Writer:
     def synopsis(self, rows: Iterable[tuple[str, str]]) -> None:
         """How it is called: (what is literal, the rest in roff)."""
         for command, arguments in rows:
-            self._out += [f".SY {literal(command)}", *_lines(arguments), ".YS"]
+            self._out += [f'.SY "{literal(command)}"', *_lines(arguments), ".YS"]
 
     def example(self, plain: str) -> None:
         """Lines shown as they are."""

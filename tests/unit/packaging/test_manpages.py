@@ -178,6 +178,12 @@ def test_examples_are_commands_that_exist(node: Node, tmp_path: Path, monkeypatc
         parse(line)
 
 
+@pytest.mark.parametrize("node", LEAVES, ids=lambda node: node.name)
+def test_the_synopsis_names_the_whole_command(node: Node) -> None:
+    """groff takes only the first argument of .SY, mandoc all of them."""
+    assert section(PAGES[node.name, 1], "SYNOPSIS")[0] == f'.SY "{" ".join(node.path)}"'
+
+
 def test_long_choices_are_listed_in_the_description() -> None:
     page = PAGES["vrfwire-gateway-ctl-pki-revoke", 1]
     assert "[--reason REASON]" in section(page, "SYNOPSIS")
