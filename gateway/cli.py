@@ -22,7 +22,6 @@ from runtime.command import (
     watchable,
 )
 from runtime.doctor_command import add_doctor
-from runtime.errors import OperatorError
 from runtime.output import Row, cell, warn
 from runtime.paging import list_routes
 from runtime.standard_commands import add_standard_commands
@@ -296,14 +295,9 @@ def _examine(path: str | None) -> Sequence[Row]:
     from gateway.doctor import subject
     from gateway.main import check
     from runtime.config import load
-    from runtime.doctor_daemon import examine_daemon
+    from runtime.doctor_daemon import examine_configured
 
-    try:
-        config = load(GatewayConfig, program="gateway", path=path).value
-    except OperatorError as error:
-        why = {"check": "configuration", "state": "failed", "detail": str(error), "hint": error.hint}
-        return [why, *examine_daemon(None, False)]
-    return examine_daemon(subject(config, check), False)
+    return examine_configured(lambda: subject(load(GatewayConfig, program="gateway", path=path).value, check))
 
 
 commands_pki.add(cli)

@@ -14,7 +14,6 @@ from ifmap.commands_vpn import bind, state, unbind, vpn
 from ifmap.map_options import MapOptions, server_options
 from runtime.command import CONTEXT, Group, common, run
 from runtime.doctor_command import add_doctor
-from runtime.errors import OperatorError
 from runtime.output import Row
 from runtime.standard_commands import add_standard_commands
 
@@ -49,14 +48,9 @@ def _examine(path: str | None) -> Sequence[Row]:
     from ifmap.server.doctor import subject
     from ifmap.server.main import check
     from runtime.config import load
-    from runtime.doctor_daemon import examine_daemon
+    from runtime.doctor_daemon import examine_configured
 
-    try:
-        config = load(MapConfig, program="map", path=path).value
-    except OperatorError as error:
-        why = {"check": "configuration", "state": "failed", "detail": str(error), "hint": error.hint}
-        return [why, *examine_daemon(None, False)]
-    return examine_daemon(subject(config, check), False)
+    return examine_configured(lambda: subject(load(MapConfig, program="map", path=path).value, check))
 
 
 for _command in (serve, vpn, bind, unbind, state, publish, search, watch, purge, passwd, session, client):

@@ -41,6 +41,15 @@ def examine_daemon(subject: Subject | None, running: bool) -> list[dict[str, obj
     return documents(examine(looks))
 
 
+def examine_configured(read: Callable[[], Subject]) -> list[dict[str, object]]:
+    """The same for a daemon that doesn't answer, by its configuration. read: reads that, raises OperatorError."""
+    try:
+        subject = read()
+    except OperatorError as error:
+        return documents([_unusable(error)]) + examine_daemon(None, False)
+    return examine_daemon(subject, False)
+
+
 def _looks(subject: Subject, running: bool) -> Iterator[Look[Any]]:
     yield Look("configuration", lambda: list(_configuration(subject)), list)
     yield Look(
@@ -58,9 +67,13 @@ def _configuration(subject: Subject) -> Iterator[Finding]:
     try:
         subject.check()
     except OperatorError as error:
-        yield failed("configuration", str(error), error.hint)
+        yield _unusable(error)
     else:
         yield good("configuration", "can be used")
+
+
+def _unusable(error: OperatorError) -> Finding:
+    return failed("configuration", str(error), error.hint)
 
 
 def gather_listening(root: Path = Path("/")) -> frozenset[int]:
