@@ -2,23 +2,15 @@
 
 The files are fixed at build; those of commands ask the program itself when a word is to be completed, so that names of
 ports and VPNs are completed too. Daemons have so few options that these stand in the file.
-
-    python packaging/completions.py DIRECTORY        # DIRECTORY stands for /usr/share
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from programs import COMMANDS, DAEMONS, Daemon
 from runtime.command import completion_script
-
-ZSH = "zsh/vendor-completions"
-"""Where zsh looks on Debian; elsewhere it is zsh/site-functions."""
 
 
 class Completion(NamedTuple):
@@ -29,7 +21,7 @@ class Completion(NamedTuple):
     text: str
 
 
-def completions(zsh: str = ZSH) -> Iterator[Completion]:
+def completions(zsh: str) -> Iterator[Completion]:
     """All of them. zsh: folder of zsh's functions below /usr/share."""
     for command in COMMANDS:
         for shell in ("bash", "zsh", "fish"):
@@ -39,18 +31,6 @@ def completions(zsh: str = ZSH) -> Iterator[Completion]:
         if daemon.name == daemon.command:
             for shell, make in (("bash", _bash), ("zsh", _zsh), ("fish", _fish)):
                 yield Completion(daemon.package, _path(daemon.name, shell, zsh), make(daemon))
-
-
-def write(directory: Path, zsh: str = ZSH) -> dict[str, tuple[str, ...]]:
-    """Write them below directory, which stands for /usr/share; returns the paths of each package, relative to it."""
-    written: dict[str, list[str]] = {}
-    for completion in completions(zsh):
-        path = directory / completion.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(completion.text)
-        path.chmod(0o644)
-        written.setdefault(completion.package, []).append(completion.path)
-    return {package: tuple(sorted(paths)) for package, paths in written.items()}
 
 
 def _path(program: str, shell: str, zsh: str) -> str:
@@ -66,9 +46,8 @@ def _path(program: str, shell: str, zsh: str) -> str:
 
 def _options(daemon: Daemon) -> Iterator[tuple[tuple[str, ...], bool, str]]:
     """Names, whether a file follows, description."""
-    for action in daemon.parser()._actions:
-        if action.option_strings and action.help != argparse.SUPPRESS:
-            yield tuple(action.option_strings), action.nargs != 0, (action.help or "").replace("'", "")
+    for action in daemon.options():
+        yield tuple(action.option_strings), action.nargs != 0, (action.help or "").replace("'", "")
 
 
 def _bash(daemon: Daemon) -> str:
@@ -101,7 +80,3 @@ def _fish(daemon: Daemon) -> str:
         flags = " ".join(f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in names)
         lines.append(f"complete -c {daemon.name} {flags}{' -r -F' if takes_file else ' -f'} -d '{text}'")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

@@ -14,8 +14,6 @@ from man_common import EXIT_CODES, Variable, environment, exit_status, files
 from programs import COMMANDS, CONFIGURATIONS, DAEMONS, Command
 from roff import Page, Stamp, Writer, bold, italic, literal, text
 
-MANUAL = "vrfwire manual"
-
 SAMPLES = {
     "port": "web-1",
     "attachment": "web-1",
@@ -138,7 +136,7 @@ def pages(stamp: Stamp) -> Iterator[Page]:
 
 def _page(node: Node, stamp: Stamp) -> Page:
     said = read_help(node.command)
-    writer = Writer(node.name, 1, said.purpose, stamp, MANUAL)
+    writer = Writer(node.name, 1, said.purpose, stamp)
     writer.heading("SYNOPSIS")
     writer.synopsis([(" ".join(node.path), _synopsis(node))])
     writer.heading("DESCRIPTION")
@@ -371,7 +369,7 @@ def _related(node: Node) -> Iterator[tuple[str, int]]:
     yield "vrfwire", 7
     yield node.program.name, 1
     daemon = next(daemon for daemon in DAEMONS if daemon.command == node.program.daemon)
-    yield daemon.command.replace(" ", "-"), 8
+    yield daemon.page, 8
     names = _names(node.command)
     for configuration in CONFIGURATIONS:
         of_client = configuration.name == "map-client.toml"

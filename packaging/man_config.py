@@ -12,8 +12,6 @@ from programs import COMMANDS, CONFIGURATIONS, DAEMONS, Configuration
 from roff import Page, Stamp, Writer, bold, literal, text
 from runtime.schema import Field, describe, expected, plain
 
-MANUAL = "vrfwire manual"
-
 
 class About(NamedTuple):
     """What is to be said of a file that its schema doesn't know."""
@@ -121,7 +119,7 @@ def pages(stamp: Stamp) -> Iterator[Page]:
 def _page(configuration: Configuration, stamp: Stamp) -> Page:
     about = ABOUT[configuration.name]
     path = f"/etc/vrfwire/{configuration.name}"
-    writer = Writer(f"vrfwire-{configuration.name}", 5, about.purpose, stamp, MANUAL)
+    writer = Writer(f"vrfwire-{configuration.name}", 5, about.purpose, stamp)
     writer.heading("SYNOPSIS")
     writer.paragraph(f"{literal(path)}\n.br\n{literal(path)}.d/*.toml")
     writer.heading("DESCRIPTION")
@@ -219,4 +217,4 @@ def _related(configuration: Configuration) -> Iterator[tuple[str, int]]:
                 yield f"{command.name}-config-show", 1
     for daemon in DAEMONS:
         if daemon.package == configuration.package and configuration.name != "map-client.toml":
-            yield daemon.command.replace(" ", "-"), 8
+            yield daemon.page, 8

@@ -12,8 +12,6 @@ from roff import Page, Stamp, Writer, bold, italic, text
 from runtime.errors import ExitCode
 from runtime.schema import describe
 
-MANUAL = "vrfwire manual"
-
 CODES = (ExitCode.OK, ExitCode.FAILURE, ExitCode.USAGE, ExitCode.NOT_PERMITTED)
 
 
@@ -86,18 +84,6 @@ def pages(stamp: Stamp) -> Iterator[Page]:
         yield _page(daemon, stamp)
 
 
-def page_name(daemon: Daemon) -> str:
-    """vrfwire-map-serve, of `vrfwire-map serve`."""
-    return daemon.command.replace(" ", "-")
-
-
-def actions(daemon: Daemon) -> Iterator[argparse.Action]:
-    """The options that are shown."""
-    for action in daemon.parser()._actions:
-        if action.help != argparse.SUPPRESS:
-            yield action
-
-
 def configuration(daemon: Daemon) -> Configuration:
     """The file that a daemon reads."""
     return next(one for one in CONFIGURATIONS if one.name == f"{daemon.kind}.toml")
@@ -105,9 +91,9 @@ def configuration(daemon: Daemon) -> Configuration:
 
 def _page(daemon: Daemon, stamp: Stamp) -> Page:
     about = ABOUT[daemon.name]
-    writer = Writer(page_name(daemon), 8, about.purpose, stamp, MANUAL)
+    writer = Writer(daemon.page, 8, about.purpose, stamp)
     writer.heading("SYNOPSIS")
-    writer.synopsis([(daemon.command, "\n".join(f"[{_usage(one)}]" for one in actions(daemon)))])
+    writer.synopsis([(daemon.command, "\n".join(f"[{_usage(one)}]" for one in daemon.options()))])
     writer.heading("DESCRIPTION")
     for paragraph in about.paragraphs:
         writer.paragraph(text(paragraph))
@@ -118,7 +104,7 @@ def _page(daemon: Daemon, stamp: Stamp) -> Page:
         )
     )
     writer.heading("OPTIONS")
-    for action in actions(daemon):
+    for action in daemon.options():
         writer.item(", ".join(_named(name, action) for name in action.option_strings), text(_said(action)))
     writer.heading("SIGNALS")
     for signal, meaning in about.signals:
@@ -194,6 +180,6 @@ def _related(daemon: Daemon) -> Iterator[tuple[str, int]]:
         if command.package == daemon.package:
             yield command.name, 1
     for other in DAEMONS:
-        yield page_name(other), 8
+        yield other.page, 8
     yield "systemctl", 1
     yield "journalctl", 1

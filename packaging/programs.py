@@ -40,6 +40,15 @@ class Daemon:
     kind: str
     parser: Callable[[], argparse.ArgumentParser]
 
+    @property
+    def page(self) -> str:
+        """The name of its page in section 8: vrfwire-map-serve, of `vrfwire-map serve`."""
+        return self.command.replace(" ", "-")
+
+    def options(self) -> tuple[argparse.Action, ...]:
+        """The options that are shown."""
+        return tuple(action for action in self.parser()._actions if action.help != argparse.SUPPRESS)
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:

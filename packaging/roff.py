@@ -14,6 +14,8 @@ _LITERAL = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "~": "\\(ti", "
 _MARKED = re.compile(r"`([^`]+)`|(?<![\w-])(--?[a-zA-Z][\w-]*)|\b([a-z][a-z0-9.-]*)\(([1-8])\)")
 
 
+MANUAL = "vrfwire manual"
+"""What all pages are together."""
 WIDTH = 78
 """Longest line of running text in the source, if its words allow; `mandoc -T lint` wants 80 at most."""
 _SPACE = re.compile(r"(?<!\\) ")
@@ -93,23 +95,17 @@ def _cut(line: str) -> list[str]:
 
 @dataclass(slots=True)
 class Writer:
-    """Writes one page. Arguments that are called roff have their escapes already.
-
-    manual: what the pages of the section are together ("vrfwire manual").
-    """
+    """Writes one page. Arguments that are called roff have their escapes already."""
 
     name: str
     section: int
     purpose: str
     stamp: Stamp
-    manual: str
     _out: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         day = self.stamp.day.isoformat()
-        title = (
-            f'"{literal(self.name.upper())}" "{self.section}" "{day}" "vrfwire {self.stamp.version}" "{self.manual}"'
-        )
+        title = f'"{literal(self.name.upper())}" "{self.section}" "{day}" "vrfwire {self.stamp.version}" "{MANUAL}"'
         self._out += [f".TH {title}", ".SH NAME", *_lines(f"{literal(self.name)} \\- {text(self.purpose)}")]
 
     def heading(self, title: str) -> None:

@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from completions import completions, write
+from completions import completions
+from layout import DEB, RPM
 from programs import COMMANDS, DAEMONS, Daemon
 
 PROGRAMS = {"vrfwire", "vrfwire-agent", "vrfwire-gateway", "vrfwire-gateway-ctl", "vrfwire-map"}
+
+
+@pytest.fixture
+def share(tmp_path: Path) -> Path:
+    """A folder in the place of Debian's /usr/share."""
+    for completion in completions(DEB.zsh):
+        path = tmp_path / completion.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(completion.text)
+    return tmp_path
 
 
 def bash(script: str, directory: Path) -> list[str]:
@@ -21,56 +32,51 @@ def bash(script: str, directory: Path) -> list[str]:
     return done.stdout.split()
 
 
-def test_every_program_has_one_for_every_shell(tmp_path: Path) -> None:
-    written = write(tmp_path)
-    assert set(written) == {"vrfwire-agent", "vrfwire-gateway", "vrfwire-map"}
-    listed = [path for paths in written.values() for path in paths]
-    assert sorted(listed) == sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*vrfwire*"))
-    assert {path for path in listed if path.startswith("bash-completion/completions/")} == {
+def test_every_program_has_one_for_every_shell() -> None:
+    packages = {completion.path: completion.package for completion in completions(DEB.zsh)}
+    assert set(packages.values()) == {"vrfwire-agent", "vrfwire-gateway", "vrfwire-map"}
+    assert {path for path in packages if path.startswith("bash-completion/completions/")} == {
         f"bash-completion/completions/{name}" for name in PROGRAMS
     }
-    assert len(listed) == 3 * len(PROGRAMS)
-    assert "zsh/vendor-completions/_vrfwire-gateway-ctl" in written["vrfwire-gateway"]
+    assert len(packages) == len(list(completions(DEB.zsh))) == 3 * len(PROGRAMS)
+    assert packages["zsh/vendor-completions/_vrfwire-gateway-ctl"] == "vrfwire-gateway"
 
 
-def test_the_folder_of_zsh_can_be_another_one(tmp_path: Path) -> None:
-    assert "zsh/site-functions/_vrfwire" in write(tmp_path, zsh="zsh/site-functions")["vrfwire-agent"]
+def test_the_folder_of_zsh_can_be_another_one() -> None:
+    assert ("vrfwire-agent", "zsh/site-functions/_vrfwire") in {one[:2] for one in completions(RPM.zsh)}
 
 
 def test_zsh_finds_the_program_in_the_first_line() -> None:
-    for completion in completions():
+    for completion in completions(DEB.zsh):
         if completion.path.startswith("zsh"):
             assert completion.text.startswith(f"#compdef {completion.path.rpartition('/_')[2]}\n")
 
 
 @pytest.mark.parametrize("name", sorted(PROGRAMS))
-def test_bash_takes_it(name: str, tmp_path: Path) -> None:
-    write(tmp_path)
-    assert bash(f"source bash-completion/completions/{name}; complete -p {name}", tmp_path)[-1] == name
+def test_bash_takes_it(name: str, share: Path) -> None:
+    assert bash(f"source bash-completion/completions/{name}; complete -p {name}", share)[-1] == name
 
 
 @pytest.mark.parametrize("daemon", [one for one in DAEMONS if one.name == one.command], ids=lambda one: one.name)
-def test_options_of_daemons(daemon: Daemon, tmp_path: Path) -> None:
-    write(tmp_path)
+def test_options_of_daemons(daemon: Daemon, share: Path) -> None:
     function = "_" + daemon.name.replace("-", "_")
     script = f"source bash-completion/completions/{daemon.name}; {function} {daemon.name}"
-    assert bash(f'{script} --c {daemon.name}; echo "${{COMPREPLY[@]}}"', tmp_path) == ["--config", "--check"]
+    assert bash(f'{script} --c {daemon.name}; echo "${{COMPREPLY[@]}}"', share) == ["--config", "--check"]
     for folder, pattern in (("zsh/vendor-completions", f"_{daemon.name}"), ("fish/vendor_completions.d", "{}.fish")):
-        text = (tmp_path / folder / pattern.format(daemon.name)).read_text()
+        text = (share / folder / pattern.format(daemon.name)).read_text()
         assert "config" in text and "check" in text and "socket" in text
 
 
-def test_commands_are_completed_by_the_program(tmp_path: Path) -> None:
+def test_commands_are_completed_by_the_program(share: Path) -> None:
     """The file asks the program, which is the first word."""
-    write(tmp_path)
-    program = tmp_path / "vrfwire"
+    program = share / "vrfwire"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m agent.cli "$@"\n')
     program.chmod(0o755)
     script = """source bash-completion/completions/vrfwire
         COMP_WORDS=(vrfwire port a) COMP_CWORD=2
         _vrfwire_completion ./vrfwire a port
         echo "${COMPREPLY[@]}" """
-    assert bash(script, tmp_path) == ["attach"]
+    assert bash(script, share) == ["attach"]
 
 
 def test_every_command_line_is_known() -> None:
