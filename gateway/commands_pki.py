@@ -40,7 +40,7 @@ class _PathType(click.Path):
         return Path(str(super().convert(value, param, ctx)))
 
 
-_PATH = _PathType()
+_PATH = _PathType(readable=False)  # what can't be read is told by what reads it, with a hint
 _days = click.IntRange(1, MAX_DAYS)
 
 

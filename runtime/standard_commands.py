@@ -98,15 +98,21 @@ def _toml(value: object) -> str:
     return document(value).rstrip("\n")
 
 
+_NO_VERSION = {ExitCode.UNREACHABLE: "not running", ExitCode.NOT_PERMITTED: "can't be asked: not permitted"}
+"""What is no reason to keep the version of the command back."""
+
+
 def show_version(options: Options) -> None:
     """Print the versions of the command and of the daemon."""
     reply: Reply = {"command": VERSION, "daemon": None}
+    missing = "unknown"
     try:
         reply["daemon"] = options.ask("version", timeout=2.0).get("version")
     except OperatorError as error:
-        if error.code is not ExitCode.UNREACHABLE:
+        missing = _NO_VERSION.get(error.code, "")
+        if not missing:
             raise
-    daemon = reply["daemon"] or "not running"
+    daemon = reply["daemon"] or missing
     options.show(reply, lambda colour: f"{options.program} {VERSION}\n{options.daemon} {daemon}\n")
 
 

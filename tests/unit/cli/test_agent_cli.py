@@ -414,6 +414,13 @@ class TestVersion:
         outcome = commands.vrfwire("version")
         assert (outcome.code, outcome.out.splitlines()[1]) == (0, "vrfwire-agent not running")
 
+    def test_of_a_daemon_that_one_may_not_ask(self, commands: Commands, daemon: FakeDaemon) -> None:
+        """The command's own is no secret."""
+        daemon.answers["version"] = OperatorError("control socket", "no", "ask root", ExitCode.NOT_PERMITTED)
+        outcome = commands.vrfwire("version")
+        assert (outcome.code, outcome.out.splitlines()[1]) == (0, "vrfwire-agent can't be asked: not permitted")
+        assert commands.vrfwire("version", "-j").json["daemon"] is None
+
 
 class TestCommandLine:
     @pytest.mark.parametrize(

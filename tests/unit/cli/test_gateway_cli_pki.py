@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +50,19 @@ def test_enroll_says_where_the_files_are(pki: Run, tmp_path: Path) -> None:
     other = pki("enroll", "hv8", "--address", "192.0.2.9")
     assert other.code == ExitCode.CONFLICT
     assert "hv8: is enrolled already, with other names: host, 192.0.2.8\nhint: " in other.err
+
+
+def test_who_may_not_read_the_authority_is_told_so(pki: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what reads it: click would call the directory an invalid value, and point at --help."""
+
+    def refuse(path: Path, *_: object, **__: object) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)
+    monkeypatch.setattr(Path, "open", refuse)
+    refused = pki("list")
+    assert refused.code == ExitCode.NOT_PERMITTED
+    assert "Permission denied\nhint: run it as root" in refused.err
 
 
 def test_bad_names_are_usage_errors(pki: Run) -> None:
