@@ -31,3 +31,14 @@ def processor(pid: int) -> float:
         fields = Path(f"/proc/{one}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / 100
+
+
+def switches(pid: int) -> int:
+    """Times that a process and all below it have waited for something and were woken."""
+    total = 0
+    for one in family_of(pid):
+        for task in Path(f"/proc/{one}/task").iterdir():
+            for line in (task / "status").read_text(encoding="ascii").splitlines():
+                if line.startswith("voluntary_ctxt_switches:"):
+                    total += int(line.split()[1])
+    return total

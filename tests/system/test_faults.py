@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.processes import processor, switches
+from lab.crowd import MAIN, ForeignRoutes, Spent, flap_devices
 from lab.flows import Flows
 from lab.guest import Guest
 from lab.namespace import Namespace
@@ -33,6 +35,12 @@ TABLE = 10000
 """Table of the first VPN of a host."""
 HOLD, STALE = 3.0, 20.0
 """Seconds of silence after which a session is given up, and that a host's routes outlive it at the gateway."""
+FOREIGN_ROUTES = 30_000
+FOREIGN_TABLE = 99999
+KEEPALIVE_WAKES = 10
+"""Times that the agent may be woken by a ping and its answer."""
+CPU_SHARE, CPU_TICK = 0.05, 0.1
+"""CPU that the agent may use, as a share of what its cause costs; and in seconds, since it is counted in ticks."""
 KEPT = 1.5
 """Seconds that a host keeps the routes of a lost session after the end of table of the next."""
 
@@ -159,9 +167,15 @@ def opened_anew(tap: Guest) -> bool:
     return True
 
 
+def repaired(site: Site) -> int:
+    """Objects of hv1 that others deleted or changed, as the operator is told."""
+    return int(site.hv1.call("status")["repaired"])
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damage_to_a_vpn_is_repaired_and_no_other_suffers(site: Site, damage: str) -> None:
+def test_damage_to_a_vpn_is_repaired_and_counted_and_no_other_suffers(site: Site, damage: str) -> None:
     target = view(site)
+    before = repaired(site)
     tap = site.vms["blue-2"]
     assert isinstance(tap, Guest)
     with Notifications(site.hv1.namespace) as notifications, Flows((site.vm("red-1"), site.vm("red-3"))) as flows:
@@ -172,16 +186,19 @@ def test_damage_to_a_vpn_is_repaired_and_no_other_suffers(site: Site, damage: st
         same(site.hv1, site.whole, REPAIR + SLACK)
         assert notifications.last() - start < REPAIR + SLACK
     assert flows.lost == 0, str(flows)
+    assert repaired(site) > before
     assert reaches_all(site)
 
 
 @pytest.mark.parametrize("damage", SHARED_DAMAGE)
 def test_damage_to_what_vpns_share_is_repaired(site: Site, damage: str) -> None:
     """VMs of one host go on."""
+    before = repaired(site)
     with Flows((site.vm("red-1"), site.vm("red-2"))) as flows:
         SHARED_DAMAGE[damage](view(site))
         same(site.hv1, site.whole, REPAIR + SLACK)
     assert flows.lost == 0, str(flows)
+    assert repaired(site) > before
     assert reaches_all(site)
 
 
@@ -263,6 +280,33 @@ def next_label(host: Host) -> int:
     reply = host.call("port.attach", {"name": "next", "vpn": "blue", "addresses": ["10.1.1.99"], **place})
     host.call("port.detach", {"name": "next"})
     return int(reply["label"]) + 1
+
+
+def test_what_others_have_by_the_thousand_costs_the_agent_nothing(site: Site) -> None:
+    """30,000 routes each in the main table and in a VRF of others come, are replaced and go, and devices flap: nobody
+    is woken for it. That it would be seen is shown by a device of ours."""
+    pid = site.hv1.daemon.pid
+    namespace = site.hv1.namespace
+    woken, used, began = switches(pid), processor(pid), time.monotonic()
+    spent = []
+    for table in (MAIN, FOREIGN_TABLE):
+        with ForeignRoutes(namespace, "foreign", table) as routes:
+            routes.add(FOREIGN_ROUTES)
+            routes.replace(FOREIGN_ROUTES)
+            routes.remove(FOREIGN_ROUTES)
+            spent.append(routes.spent)
+    spent.append(Spent())
+    flap_devices(namespace, 50, spent[-1])
+    woken, used = switches(pid) - woken, processor(pid) - used
+    changes, taken = sum(each.changes for each in spent), sum(each.cpu for each in spent)
+    assert changes > 6 * FOREIGN_ROUTES
+    keepalives = KEEPALIVE_WAKES * (1 + (time.monotonic() - began) / (HOLD / 3))
+    assert woken <= keepalives, f"{woken} times for {changes} changes"
+    assert used <= taken * CPU_SHARE + CPU_TICK, f"{used:.2f} s of CPU, where {taken:.2f} s were spent on the changes"
+    before = switches(pid)
+    tap = view(site).tap
+    namespace.ip(*(f"link set {tap} group {number % 2}" for number in range(1, 41)))
+    wait_until(lambda: switches(pid) > before, 5, "the agent to be woken")
 
 
 def test_lost_notifications_cost_a_look_and_nothing_else(site: Site) -> None:
