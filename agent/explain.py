@@ -62,7 +62,7 @@ class Explainer:
         return {
             "prefix": str(prefix),
             "desired": None if via is None else {"next_hops": self._hops(_members(via))},
-            "per_gateway": self._per_gateway(table.candidates(prefix), prefix),
+            "per_gateway": self._per_gateway(table.candidates(prefix)),
             "state": self._documents.route_state(record, prefix, path)[0],
         }
 
@@ -124,7 +124,7 @@ class Explainer:
             return "the host is drained"
         return blocked(self._agent, attached)[0]
 
-    def _per_gateway(self, candidates: tuple[Candidate[GatewayId], ...], prefix: Prefix) -> list[Document]:
+    def _per_gateway(self, candidates: tuple[Candidate[GatewayId], ...]) -> list[Document]:
         chosen = selected(candidates)
         best = next(c for c in candidates if c.source == chosen)
         return [

@@ -150,15 +150,7 @@ def _make_archive(path: Path, packages: Sequence[str], suite: str) -> None:
         source = mirror(_targets(), suite)
         # Without a mirror debootstrap has its own idea of one.
         command = [tool, "--variant=minbase", f"--include={','.join(packages)}", suite, str(root)]
-        done = subprocess.run(
-            [*command, *([source] if source else [])],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=die_with_parent,
-            check=False,
-        )
+        done = _run([*command, *([source] if source else [])])
         if done.returncode != 0:
             log = root / "debootstrap" / "debootstrap.log"
             text = log.read_text(errors="replace") if log.exists() else done.stdout
@@ -183,6 +175,19 @@ def _wanted(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 def _environ() -> dict[str, str]:
     """Ours, with the directories of the administrator's programs in the path."""
     return {**os.environ, "PATH": os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"}
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a program that ends with this process at the latest; all that it prints is its output."""
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=die_with_parent,
+        check=False,
+    )
 
 
 def _need_root() -> None:
@@ -285,15 +290,7 @@ class Root:
         It sees no /proc and no /sys, so it can't change anything of this machine. Raises LabError when it fails.
         """
         namespaces = ["unshare", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child=SIGKILL"]
-        done = subprocess.run(
-            [*namespaces, "sh", "-c", _CHROOT, str(self.path), *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=die_with_parent,
-            check=False,
-        )
+        done = _run([*namespaces, "sh", "-c", _CHROOT, str(self.path), *argv])
         if done.returncode != 0:
             raise LabError(f"{' '.join(argv)}: exit status {done.returncode}", log=uml.tail(done.stdout))
         return done.stdout

@@ -146,7 +146,7 @@ def load(
     for file in found if path is None else dict.fromkeys((main, *found)):
         files.append(file)
         _merge(root, _read(file))
-    _merge(root, _from_environment(schema, environ, bool(files)))
+    _merge(root, _from_environment(schema, environ))
     _merge(root, _from_overrides(schema, overrides or {}))
     builder = _Builder()
     value = builder.table(schema, root, "")
@@ -233,7 +233,7 @@ def _tree(table: Mapping[str, Any], at: Location, lines: Mapping[Location, int],
     return _Table(entries, file._replace(line=lines.get(at)))
 
 
-def _from_environment(schema: type, environ: Mapping[str, str], report: bool) -> _Table:
+def _from_environment(schema: type, environ: Mapping[str, str]) -> _Table:
     names: dict[str, tuple[tuple[str, ...], Field]] = {}
     sections: dict[str, bool] = {}
     for item in fields(schema):

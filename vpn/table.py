@@ -171,10 +171,6 @@ class VrfTable(Generic[S]):
         """Sources that have at least one path."""
         return tuple(self._sources)
 
-    def source_paths(self, source: S) -> Iterator[tuple[Prefix, Path]]:
-        """Every prefix that a source has a path for, with that path."""
-        return iter(self._sources.get(source, {}).items())
-
     def source_size(self, source: S) -> int:
         """Number of prefixes a source has a path for."""
         return len(self._sources.get(source, ()))
