@@ -99,16 +99,6 @@ class Sysctls:
     def conflicts(self) -> list[Conflict]:
         """Settings of others that stop traffic of VMs."""
         found = []
-        value = self.read("net/ipv4/conf/all/rp_filter")
-        if value:
-            found.append(
-                Conflict(
-                    "net.ipv4.conf.all.rp_filter",
-                    value,
-                    "the kernel takes the greater of this and the VRF's own 0, and drops what VMs send",
-                    "set net.ipv4.conf.all.rp_filter=0, and net.ipv4.conf.DEVICE.rp_filter on the devices meant",
-                )
-            )
         for name in ("all", "default"):
             if self.read(f"net/ipv6/conf/{name}/disable_ipv6"):
                 found.append(
@@ -122,9 +112,21 @@ class Sysctls:
         return found
 
     def risks(self) -> list[Conflict]:
-        """Settings of others that go wrong because of what we set: a host that forwards ignores router advertisements,
-        and its own default route ends with the lifetime of the last one."""
+        """Settings of others that stop traffic in some cases. Reverse path filters want a route back to the VM in its
+        VRF, which isn't there before a gateway has announced it, and never in a spoke. And a host that forwards, as we
+        make it, ignores router advertisements: its own default route ends with the lifetime of the last one."""
         found = []
+        value = self.read("net/ipv4/conf/all/rp_filter")
+        if value:
+            found.append(
+                Conflict(
+                    "net.ipv4.conf.all.rp_filter",
+                    value,
+                    "the kernel takes the greater of this and the VRF's own 0, and drops what VMs send whose VPN has "
+                    "no route back to them (hub and spoke; before they are announced)",
+                    "set net.ipv4.conf.all.rp_filter=0, and net.ipv4.conf.DEVICE.rp_filter on the devices meant",
+                )
+            )
         for device in sorted(self._devices_with_learnt_default()):
             name = f"net/ipv6/conf/{device}/accept_ra"
             value = self.read(name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from datapath.sysctls import Change, Setting, Sysctls, host_settings
+from datapath.sysctls import Change, Conflict, Setting, Sysctls, host_settings
 
 
 @pytest.fixture
@@ -55,14 +56,21 @@ def test_missing_setting_is_an_error_and_is_not_made(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("net/ipv4/conf/all/rp_filter", "2"), ("net/ipv6/conf/default/disable_ipv6", "1")]
+    ("look", "name", "value"),
+    [
+        (Sysctls.risks, "net/ipv4/conf/all/rp_filter", "2"),
+        (Sysctls.conflicts, "net/ipv6/conf/default/disable_ipv6", "1"),
+    ],
 )
-def test_settings_of_others_in_the_way(root: Path, name: str, value: str) -> None:
-    assert Sysctls(root).conflicts() == []
+def test_settings_of_others_in_the_way(
+    root: Path, look: Callable[[Sysctls], list[Conflict]], name: str, value: str
+) -> None:
+    sysctls = Sysctls(root, root / "none")
+    assert look(sysctls) == []
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(value)
-    found = Sysctls(root).conflicts()
+    found = look(sysctls)
     assert [conflict.value for conflict in found] == [int(value)]
     assert found[0].name == name.replace("/", ".") and found[0].hint
 
