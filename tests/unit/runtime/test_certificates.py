@@ -56,7 +56,9 @@ def made(name: str, serial: int, begin: int, seconds: int, *, bare: bool = False
 
 
 @given(
-    st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60),
+    # A common name has 64 bytes at most, a character up to four of them.
+    st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=64)
+    | st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=16),
     st.integers(1, (1 << 159) - 1),
     # UTCTime until 2049, GeneralizedTime from then on.
     st.integers(0, 4_000_000_000),
