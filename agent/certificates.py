@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING
 
 from agent.config import TlsSection
 from runtime.authorities import Authorities
-from runtime.certificates import CertificateError, Trouble, read_der
+from runtime.certificates import KEPT_LISTS, CertificateError, Trouble, read_der
 from runtime.expiry import Expiries
 from runtime.file_watch import FileWatch
 
 if TYPE_CHECKING:
     from runtime.metrics import Metric
     from runtime.revocation_file import RevocationFile
-
-KEPT = "revoked.pem"
-"""Copy of the revocation lists in the state directory."""
 
 
 class Certificates:
@@ -42,7 +39,7 @@ class Certificates:
             # Imported here: who uses no list does without the library for it.
             from runtime.revocation_file import RevocationFile
 
-            self._revocations = RevocationFile(tls.crl, tls.ca, state / KEPT)
+            self._revocations = RevocationFile(tls.crl, tls.ca, state / KEPT_LISTS)
             self._revocations.read()
 
     def refusal(self, der: bytes | None, live: bool = False) -> str:

@@ -10,19 +10,18 @@ from gateway.identity import ALPN
 from gateway.server import Server
 from gateway.status import Document, Problem
 from gateway.trust import Trust
+from runtime.certificates import KEPT_LISTS
 from runtime.credentials import Changes, ServerCredentials, TlsFiles
 
 log = logging.getLogger("vrfwire.gateway")
 
-KEPT = "revoked.pem"
-"""Copy of the revocation lists in the state directory."""
 PROTOCOLS = (ALPN,)
 
 
 def tls_files(config: GatewayConfig) -> TlsFiles:
     """Files of [tls], and the certificate that the MAP server is shown."""
     tls = config.tls
-    kept = None if tls.crl is None else config.state.directory / KEPT
+    kept = None if tls.crl is None else config.state.directory / KEPT_LISTS
     of_map = config.map.certificate if config.map is not None else None
     return TlsFiles(tls.certificate, tls.key, tls.ca, tls.crl, kept, () if of_map is None else (of_map,))
 

@@ -46,10 +46,6 @@ class Trust:
     def withdraw(self) -> Iterator[tuple[str, int]]:
         """Delete what was published with certificates that are revoked now: hosts, and how many items of each."""
         for host, record in list(self._records.items()):
-            sessions = [session for session, one in record.certificates.items() if self._is_distrusted(one)]
+            sessions = [session for session, one in record.certificates.items() if self.credentials.is_distrusted(one)]
             if sessions:
                 yield host, self._service.rib.purge(host, sessions)
-
-    def _is_distrusted(self, certificate: Certificate) -> bool:
-        revoked = self.credentials.revoked(certificate)
-        return revoked is not None and not revoked.superseded

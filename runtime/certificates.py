@@ -17,6 +17,8 @@ from typing import NamedTuple
 DAY = 86400.0
 WARNING_DAYS = 30
 """Days before its end from which on a certificate is a problem of the status."""
+KEPT_LISTS = "revoked.pem"
+"""Copy of the revocation lists in a state directory."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([^-]*)-----END CERTIFICATE-----")
 _SEQUENCE, _SET, _INTEGER, _OCTETS, _OID, _UTC_TIME, _TIME = 0x30, 0x31, 0x02, 0x04, 0x06, 0x17, 0x18

@@ -152,6 +152,11 @@ class ServerCredentials:
             return found
         return self._authorities.find(certificate)
 
+    def is_distrusted(self, certificate: Certificate) -> bool:
+        """Whether the holder of a certificate is not to be believed, and not only the certificate."""
+        revoked = self.revoked(certificate)
+        return revoked is not None and not revoked.superseded
+
     def refuse(self, certificate: Certificate, revoked: Revoked | Disowned, peer: str, *, live: bool) -> None:
         """Count and log a connection with a revoked certificate. live: it was there before."""
         self.counters["ended" if live else "refused"] += 1

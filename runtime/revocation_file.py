@@ -15,8 +15,6 @@ from runtime.state_directory import replace_file
 
 log = logging.getLogger("vrfwire.tls")
 
-KEPT = "revoked.pem"
-"""Name of the copy in a state directory."""
 MAX_SIZE = 64 << 20
 """Bytes: more than a million certificates."""
 

@@ -105,7 +105,7 @@ class Certificates:
                 continue
             self.credentials.refuse(certificate, revoked, connection.peer, live=True)
             connection.abort()
-        gone = {client for client, certificate in self._shown.items() if self._is_distrusted(certificate)}
+        gone = {client for client, shown in self._shown.items() if self.credentials.is_distrusted(shown)}
         for client in gone:
             del self._shown[client]
         began = {session.client for session, _ in self._engine.service.sessions()}
@@ -114,7 +114,3 @@ class Certificates:
             self._engine.service.end_sessions("its certificate was revoked", clients)
             self._engine.turn()
         return clients
-
-    def _is_distrusted(self, certificate: Certificate) -> bool:
-        revoked = self.credentials.revoked(certificate)
-        return revoked is not None and not revoked.superseded
