@@ -152,7 +152,9 @@ class Daemon:
     def _summary(self) -> str:
         """One line for `systemctl status`."""
         status = self._documents.status()
-        drain = "" if self.agent.drain.phase is DrainPhase.ACTIVE else f", {self.agent.drain.phase}"
+        phase = self.agent.drain.phase
+        # Said once: it is the state itself, unless that is "degraded".
+        drain = "" if phase is DrainPhase.ACTIVE or status["state"] == phase.value else f", {phase}"
         return (
             f"{status['state']}: {status['ports']} ports, {status['routes']} routes, "
             f"{status['gateways_connected']} of {status['gateways']} gateways{drain}"
