@@ -7,8 +7,12 @@ where every system call costs some 80 us and all daemons share one CPU: times th
     attach_with_cli  the same with a process of `vrfwire port attach` each
     attach_veth      interfaces of VMs in namespaces, whose inner end is configured too
     first_reply      from the call until a VM on another host has a reply of the new one, signaling included
+    rest             with 100 ports, nothing to do and nobody who asks: wake-ups, those that keepalives need, CPU
+    foreign          30,000 routes of another program come, change and go, and devices flap: what it costs the agent
     repair           what a third party breaks: from the start of its command until the VM is reached again
-    lost             pings lost, of one every 20 ms, while a daemon is restarted or killed
+    lost             packets lost, of 1,000 a second both ways and in both families, while a daemon restarts, dies or
+                     hangs; and of TCP streams: how long they stood still (tcp_stalled), segments lost (tcp_sent_again)
+    flap_back        an underlay that is away for 3 s: from its return until the last packet was sent that is lost
     routes           a VPN of 100,000 routes is joined, while the agent is asked (busy_question) and ports are attached
     rss_mib          resident memory of the daemon
 """

@@ -1,6 +1,6 @@
 """The part of the agent's benchmark that runs in the lab: one gateway, two hosts, real daemons on a real kernel.
 
-python -m benchmarks.agent_lab [--ports N] [--cli N] [--vms N] [--routes N] [--no-faults] RESULT
+python -m benchmarks.agent_lab [--ports N] [--cli N] [--vms N] [--routes N] [--no-rest] [--no-faults] RESULT
 
 Writes a JSON object of figures to the file RESULT; progress goes to standard error. Times are those of the machine that
 it runs in: in user-mode Linux a system call costs about 80 us, and all daemons share one CPU.
@@ -14,12 +14,13 @@ import math
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks import agent_faults
+from benchmarks import agent_faults, agent_rest
+from benchmarks.processes import processor, resident
 from lab.errors import LabError
 from lab.namespace import Namespace
 from lab.netns_guest import NamespaceGuest
@@ -38,6 +39,8 @@ FIRST_REPLY = 30.0
 """Seconds within which a new VM must answer."""
 ENDS = 20
 """Ports at the start and at the end of the row whose attach times are compared."""
+QUIET = 100
+"""Ports of the host that is watched at rest."""
 NEXT_HOPS = [f"198.18.0.{number}" for number in range(1, 101)]
 NETWORK = "10.64.0.0"
 PUBLISH = 600.0
@@ -73,31 +76,39 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def rss(pid: int) -> float:
-    """Resident memory of a process, MiB."""
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmRSS:"):
-            return round(int(line.split()[1]) / 1024, 1)
-    raise LabError(f"process {pid} tells no VmRSS")
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used, in user and kernel mode."""
-    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / 100
-
-
 def address(number: int) -> str:
     """Address of the VM behind a port."""
     return f"10.1.{number >> 8}.{number & 255}"
 
 
-def attach_row(host: Host, count: int) -> Figures:
-    """Taps attached one after the other by one client."""
+def attach_row(host: Host, count: int, rest: bool = False) -> Figures:
+    """Taps attached one after the other by one client. rest: in the middle, the host is watched at rest."""
+    figures: Figures = {}
+    first = min(QUIET, count) if rest else count
+    seconds, used = attach_taps(host, range(1, first + 1))
+    if rest:
+        settle(host, first)
+        figures = agent_rest.at_rest(host, first) | agent_rest.crowd(host)
+        say(f"at rest the agent wakes up {figures['rest_wakeups_per_s']} times a second")
+    more, then = attach_taps(host, range(first + 1, count + 1))
+    seconds += more
+    settle(host, count)
+    figures |= spread("attach", seconds) | {
+        "ports": count,
+        "attach_agent_cpu_ms": round((used + then) / count * 1000, 2),
+        f"attach_first_{ENDS}_p50_ms": round(median(seconds[1 : ENDS + 1]) * 1000, 2),
+        f"attach_last_{ENDS}_p50_ms": round(median(seconds[-ENDS:]) * 1000, 2),
+        "attach_first_of_vpn_ms": round(seconds[0] * 1000, 2),
+    }
+    return figures | {f"rss_mib_{count}_ports": resident(host.daemon.pid)}
+
+
+def attach_taps(host: Host, numbers: Iterable[int]) -> tuple[list[float], float]:
+    """Seconds of each attach, and CPU seconds of the agent."""
     seconds = []
-    used = cpu(host.daemon.pid)
+    used = processor(host.daemon.pid)
     with ControlClient(str(host.socket)) as client:
-        for number in range(1, count + 1):
+        for number in numbers:
             params = {
                 "name": f"row-{number}",
                 "vpn": "blue",
@@ -107,16 +118,7 @@ def attach_row(host: Host, count: int) -> Figures:
                 "wait": "programmed",
             }
             seconds.append(timed(lambda params=params: client.call("port.attach", params)))  # type: ignore[misc]
-    used = cpu(host.daemon.pid) - used
-    figures = spread("attach", seconds) | {
-        "ports": count,
-        "attach_agent_cpu_ms": round(used / count * 1000, 2),
-        f"attach_first_{ENDS}_p50_ms": round(median(seconds[1 : ENDS + 1]) * 1000, 2),
-        f"attach_last_{ENDS}_p50_ms": round(median(seconds[-ENDS:]) * 1000, 2),
-        "attach_first_of_vpn_ms": round(seconds[0] * 1000, 2),
-    }
-    settle(host, count)
-    return figures | {"rss_mib_200_ports" if count == 200 else f"rss_mib_{count}_ports": rss(host.daemon.pid)}
+    return seconds, processor(host.daemon.pid) - used
 
 
 def settle(host: Host, ports: int) -> None:
@@ -188,7 +190,7 @@ def many_routes(lab: Lab, host: Host, count: int) -> Figures:
     }
     path = lab.directory / "publisher.json"
     path.write_text(json.dumps(settings), encoding="utf-8")
-    before = rss(host.daemon.pid)
+    before = resident(host.daemon.pid)
     with lab.gateway.namespace.entered():
         publisher = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.publisher", str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -209,7 +211,7 @@ def receive_routes(host: Host, count: int, before: float) -> Figures:
     """Join the VPN, ask the agent all the time, and wait until the kernel has everything."""
     questions: list[float] = []
     attaches: list[float] = []
-    used = cpu(host.daemon.pid)
+    used = processor(host.daemon.pid)
     with ControlClient(str(host.socket)) as client:
 
         def attach(number: int) -> None:
@@ -233,14 +235,14 @@ def receive_routes(host: Host, count: int, before: float) -> Figures:
             if elapsed > PROGRAM:
                 raise LabError(f"{have} of {wanted} routes after {elapsed:.0f} s", log=host.daemon.tail())
             time.sleep(PROBE)
-    used = cpu(host.daemon.pid) - used
+    used = processor(host.daemon.pid) - used
     figures: Figures = {
         "routes": count,
         "routes_received_s": round(received or elapsed, 2),
         "routes_programmed_s": round(elapsed, 2),
         "routes_agent_cpu_s": round(used, 2),
         "rss_mib_before_routes": before,
-        "rss_mib_100k_routes" if count == 100_000 else f"rss_mib_{count}_routes": rss(host.daemon.pid),
+        "rss_mib_100k_routes" if count == 100_000 else f"rss_mib_{count}_routes": resident(host.daemon.pid),
     }
     return figures | spread("busy_question", questions) | (spread("busy_attach", attaches) if attaches else {})
 
@@ -261,21 +263,21 @@ def restart(host: Host, count: int) -> Figures:
     return {
         "restart_serves_s": round(serves, 2),
         "restart_complete_s": round(time.perf_counter() - began, 2),
-        "rss_mib_after_restart": rss(host.daemon.pid),
+        "rss_mib_after_restart": resident(host.daemon.pid),
     }
 
 
 def run(arguments: argparse.Namespace) -> Figures:
-    """Everything, in one lab."""
+    """Everything, in one lab but for the faults."""
     with Lab(hosts=["hv1", "hv2"], vpns=VPNS) as lab:
         lab.gateway.settings["gateway"]["max_items"] = max(10_000, arguments.routes)
         lab.start()
         one, two = lab.hosts["hv1"], lab.hosts["hv2"]
         say("daemons run")
-        figures: Figures = {"rss_mib_idle": rss(one.daemon.pid)}
+        figures: Figures = {"rss_mib_idle": resident(one.daemon.pid)}
         remote = lab.attach("hv2", "remote", "blue", [REMOTE])
         assert isinstance(remote, NamespaceGuest)
-        figures |= attach_row(one, arguments.ports)
+        figures |= attach_row(one, arguments.ports, arguments.rest)
         say(f"{arguments.ports} ports attached: {figures['attach_p50_ms']} ms")
         next_port = arguments.ports + 1
         if arguments.cli:
@@ -290,11 +292,14 @@ def run(arguments: argparse.Namespace) -> Figures:
             vm = address(next_port)
             lab.attach("hv1", "kept", "blue", [vm])
             figures |= agent_faults.damage(one, remote, vm, lab.replies["kept"])
-            figures |= agent_faults.disturb(lab, one, remote, vm)
-            say(f"damage repaired in {figures['repair_s']} s; pings lost by kill -9: {figures['lost_kill9']}")
+            say(f"damage repaired in {figures['repair_s']} s")
         if arguments.routes:
             figures |= many_routes(lab, two, arguments.routes)
             say(f"{arguments.routes} routes programmed: {figures['routes_programmed_s']} s")
+    if arguments.faults:
+        figures |= agent_faults.disturb()
+        lost = {name: value for name, value in figures.items() if name.startswith("lost_")}
+        say(f"packets lost: {lost}; forwarding {figures['flap_back_s']} s after the underlay")
     return figures
 
 
@@ -305,6 +310,7 @@ def main() -> None:
     parser.add_argument("--cli", type=int, default=40)
     parser.add_argument("--vms", type=int, default=40)
     parser.add_argument("--routes", type=int, default=100_000)
+    parser.add_argument("--no-rest", dest="rest", action="store_false")
     parser.add_argument("--no-faults", dest="faults", action="store_false")
     parser.add_argument("result", type=Path)
     arguments = parser.parse_args()

@@ -20,7 +20,7 @@ WAITING = frozenset({errno.ENETDOWN, errno.EAGAIN})
 """What only an event can cure: a device without carrier (the VM behind a port isn't running), a next hop that isn't
 there. The event lets the object be tried at once; the few tries without one are there in case it was missed."""
 
-TOGETHER = 10.0
+TOGETHER = 60.0
 """Seconds between the times at which all that waits is tried: a host with a hundred VMs that don't run would wake up
 several times a second otherwise."""
 
