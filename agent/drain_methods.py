@@ -7,14 +7,13 @@ from collections.abc import Mapping
 
 from agent.drain_state import at_gateway
 from agent.hostagent import HostAgent
+from agent.parameters import flag, seconds
 from runtime.control import Call, Handler
-from runtime.errors import ExitCode, OperatorError
 
 Document = dict[str, object]
 
 DEFAULT_TIMEOUT = 60.0
 """Seconds that the commands wait."""
-MAX_TIMEOUT = 3600.0
 
 
 class DrainMethods:
@@ -30,12 +29,12 @@ class DrainMethods:
     async def drain(self, params: Document, call: Call) -> Document:
         """Ends when nothing passes from or to the ports, unless told not to wait."""
         began = time.perf_counter()
-        settle = None if params.get("settle") is None else _seconds(params, "settle", 0.0)
+        settle = None if params.get("settle") is None else seconds(params, "settle", 0.0)
         unchanged = await self._agent.drain.drain(
             settle=settle,
-            force=_flag(params, "force", default=False),
-            wait=_flag(params, "wait", default=True),
-            timeout=_seconds(params, "timeout", DEFAULT_TIMEOUT),
+            force=flag(params, "force"),
+            wait=flag(params, "wait", default=True),
+            timeout=seconds(params, "timeout", DEFAULT_TIMEOUT),
             progress=call.progress,
         )
         return self._document(unchanged, began)
@@ -44,7 +43,7 @@ class DrainMethods:
         """Ends when every port is announced, unless told not to wait."""
         began = time.perf_counter()
         unchanged = await self._agent.drain.undrain(
-            wait=_flag(params, "wait", default=True), timeout=_seconds(params, "timeout", DEFAULT_TIMEOUT)
+            wait=flag(params, "wait", default=True), timeout=seconds(params, "timeout", DEFAULT_TIMEOUT)
         )
         return self._document(unchanged, began)
 
@@ -69,17 +68,3 @@ class DrainMethods:
             "unchanged": unchanged,
             "elapsed_ms": round((time.perf_counter() - began) * 1000, 3),
         }
-
-
-def _flag(params: Document, key: str, *, default: bool) -> bool:
-    value = params.get(key, default)
-    if not isinstance(value, bool):
-        raise OperatorError("request", f"{key} is not true or false", "", ExitCode.USAGE)
-    return value
-
-
-def _seconds(params: Document, key: str, default: float) -> float:
-    value = params.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TIMEOUT:
-        raise OperatorError("request", f"{key} is not a number from 0 to {MAX_TIMEOUT:.0f}", "", ExitCode.USAGE)
-    return float(value)

@@ -15,7 +15,7 @@ from agent.drain_methods import DrainMethods
 from agent.drop_methods import DropMethods
 from agent.explain_methods import ExplainMethods
 from agent.hostagent import HostAgent
-from agent.parameters import count, optional, text
+from agent.parameters import count, optional, seconds, text
 from runtime.config import Loaded
 from runtime.control import Call, Handler
 from runtime.errors import ExitCode, OperatorError
@@ -24,7 +24,6 @@ from vpn.prefix import Prefix
 
 DEFAULT_TIMEOUT = 10.0
 """Seconds that a changing command waits."""
-MAX_TIMEOUT = 3600.0
 MAX_PAGE = 2000
 """Most routes in one answer to who reads page by page."""
 PAGE = 500
@@ -69,7 +68,7 @@ class Methods:
         wait = params.get("wait", "programmed")
         if wait not in _WAITS:
             raise OperatorError("port attach", f"wait is not one of {', '.join(_WAITS)}", "", ExitCode.USAGE)
-        timeout = _timeout(params)
+        timeout = seconds(params, "timeout", DEFAULT_TIMEOUT)
         asked = {key: value for key, value in params.items() if key not in _FLOW}
         attachment = parse_attach(asked, self._agent.config.host.name)
         unchanged = await self._agent.ports.attach(attachment, str(wait), timeout, call.progress)
@@ -80,7 +79,7 @@ class Methods:
         """Ends when the port is withdrawn, out of the kernel and its label at rest."""
         began = time.perf_counter()
         name = text(params, "name")
-        await self._agent.ports.detach(name, _timeout(params))
+        await self._agent.ports.detach(name, seconds(params, "timeout", DEFAULT_TIMEOUT))
         return {"name": name, "state": "detached", "elapsed_ms": round((time.perf_counter() - began) * 1000, 3)}
 
     async def port_list(self, params: Document, call: Call) -> Document:
@@ -137,10 +136,3 @@ class Methods:
     async def version(self, params: Document, call: Call) -> Document:
         """Of the daemon."""
         return {"program": "vrfwire-agent", "version": VERSION, "pid": os.getpid()}
-
-
-def _timeout(params: Document) -> float:
-    value = params.get("timeout", DEFAULT_TIMEOUT)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_TIMEOUT:
-        raise OperatorError("request", f"timeout is not a number from 0 to {MAX_TIMEOUT:.0f}", "", ExitCode.USAGE)
-    return float(value)

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from runtime.errors import ExitCode, OperatorError
 
+MAX_SECONDS = 3600
+"""Longest time that a request may ask for."""
+
 
 def text(params: Mapping[str, object], key: str) -> str:
     """A text that must be there. Raises OperatorError (USAGE)."""
@@ -23,9 +26,9 @@ def optional(params: Mapping[str, object], key: str) -> str | None:
     return value
 
 
-def flag(params: Mapping[str, object], key: str) -> bool:
-    """A switch; off when it isn't there. Raises OperatorError (USAGE)."""
-    value = params.get(key, False)
+def flag(params: Mapping[str, object], key: str, *, default: bool = False) -> bool:
+    """A switch; default: when it isn't there. Raises OperatorError (USAGE)."""
+    value = params.get(key, default)
     if not isinstance(value, bool):
         raise _usage(f'"{key}" is not true or false')
     return value
@@ -39,6 +42,14 @@ def count(params: Mapping[str, object], key: str, most: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
         raise _usage(f'"{key}" is not a number from 1 to {most}')
     return value
+
+
+def seconds(params: Mapping[str, object], key: str, default: float) -> float:
+    """A time from 0 to MAX_SECONDS. Raises OperatorError (USAGE)."""
+    value = params.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_SECONDS:
+        raise _usage(f'"{key}" is not a number from 0 to {MAX_SECONDS}')
+    return float(value)
 
 
 def _usage(why: str) -> OperatorError:
