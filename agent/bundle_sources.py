@@ -14,7 +14,7 @@ from typing import Any
 
 from agent.bundle import LIMIT, Source
 from agent.config import AgentConfig
-from agent.doctor import examine_host, examine_unconfigured
+from agent.doctor import examine_configured
 from datapath.kernel import TUNNEL_DEVICE
 from datapath.values import DEVICE_PREFIX, PROTOCOL
 from runtime.bounded import run
@@ -96,11 +96,7 @@ def doctor(ask: Ask, path: str | None) -> list[dict[str, object]]:
         return found
     except OperatorError as error:
         missing = failed("daemon", str(error), error.hint)
-    try:
-        config = _loaded(path).value
-    except OperatorError as error:
-        return documents([missing, failed("configuration", str(error), error.hint), *examine_unconfigured()])
-    return documents([missing, *examine_host(config)])
+    return documents([missing, *examine_configured(path)])
 
 
 def secrets(ask: Ask, path: str | None) -> list[str]:

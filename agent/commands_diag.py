@@ -46,16 +46,10 @@ def add(cli: Group) -> None:
 def examine(path: str | None) -> Sequence[Row]:
     """What the daemon's doctor would look at."""
     # Imported here: it costs more than the whole of every other command.
-    from agent.config import AgentConfig
-    from agent.doctor import examine_host, examine_unconfigured
-    from runtime.config import load
-    from runtime.findings import documents, failed
+    from agent.doctor import examine_configured
+    from runtime.findings import documents
 
-    try:
-        config = load(AgentConfig, program="agent", path=path).value
-    except OperatorError as error:
-        return documents([failed("configuration", str(error), error.hint), *examine_unconfigured()])
-    return documents(examine_host(config))
+    return documents(examine_configured(path))
 
 
 COLUMNS = (

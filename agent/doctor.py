@@ -32,7 +32,7 @@ from agent.doctor_networkd import check_network_manager, check_networkd
 from agent.doctor_underlay import check_underlay
 from agent.session import tls_context
 from datapath import probe
-from runtime.config import read_secret
+from runtime.config import load, read_secret
 from runtime.doctor_clock import check_clock, gather_clock
 from runtime.doctor_files import check_certificates, check_secrets, check_state
 from runtime.doctor_gather import Look, examine, gather_certificates, gather_secrets, gather_state
@@ -53,9 +53,14 @@ def examine_host(config: AgentConfig, live: Live | None = None) -> list[Finding]
     return examine([*_looks_without_configuration(live is not None), *_looks(config, live)])
 
 
-def examine_unconfigured() -> list[Finding]:
-    """What can be looked at without a configuration."""
-    return examine(_looks_without_configuration(False))
+def examine_configured(path: str | None) -> list[Finding]:
+    """Without the daemon: by its configuration, as far as that can be read. path: of the file, None for the usual
+    one."""
+    try:
+        config = load(AgentConfig, program="agent", path=path).value
+    except OperatorError as error:
+        return [failed("configuration", str(error), error.hint), *examine(_looks_without_configuration(False))]
+    return examine_host(config)
 
 
 def _looks_without_configuration(running: bool) -> list[Look[Any]]:

@@ -9,7 +9,7 @@ import re
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -155,25 +155,21 @@ def gather_firewall(device: str, root: Path = Path("/")) -> Firewall:
     the kernel load what it hasn't. Raises OSError."""
     chains: list[Chain] = []
     unread: list[tuple[str, str]] = []
+
+    def take(name: str, output: Output | None, read: Callable[[str], Iterable[Chain]], lacking: str) -> None:
+        if output is None:
+            unread.append((f"{name} {lacking} to read its rules", _NO_PROGRAM))
+        elif output.status != 0:
+            unread.append((f"rules of {name} can't be read: {output.complaint}", _NO_RIGHTS))
+        else:
+            chains.extend(read(output.text))
+
     if _has_nftables(root):
         output = _ask("nft", "--json", "list", "ruleset")
-        if output is None:
-            unread.append(("nftables is in use, or could be, and there is no `nft` to read its rules", _NO_PROGRAM))
-        elif output.status != 0:
-            unread.append((f"rules of nftables can't be read: {output.complaint}", _NO_RIGHTS))
-        else:
-            chains += parse_nft(output.text)
+        take("nftables", output, parse_nft, "is in use, or could be, and there is no `nft`")
     if _has_iptables(root):
-        for program in ("iptables-legacy-save", "iptables-save"):
-            output = _ask(program)
-            if output is not None:
-                break
-        if output is None:
-            unread.append(("iptables is in use, and there is no `iptables-save` to read its rules", _NO_PROGRAM))
-        elif output.status != 0:
-            unread.append((f"rules of iptables can't be read: {output.complaint}", _NO_RIGHTS))
-        else:
-            chains += parse_iptables(output.text)
+        output = _ask("iptables-legacy-save") or _ask("iptables-save")
+        take("iptables", output, parse_iptables, "is in use, and there is no `iptables-save`")
     return Firewall(tuple(chains), tuple(unread), device)
 
 

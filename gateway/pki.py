@@ -212,9 +212,7 @@ class Pki:
                 raise OperatorError(subject.name, clash, "see `pki list`", ExitCode.CONFLICT)
             secret = None
             if key is None:
-                self._check_key_file(database, subject.name, target, request.out)
-                private = new_key()
-                key, secret = private.public_key(), write_key(private)
+                key, secret = self._new_key(database, subject.name, target, request.out)
             record = self._issue(database, subject, key, request, target)
             return self._hand_out(database, record, request, target, secret)
 
@@ -237,9 +235,7 @@ class Pki:
             key = self._requested_key(request, name)
             secret = None
             if key is None and fresh:
-                self._check_key_file(database, name, target, request.out)
-                private = new_key()
-                key, secret = private.public_key(), write_key(private)
+                key, secret = self._new_key(database, name, target, request.out)
             if key is None:
                 key = self.store.certificate(known.serial).public_key()
             record = self._issue(database, known.subject, key, request, target)
@@ -320,12 +316,15 @@ class Pki:
             raise OperatorError(f"--out {request.out}", why, hint, ExitCode.CONFLICT)
         return target
 
-    def _check_key_file(self, database: Database, name: str, target: Target, out: Path) -> None:
-        """A key that is of no certificate of ours is somebody else's."""
+    def _new_key(self, database: Database, name: str, target: Target, out: Path) -> tuple[PublicKeyTypes, bytes]:
+        """A key for somebody: the public one, and the private one in PEM. One that is there and of no certificate of
+        ours is somebody else's."""
         secret = target.read(f"{name}.key")
         if secret is not None and _fingerprint(secret) not in {one.key for one in database.of(name)}:
             why = f"{name}.key in {out} is of no certificate that was issued here"
             raise OperatorError(name, why, "give another --out, or move that file away", ExitCode.CONFLICT)
+        private = new_key()
+        return private.public_key(), write_key(private)
 
     def _issue(
         self, database: Database, subject: Subject, key: PublicKeyTypes, request: Request, target: Target
