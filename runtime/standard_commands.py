@@ -136,6 +136,8 @@ def show_status(options: Options) -> int:
 
 def _status_text(reply: Reply, colour: bool) -> str:
     plain = [key for key, value in reply.items() if not isinstance(value, dict) and key != "problems"]
+    if reply.get("drain") == "active":
+        plain.remove("drain")  # in service: "drain: active" would say the opposite to a person
     text = details(reply, [Column(key.replace("_", " "), key) for key in plain], colour=colour)
     for key, value in reply.items():
         if isinstance(value, dict) and value:

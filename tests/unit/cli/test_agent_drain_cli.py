@@ -94,6 +94,16 @@ def test_a_host_that_is_drained_on_purpose_is_not_degraded(
     assert commands.vrfwire("status").code == code
 
 
+@pytest.mark.parametrize(("phase", "shown"), [("active", False), ("draining", True), ("drained", True)])
+def test_a_host_in_service_does_not_look_as_if_it_were_being_drained(
+    daemon: FakeDaemon, commands: Commands, phase: str, shown: bool
+) -> None:
+    daemon.answers["status"] = {"state": "ok", "drain": phase, "problems": []}
+    lines = [line.split() for line in commands.vrfwire("status").out.splitlines()]
+    assert (["drain:", phase] in lines, "drain:" in {line[0] for line in lines}) == (shown, shown)
+    assert commands.vrfwire("status", "--json").json["drain"] == phase
+
+
 def test_the_drain_is_in_the_list_of_gateways_only_when_there_is_one(daemon: FakeDaemon, commands: Commands) -> None:
     row = {"address": "192.0.2.1", "port": 5222, "state": "connected", "drain": ""}
     daemon.answers["gateway.list"] = {"items": [row]}
