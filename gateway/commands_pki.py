@@ -349,6 +349,10 @@ def _tell_issued(options: Options, pki: Pki, issued: Issued, done: str) -> None:
     text += f", valid until {document['expires']}\n{issued.out}: {', '.join(issued.files)}\n"
     for name in issued.kept:
         warn(f"{name} in {issued.out} is there already and stays as it is", PROGRAM)
+    if issued.lacking is not None and done == "enrolled":
+        why, hint = issued.lacking
+        warn(f"no agent.toml in {issued.out}: {why}", PROGRAM)
+        warn(f"{hint}; or write it by docs/configuration.md", "hint")
     options.show(document, lambda colour: text)
 
 

@@ -29,7 +29,7 @@ from gateway.pki_authority import (
 from gateway.pki_database import DAY, Database, Generation, Record, State
 from gateway.pki_files import PUBLIC, SECRET, Content, Target, open_target, read_file
 from gateway.pki_published import catch_up
-from gateway.pki_snippet import agent_snippet
+from gateway.pki_snippet import agent_snippet, lacking
 from gateway.pki_store import AUTHORITIES, LISTS, Store
 from gateway.pki_subject import Role, Subject
 from runtime.certificates import shown_serial
@@ -42,13 +42,15 @@ SUPERSEDED = "superseded"
 @dataclass(frozen=True, slots=True)
 class Issued:
     """What enroll() and renew() did. unchanged: nothing, it was so already; files: that were put, by name; out: where;
-    kept: files that were there already and are not as they would be."""
+    kept: files that were there already and are not as they would be; lacking: why a new host gets no agent.toml, and
+    what to do about it, or None."""
 
     record: Record
     unchanged: bool
     out: Path
     files: tuple[str, ...]
     kept: tuple[str, ...] = ()
+    lacking: tuple[str, str] | None = None
 
 
 READERS = {
@@ -358,18 +360,20 @@ class Pki:
         files[f"{name}.pem"] = Content(pem(self.store.certificate(record.serial)), PUBLIC)
         files[AUTHORITIES] = Content(self.store.authorities(database), PUBLIC)
         files[LISTS] = Content(self.store.lists(), PUBLIC)
-        kept = []
-        if record.subject.role is Role.HOST and (text := self._snippet(database, record.subject)):
-            if target.read("agent.toml") is None:
-                files["agent.toml"] = Content(text.encode(), PUBLIC)
-            elif target.read("agent.toml") != text.encode():
-                kept.append("agent.toml")
+        kept: tuple[str, ...] = ()
+        without = None
+        if record.subject.role is Role.HOST:
+            gateways = [one.subject for one in database.currents(self._wall()) if one.subject.role is Role.GATEWAY]
+            text = agent_snippet(record.subject, gateways).encode()
+            there = target.read("agent.toml")
+            if there is None and text:
+                files["agent.toml"] = Content(text, PUBLIC)
+            elif there is None:
+                without = lacking(record.subject, gateways)
+            elif text and there != text:
+                kept = ("agent.toml",)
         target.write(files)
-        return Issued(record, unchanged, request.out, tuple(files), tuple(kept))
-
-    def _snippet(self, database: Database, subject: Subject) -> str:
-        gateways = [one.subject for one in database.currents(self._wall()) if one.subject.role is Role.GATEWAY]
-        return agent_snippet(subject, gateways)
+        return Issued(record, unchanged, request.out, tuple(files), kept, without)
 
 
 def _fingerprint(secret: bytes) -> str:

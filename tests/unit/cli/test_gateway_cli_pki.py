@@ -52,6 +52,31 @@ def test_enroll_says_where_the_files_are(pki: Run, tmp_path: Path) -> None:
     assert "hv8: is enrolled already, with other names: host, 192.0.2.8\nhint: " in other.err
 
 
+def test_a_host_that_gets_no_configuration_is_told_why(commands: Commands, tmp_path: Path) -> None:
+    def run(*arguments: str) -> Outcome:
+        return commands.gateway_ctl("pki", *arguments, "--directory", str(tmp_path / "pki"))
+
+    enroll = ("enroll", "hv7", "--address", "192.0.2.7", "--out", str(tmp_path / "hv7.tar"))
+    run("init")
+    told = run(*enroll)
+    assert (told.code, "agent.toml" in told.out) == (ExitCode.OK, False)
+    assert told.err.splitlines() == [
+        f"vrfwire-gateway-ctl: no agent.toml in {tmp_path}/hv7.tar: no gateway is enrolled yet",
+        "hint: enroll one first by `pki enroll NAME --role gateway --address A`, then `pki enroll hv7` again in the "
+        "same way; or write it by docs/configuration.md",
+    ]
+    assert run("renew", "hv7", "--out", str(tmp_path / "new.tar")).err == "", "it was told when it mattered"
+    gateway = ("enroll", "gw1", "--role", "gateway", "--out", str(tmp_path / "gw1"))
+    assert run(*gateway).err == "", "who isn't a host lacks nothing"
+    assert "hv7.tar: no gateway was enrolled with an address\nhint: `pki revoke gw1`, " in run(*enroll).err
+    run("revoke", "gw1")
+    run(*gateway, "--address", "192.0.2.1")
+    told = run(*enroll)
+    assert (told.err, told.out.endswith(", agent.toml\n")) == ("", True)
+    out = str(tmp_path / "hv8")
+    assert "hv8: hv8 has no IPv4 address" in run("enroll", "hv8", "--address", "fd00::8", "--out", out).err
+
+
 def test_who_may_not_read_the_authority_is_told_so(pki: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """By what reads it: click would call the directory an invalid value, and point at --help."""
 
