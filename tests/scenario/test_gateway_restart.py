@@ -52,8 +52,13 @@ def make(site: Site, **bgp: Any) -> Gateway:
 
 
 def waiting(gateway: Gateway) -> list[str]:
-    found: list[str] = gateway.ask("status")["bgp"]["waiting_for"]
-    assert gateway.ask("peer.list")["waiting_for"] == found
+    told: list[list[str]] = []
+    for _ in range(5):  # it may change between the two questions
+        told = [gateway.ask("status")["bgp"]["waiting_for"], gateway.ask("peer.list")["waiting_for"]]
+        if told[0] == told[1]:
+            break
+    found, also = told
+    assert also == found
     return found
 
 
