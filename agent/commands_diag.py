@@ -27,7 +27,7 @@ def add(cli: Group) -> None:
     def diag() -> None:
         """Diagnostics, to be sent to somebody who looks for a fault."""
 
-    @diag.command("bundle")
+    @diag.command("bundle", short_help="Put into one file all that helps to find a fault of this host.")
     @click.option("--output", "-o", metavar="FILE", help="Where to.  [default: vrfwire-diag-HOST-TIME.tar.gz here]")
     @click.option("--config", "path", metavar="FILE", help="The daemon's configuration, when it isn't running.")
     @common

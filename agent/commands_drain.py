@@ -30,7 +30,7 @@ def add(cli: Group) -> None:
     cli.add_command(undrain)
 
 
-@click.command("drain")
+@click.command("drain", short_help="Take this host out of service, in good order.")
 @_WAIT
 @_TIMEOUT
 @click.option(
@@ -60,7 +60,7 @@ def drain(options: Options, wait: bool, timeout: float, settle: float | None, fo
     _show(options, _call(options, "drain", params, timeout))
 
 
-@click.command("undrain")
+@click.command("undrain", short_help="Take this host into service again.")
 @_WAIT
 @_TIMEOUT
 @common

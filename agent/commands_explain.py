@@ -27,7 +27,7 @@ def add(cli: Group) -> None:
 # -- drops
 
 
-@click.command("drops")
+@click.command("drops", short_help="Say where packets were lost on this host, and why.")
 @click.option("--port", shell_complete=names("port.list"), help="Only what is lost at one port.")
 @click.option("--all", "everything", is_flag=True, help="Counters that are zero, too.")
 @watchable
@@ -87,7 +87,7 @@ def _number(value: object) -> float:
 KINDS = ("port", "route", "gateway", "kernel", "repair")
 
 
-@click.command("monitor")
+@click.command("monitor", short_help="Print what happens as it happens, until Ctrl-C.")
 @click.option("--vpn", shell_complete=names("vpn.list"), help="Only what has to do with one VPN.")
 @click.option("--port", shell_complete=names("port.list"), help="Only what has to do with one port.")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only events of this kind; repeat.")
@@ -123,10 +123,10 @@ def monitor(options: Options, vpn: str | None, port: str | None, kinds: tuple[st
 # -- object
 
 
-@click.group("object", cls=Group)
+@click.group("object", cls=Group, short_help="Objects of vrfwire in the kernel: devices, filters, routes.")
 @common
 def objects() -> None:
-    """Objects in the kernel that belong to vrfwire: devices, filters, next hops, routes."""
+    """Objects of vrfwire in the kernel: devices, filters, next hops, routes."""
 
 
 OBJECT_KINDS = (
@@ -152,7 +152,7 @@ def object_list(options: Options, kind: str | None, vpn: str | None, state: str 
     options.repeat(look)
 
 
-@objects.command("show")
+@objects.command("show", short_help="Show one object: what is wanted, and what the kernel has.")
 @click.argument("kind", type=_KIND)
 @click.argument("name")
 @watchable

@@ -90,7 +90,7 @@ def route() -> None:
 _family = click.option("--family", type=click.Choice(FAMILIES), help="Only those of one address family.")
 
 
-@route.command("list")
+@route.command("list", short_help="List the routes that the gateway has selected, or of BGP.")
 @click.option("--vpn", shell_complete=names("vpn.list"), help="Only those of one VPN.")
 @click.option("--rd", metavar="RD|all", help="Of BGP instead: of one route distinguisher, or all.")
 @_family
@@ -114,7 +114,7 @@ def route_list(options: Options, vpn: str | None, rd: str | None, family: str | 
     options.repeat(lambda: stream_routes(options, params, views.BGP_ROUTES))
 
 
-@route.command("explain")
+@route.command("explain", short_help="Say which path to a prefix is used, and why no other.")
 @click.argument("prefix", metavar="PREFIX|ADDRESS")
 @click.option("--vpn", shell_complete=names("vpn.list"), help="VPN to look in.")
 @click.option("--rd", metavar="RD|all", help="Or route distinguisher of BGP to look under.")
@@ -164,7 +164,7 @@ def peer_list(options: Options) -> None:
     options.repeat(look)
 
 
-@peer.command("show")
+@peer.command("show", short_help="Show one BGP peer: session, capabilities, routes.")
 @click.argument("name", shell_complete=names("peer.list"))
 @watchable
 @pass_options
@@ -264,7 +264,7 @@ def map_show(options: Options) -> None:
     options.repeat(look)
 
 
-@map_server.command("accept")
+@map_server.command("accept", short_help="Believe the MAP server that its map is empty.")
 @common
 @pass_options
 def map_accept(options: Options) -> None:

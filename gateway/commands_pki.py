@@ -78,7 +78,7 @@ def add(cli: Group) -> None:
     cli.add_command(pki)
 
 
-@click.group(cls=Group)
+@click.group(cls=Group, short_help="Certificates of gateways, hosts, MAP servers and clients.")
 @common
 def pki() -> None:
     """Certificates: a small authority for gateways, hosts and MAP servers.
@@ -213,7 +213,7 @@ def pki_renew(
     _tell_issued(options, pki, issued, "renewed")
 
 
-@pki.command("revoke")
+@pki.command("revoke", short_help="Revoke certificates; the gateway here acts at once.")
 @click.argument("name")
 @_authority
 @click.option(
@@ -253,7 +253,7 @@ def pki_revoke(options: Options, pki: Pki, name: str, reason: str, serial: str |
     return code
 
 
-@pki.command("crl")
+@pki.command("crl", short_help="Sign the revocation lists again, before they are overdue.")
 @_authority
 @click.option("--days", type=_days, help="Until the next one is due, from now on.  [default: as before, first 30]")
 @common

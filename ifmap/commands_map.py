@@ -341,7 +341,7 @@ def _xml(items: Iterable[ReceivedItem]) -> str:
 # -- watch
 
 
-@click.command("watch")
+@click.command("watch", short_help="Print what is there, and what changes, until Ctrl-C.")
 @_searching
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many changes.")
 @map_client
@@ -387,7 +387,7 @@ def _change_document(change: Change) -> dict[str, object]:
 # -- purge
 
 
-@click.command("purge")
+@click.command("purge", short_help="Delete everything that a publisher has published.")
 @click.option("--publisher", metavar="ID", default="", help="Of this ifmap-publisher-id; else our own.")
 @map_client
 @pass_map

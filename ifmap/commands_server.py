@@ -47,7 +47,7 @@ def serve(arguments: tuple[str, ...]) -> int:
     return main(arguments)
 
 
-@click.command("passwd")
+@click.command("passwd", short_help="Hash a password for the configuration.")
 @click.option("--output", "-o", metavar="FILE", help="Write it to this file, with mode 0600, instead of printing it.")
 def passwd(output: str | None) -> None:
     """Hash a password, for password_hash of a [[client]], or for a file that password_hash_file names.

@@ -172,7 +172,7 @@ def show(options: MapOptions, name: str) -> None:
     options.repeat(once)
 
 
-@vpn.command("connect")
+@vpn.command("connect", short_help="Connect two VPNs: each imports what the other exports.")
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
 @map_client
@@ -253,7 +253,7 @@ def bind(options: MapOptions, attachment: str, group: str, addresses: tuple[Pref
     )
 
 
-@click.command("unbind")
+@click.command("unbind", short_help="Take an attachment out of a VPN, or out of all of them.")
 @click.argument("attachment")
 @click.argument("group", metavar="[VPN]", required=False)
 @click.option(
@@ -294,7 +294,7 @@ def unbind(options: MapOptions, attachment: str, group: str | None, addresses: t
     )
 
 
-@click.command("state")
+@click.command("state", short_help="Show attachments: bindings, addresses, where they are.")
 @click.argument("attachment", required=False)
 @click.option("--graph", is_flag=True, help="Draw the graph: VPNs, route targets, attachments, where they are.")
 @watching

@@ -35,6 +35,7 @@ def add_doctor(cli: Group, looks_at: str, examine: Callable[[str | None], Sequen
 
     @cli.command(
         "doctor",
+        short_help="Check this machine, the daemon and its configuration.",
         help=f"""Check {looks_at}; exit code 7 when something fails.
 
         It changes nothing. Works without the daemon too: then this command looks itself, as far as its user may.
