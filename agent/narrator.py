@@ -35,6 +35,7 @@ class Narrator:
         self._planner = planner
         self._announced: dict[str, str] = {}
         inventory.listener = self._port_changed
+        datapath.owner = self._owner
         datapath.listen_drift(self._drifted)
         datapath.listen(tuple(Kind), self._object_changed, failures_only=True)
 
@@ -158,14 +159,20 @@ class Narrator:
             more=lambda: {"object": name},
         )
 
+    def _owner(self, kind: Kind, key: Key) -> dict[str, str]:
+        """VPN and port of an object, as fields for the journal."""
+        vpn, port = self._belongs(kind, key)
+        return {field: name for field, name in (("vpn", vpn), ("port", port)) if name is not None}
+
     def _belongs(self, kind: Kind, key: Key) -> tuple[str | None, str | None]:
         """VPN and port of an object."""
         attached: Attached | None = None
         match key:
             case NextHop(device=device) | (str() as device, bytes()):
                 attached = self._planner.port_on(device)
-            case (int() as table, Prefix()):
-                return next((r.name for r in self._inventory.joined() if r.table == table), None), None
+            case (int() as table, Prefix() as prefix):
+                vpn = next((r.name for r in self._inventory.joined() if r.table == table), None)
+                return vpn, None if vpn is None else self._inventory.owner(vpn, prefix)
             case int():
                 attached = self._planner.by_label.get(key)
             case str() if kind is Kind.VRF:

@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from datapath.describe import complaint, describe, journal_fields
 from datapath.drift import Drift, Repairs
@@ -35,6 +35,9 @@ Object = tuple[Kind, Key]
 Listener = Callable[[Change], None]
 DriftListener = Callable[[list[Drift], int], None]
 """Is told what others did to our objects, and what was put right; and how many objects more that aren't named."""
+
+Owner = Callable[[Kind, Key], Mapping[str, str]]
+"""Names whose an object is, as fields for the journal: port and vpn, as far as that is known."""
 
 TURN = 0.005
 """Seconds of work in which small steps, as of one attach, follow each other without a turn of the loop between them."""
@@ -67,6 +70,7 @@ class Datapath:
         self._listeners: list[tuple[frozenset[Kind], Listener]] = []
         self._drift_listeners: list[DriftListener] = []
         self._waiters: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        self.owner: Owner = lambda kind, key: {}
         self.turns = 0
         """Times that the work came round; nudge() makes it, when it works."""
 
@@ -273,30 +277,34 @@ class Datapath:
     def _tell_drift(self) -> None:
         """Tell the log and listeners what others did, and what was put right."""
         news, more = self.reconciler.drift.take(self._clock())
-        lost = [one for one in news if not one.repaired]
-        for one in lost[:_LOGGED_FAILURES]:
-            log.info("%s: %s", describe(one.kind, one.key), one.what, extra=_fields(one.kind, one.key))
-        if (count := len(lost) + more) > _LOGGED_FAILURES:
-            log.info("and %d objects more", count - _LOGGED_FAILURES)
+        self._log_drift([one for one in news if not one.repaired], more)
+        self._log_drift([one for one in news if one.repaired], 0)
         if news or more:
             for listener in list(self._drift_listeners):
                 listener(news, more)
 
-    @staticmethod
-    def _log_failures(failures: list[Change]) -> None:
+    def _log_drift(self, news: list[Drift], more: int) -> None:
+        for one in news[:_LOGGED_FAILURES]:
+            what = "repaired" if one.repaired else one.what
+            log.info("%s: %s", describe(one.kind, one.key), what, extra=self._fields(one.kind, one.key))
+        if (count := len(news) + more) > _LOGGED_FAILURES:
+            done = " repaired" if news and news[0].repaired else ""
+            log.info("and %d objects more%s", count - _LOGGED_FAILURES, done)
+
+    def _fields(self, kind: Kind, key: Key) -> dict[str, object]:
+        return fields(**{**journal_fields(kind, key), **self.owner(kind, key)})
+
+    def _log_failures(self, failures: list[Change]) -> None:
         for change in failures[:_LOGGED_FAILURES]:
-            extra = _fields(change.kind, change.key)
+            extra = self._fields(change.kind, change.key)
             log.warning("%s", complaint(change.kind, change.key, change.status.error), extra=extra)
         if len(failures) > _LOGGED_FAILURES:
             log.warning("and %d more failures", len(failures) - _LOGGED_FAILURES)
 
-    @staticmethod
-    def _log_waiting(keys: Iterable[Key]) -> None:
+    def _log_waiting(self, keys: Iterable[Key]) -> None:
         """A device without carrier is nothing to warn of: a VM that isn't running, most often."""
         waiting = Counter(key.device for key in keys if isinstance(key, NextHop))
         for device, count in waiting.most_common(_LOGGED_FAILURES):
-            log.info("%s has no carrier, next hops waiting for it: %d", device, count, extra=fields(device=device))
-
-
-def _fields(kind: Kind, key: Key) -> dict[str, object]:
-    return fields(**journal_fields(kind, key))
+            log.info(
+                "%s has no carrier, next hops waiting for it: %d", device, count, extra=self._fields(Kind.PORT, device)
+            )

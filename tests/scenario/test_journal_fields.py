@@ -7,11 +7,11 @@ import logging
 
 import pytest
 
-from datapath.describe import journal_fields
-from datapath.values import Kind, NextHop, NextHopGroup
+from datapath.describe import describe, journal_fields
+from datapath.values import Key, Kind, NextHop, NextHopGroup
 from gateway.admission import Decision
 from gateway.map_log import DecisionLog
-from tests.scenario.agent_harness import World, play, until
+from tests.scenario.agent_harness import Host, World, play, until
 from vpn.prefix import Prefix
 
 Fields = dict[str, str]
@@ -46,10 +46,48 @@ def test_of_a_host_and_its_gateway(caplog: pytest.LogCaptureFixture) -> None:
         assert of(caplog, "host hv1: ") == {"HOST": "hv1", "VPN": "blue"}
         host.kernel.fail(errno.EBUSY, kind=Kind.PORT, key="tap-web-2")
         await host.attach("web-2", "red", "10.1.1.1", wait="programmed")
-        assert of(caplog, "port tap-web-2") == {"KIND": "port", "DEVICE": "tap-web-2"}
+        assert of(caplog, "port tap-web-2") == {
+            "KIND": "port",
+            "DEVICE": "tap-web-2",
+            "PORT": "web-2",
+            "VPN": "red",
+        }
         await gateway.stop()
         await until(lambda: not host.connected(), "the loss is noticed")
         assert of(caplog, "gateway 127.0.0.1: ")["GATEWAY"] == "127.0.0.1"
+
+    play(scenario)
+
+
+def test_repairs_of_what_belongs_to_a_port_are_found_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "vrfwire")
+
+    async def repaired(host: Host, kind: Kind, key: Key) -> tuple[Fields, Fields]:
+        """What is logged of its loss, and of its repair."""
+        caplog.clear()  # others went with one before
+        host.kernel.delete(kind, key)
+        name = describe(kind, key)
+        done = f"{name}: repaired"
+        await until(lambda: done in {one.getMessage() for one in caplog.records}, done)
+        return of(caplog, f"{name}: deleted by another program"), of(caplog, done)
+
+    async def scenario(world: World) -> None:
+        host = await world.host(1, await world.gateway())
+        web = await host.attach("web-1", "blue", "10.1.1.1", wait="announced")
+        assert host.daemon is not None
+        desired = host.daemon.agent.datapath.reconciler.desired
+        await until(lambda: bool(desired(Kind.VRF_ROUTE)), "its own address is routed to it")
+        objects: list[tuple[Kind, Key]] = [
+            (Kind.ANTI_SPOOFING, "tap-web-1"),
+            (Kind.MPLS_ROUTE, int(str(web["label"]))),
+            *((kind, key) for kind in (Kind.NEIGHBOUR, Kind.NEXT_HOP, Kind.VRF_ROUTE) for key in desired(kind)),
+            (Kind.PORT, "tap-web-1"),  # which takes the others with it
+        ]
+        for kind, key in objects:
+            for found in await repaired(host, kind, key):
+                assert (found["PORT"], found["VPN"]) == ("web-1", "blue"), describe(kind, key)
+        for found in await repaired(host, Kind.VRF, next(iter(desired(Kind.VRF)))):
+            assert (found["VPN"], "PORT" in found) == ("blue", False)
 
     play(scenario)
 
