@@ -67,6 +67,11 @@ def numbers(guest: Guest, since: int = 0) -> set[int]:
     return {int(packet.payload.split()[1]) for packet in guest.frames(ours, since)}
 
 
+def told(host: Host) -> bool:
+    """Whether a gateway has told a host of the shared prefixes."""
+    return {item["prefix"] for item in host.items("route.list")} >= set(PREFIXES)
+
+
 def route(host: Host, prefix: str) -> dict[str, Any]:
     """A route as the operator sees it."""
     return next(item for item in host.items("route.list") if item["prefix"] == prefix)
