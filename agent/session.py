@@ -29,6 +29,7 @@ from agent.stanzas import Identity, noticed, payload, ping, refusal
 from runtime.config import read_secret
 from runtime.errors import OperatorError
 from runtime.log import fields
+from runtime.tls import plain_words
 from vpn.prefix import Prefix
 from xmpp.notices import Notice, read_notices
 from xmpp.notification import Event, parse_event
@@ -317,14 +318,15 @@ class Session:
 
     def _on_disconnected(self, reason: object) -> None:
         self._disconnected.set()
-        self._end(f"connection lost: {reason}" if reason else "connection lost")
+        why = plain_words(reason) if isinstance(reason, BaseException) else reason
+        self._end(f"connection lost: {why}" if why else "connection lost")
 
     def _on_connection_failed(self, reason: object) -> None:
         # slixmpp would try again by itself, on its own schedule.
         if self._stream is not None:
             self._stream.cancel_connection_attempt()
         if isinstance(reason, ssl.SSLError):
-            self._end(f"TLS: {getattr(reason, 'verify_message', '') or reason.reason or reason}")
+            self._end(f"TLS: {plain_words(reason)}")
         else:
             # asyncio's own words are "Connect call failed ('192.0.2.1', 5222)", whatever the kernel has said.
             number = getattr(reason, "errno", None)
@@ -363,7 +365,7 @@ def tls_context(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSL
     try:
         context = ssl.create_default_context(cafile=str(ca))
     except (OSError, ssl.SSLError) as error:
-        raise OperatorError(f"certificates {ca}", _tls_error(error), "it must hold certificates in PEM") from error
+        raise OperatorError(f"certificates {ca}", plain_words(error), "it must hold certificates in PEM") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if certificate is not None:
         # Looked at one by one: OpenSSL doesn't say which of the two it couldn't read.
@@ -375,7 +377,7 @@ def tls_context(ca: Path, certificate: Path | None, key: Path | None) -> ssl.SSL
         except (OSError, ssl.SSLError) as error:
             raise OperatorError(
                 f"certificate {certificate}",
-                _tls_error(error),
+                plain_words(error),
                 "certificate and key must be PEM, belong together, and the key have no passphrase",
             ) from error
     return context
@@ -389,8 +391,3 @@ def _look_at(what: str, path: Path) -> None:
     except OSError as error:
         hint = f"it must be there, and readable by the daemon's user: ls -l {path}"
         raise OperatorError(f"{what} {path}", error.strerror or str(error), hint) from error
-
-
-def _tls_error(error: OSError) -> str:
-    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
-    return (reason or str(error)).replace("_", " ").lower()

@@ -16,6 +16,7 @@ from ifmap.client_errors import ClientError, HttpError
 from ifmap.client_http import AnswerReader, HttpAnswer, request
 from ifmap.endpoint import Endpoint
 from runtime.tcp import watch_peer
+from runtime.tls import plain_words
 
 _STAGGER = 0.25
 """Seconds between the addresses of a name (RFC 8305)."""
@@ -165,10 +166,5 @@ async def open_channel(endpoint: Endpoint, context: ssl.SSLContext, head: bytes,
 def reason(error: BaseException) -> str:
     """An error of TLS or of the network in a few words."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the server's certificate isn't accepted: {error.verify_message}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
-    if isinstance(error, OSError):
-        # Several addresses were tried: the text has them all.
-        return error.strerror or str(error) or type(error).__name__
-    return str(error) or type(error).__name__
+        return f"the server's certificate isn't accepted: {plain_words(error)}"
+    return f"TLS: {plain_words(error)}" if isinstance(error, ssl.SSLError) else plain_words(error)

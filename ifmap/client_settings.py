@@ -10,6 +10,7 @@ from ifmap.client_errors import ClientError
 from ifmap.endpoint import Endpoint
 from runtime.config import read_secret
 from runtime.errors import OperatorError
+from runtime.tls import plain_words
 
 MAX_ANSWER = 256 << 20
 """Bytes of an answer, also after it is unpacked: more than any sane graph, less than a machine's memory."""
@@ -50,13 +51,13 @@ class ClientSettings:
         try:
             context = ssl.create_default_context(cafile=None if self.ca is None else str(self.ca))
         except (OSError, ssl.SSLError) as error:
-            raise ClientError(f"ca {self.ca}: {_reason(error)}") from None
+            raise ClientError(f"ca {self.ca}: {plain_words(error)}") from None
         if self.certificate is not None:
             try:
                 # A passphrase would be asked for at the terminal.
                 context.load_cert_chain(self.certificate, self.key, password=lambda: "")
             except (OSError, ssl.SSLError) as error:
-                raise ClientError(f"certificate {self.certificate} with its key: {_reason(error)}") from None
+                raise ClientError(f"certificate {self.certificate} with its key: {plain_words(error)}") from None
         return context
 
     def secret(self) -> str:
@@ -67,9 +68,3 @@ class ClientSettings:
             return read_secret(self.password_file)
         except OperatorError as error:
             raise ClientError(str(error)) from None
-
-
-def _reason(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return error.reason.replace("_", " ").lower() if error.reason else "not usable"
-    return error.strerror or str(error)

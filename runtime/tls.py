@@ -1,10 +1,11 @@
-"""TLS of servers."""
+"""TLS: settings of servers, and errors in plain words."""
 
 from __future__ import annotations
 
 import asyncio.sslproto
 import functools
 import logging
+import re
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,10 @@ from pathlib import Path
 from runtime.errors import OperatorError
 
 log = logging.getLogger("vrfwire.tls")
+
+_ALERT = re.compile(r"(?:ssl|tls)v\d+ alert ")
+_ORIGIN = re.compile(r"^\[[^\]]*\] *| *\(_ssl\.c:\d+\)$")
+"""What Python puts around OpenSSL's words: "[SSL: NAME] words (_ssl.c:992)"."""
 
 
 def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Sequence[str] = ()) -> ssl.SSLContext:
@@ -38,14 +43,14 @@ def server_context(certificate: Path, key: Path, ca: Path | None, protocols: Seq
     except (OSError, ValueError) as error:
         # A plain OSError: a file was taken away in this very moment.
         hint = "certificate and key must be PEM, belong together, and the key have no passphrase"
-        raise OperatorError(f"tls.certificate {certificate}", _reason(error), hint) from error
+        raise OperatorError(f"tls.certificate {certificate}", plain_words(error), hint) from error
     if ca is None:
         return context
     context.verify_mode = ssl.CERT_OPTIONAL
     try:
         context.load_verify_locations(ca)
     except (OSError, ValueError) as error:
-        raise OperatorError(f"tls.ca {ca}", _reason(error), "it must hold certificates in PEM") from error
+        raise OperatorError(f"tls.ca {ca}", plain_words(error), "it must hold certificates in PEM") from error
     return context
 
 
@@ -65,8 +70,17 @@ def limit_read_buffers(size: int) -> None:
 
 def handshake_failure(error: OSError) -> str:
     """Why a handshake with a client failed, for a log. asyncio says nothing of one that the client broke off."""
-    return str(error) or "the client broke it off; it may not accept our certificate"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the client's certificate isn't accepted: {plain_words(error)}"
+    return plain_words(error) if str(error) else "the client broke it off; it may not accept our certificate"
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "reason", None) or error).replace("_", " ").lower()
+def plain_words(error: BaseException) -> str:
+    """What an error of TLS, of its files or of the network says, without names and line numbers of a library."""
+    if isinstance(error, ssl.SSLCertVerificationError) and (verdict := getattr(error, "verify_message", "")):
+        return str(verdict)
+    if isinstance(error, ssl.SSLError):
+        reason: str = getattr(error, "reason", None) or ""  # errors that Python makes itself have none
+        words = reason.replace("_", " ").lower() or _ORIGIN.sub("", error.strerror or str(error))
+        return _ALERT.sub("alert of the other side: ", words)
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__
