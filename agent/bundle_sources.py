@@ -15,6 +15,7 @@ from typing import Any
 from agent.bundle import LIMIT, Source
 from agent.config import AgentConfig
 from agent.doctor import examine_configured
+from agent.doctor_networkd import NETWORK_MANAGER_DIRECTORIES, NETWORKD_DIRECTORIES
 from datapath.kernel import TUNNEL_DEVICE
 from datapath.values import DEVICE_PREFIX, PROTOCOL
 from runtime.bounded import run
@@ -50,9 +51,17 @@ _METHODS: tuple[tuple[str, str, Mapping[str, object]], ...] = (
 _FILES = (
     *("/proc/version", "/proc/cmdline", "/proc/modules", "/proc/meminfo", "/proc/loadavg", "/proc/uptime"),
     *("/proc/net/dev", "/proc/net/snmp", "/proc/net/snmp6", "/proc/net/netstat", "/proc/net/softnet_stat"),
-    *("/proc/self/status", "/proc/self/mountinfo", "/etc/os-release", "/etc/systemd/networkd.conf"),
-    *("/etc/systemd/networkd.conf.d/vrfwire.conf", "/etc/NetworkManager/conf.d/vrfwire.conf"),
+    *("/proc/self/status", "/proc/self/mountinfo", "/etc/os-release"),
 )
+_NETWORK_FILES = (
+    *((place, pattern) for place in NETWORKD_DIRECTORIES for pattern in ("networkd.conf", "networkd.conf.d/*.conf")),
+    *(
+        (place, pattern)
+        for place in NETWORK_MANAGER_DIRECTORIES
+        for pattern in ("NetworkManager.conf", "conf.d/*.conf")
+    ),
+)
+"""Directories, and what is taken there: the configuration of who may touch our devices."""
 _COMMANDS = (
     *("ip -d -s link", "ip -d address", "ip -4 rule", "ip -6 rule", "ip -4 route show table main"),
     *("ip -6 route show table main", f"ip -4 -N route show table all proto {PROTOCOL}"),
@@ -83,9 +92,19 @@ def sources(ask: Ask, config: str | None) -> Iterator[Source]:
     yield Source("kernel/filters.txt", "tc -s filter of the ports", _filters)
     for path in _FILES:
         yield Source(f"files{path}", path, partial(_read, Path(path)))
+    for found in network_files():
+        yield Source(f"files{found}", found, partial(_read, Path(found)))
     for directory in _SYSCTLS:
         yield Source(f"sysctl/{_file_name(directory)}.txt", f"/proc/sys/{directory}", partial(_sysctls, directory))
     yield Source("state.txt", "names and sizes in the state directory", lambda: _listing(_state(ask, config)))
+
+
+def network_files(root: Path = Path("/")) -> Iterator[str]:
+    """Paths of the configuration of systemd-networkd and NetworkManager, drop-ins of all directories that they read."""
+    for place, pattern in _NETWORK_FILES:
+        for path in sorted((root / place.lstrip("/")).glob(pattern)):
+            if path.is_file():  # a link to /dev/null hides others of its name, and has nothing to read
+                yield f"/{path.relative_to(root)}"
 
 
 def doctor(ask: Ask, path: str | None) -> list[dict[str, object]]:

@@ -102,6 +102,33 @@ def test_with_the_daemon(commands: Commands, daemon: FakeDaemon, host: Path) -> 
     assert "this daemon has no such method" in listed["daemon/metrics.json"]["error"]
 
 
+def test_drop_ins_of_every_directory_are_taken(tmp_path: Path) -> None:
+    """Packages put theirs into /usr/lib, and a boot may leave some in /run."""
+    paths = [
+        "/etc/systemd/networkd.conf",
+        "/etc/systemd/networkd.conf.d/90-site.conf",
+        "/run/systemd/networkd.conf.d/a.conf",
+        "/usr/lib/systemd/networkd.conf.d/vrfwire.conf",
+        "/usr/lib/NetworkManager/conf.d/vrfwire.conf",
+        "/run/NetworkManager/conf.d/b.conf",
+        "/etc/NetworkManager/NetworkManager.conf",
+    ]
+    for path in (*paths, "/etc/systemd/system.conf", "/etc/NetworkManager/system-connections/vpn.conf"):
+        file = tmp_path / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("[Network]\n")
+    (tmp_path / "etc/systemd/networkd.conf.d/masked.conf").symlink_to("/dev/null")
+    assert list(bundle_sources.network_files(tmp_path)) == paths
+
+
+def test_files_that_are_there_are_in_the_list_of_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = str(tmp_path / "vrfwire.conf")
+    Path(path).write_text("[Network]\n")
+    monkeypatch.setattr(bundle_sources, "network_files", lambda: [path])
+    (source,) = [one for one in bundle_sources.sources(lambda *_: {}, None) if one.name == f"files{path}"]
+    assert source.take() == "[Network]\n"
+
+
 @pytest.mark.usefixtures("programs")
 def test_secrets_are_nowhere(commands: Commands, host: Path) -> None:
     target = host.parent / "out.tar.gz"
