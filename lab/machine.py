@@ -44,6 +44,10 @@ _LOOK = 0.5
 _LOOK_OUTPUT = 0.05
 """Seconds between looks at the output of a command."""
 
+LINE_LIMIT = 2048
+"""Bytes of a request on the serial line: a terminal keeps 4096 that nobody has read yet, and loses what comes beyond.
+What is longer goes by the shared directory."""
+
 _OPTIONS = ("systemd.show_status=no", "quiet")
 
 
@@ -184,8 +188,12 @@ class Machine:
 
     def _send(self, message: Mapping[str, object]) -> None:
         assert self._line is not None, "it is not running"
+        data = json.dumps(message).encode()
+        if len(data) > LINE_LIMIT:
+            (self._exchange / f"{message['id']}.request").write_bytes(data)
+            data = json.dumps({"id": message["id"]}).encode()
         with contextlib.suppress(BrokenPipeError):  # _receive says what has become of it
-            self._line.sendall(json.dumps(message).encode() + b"\n")
+            self._line.sendall(data + b"\n")
 
     def _wait(self, number: int, deadline: float) -> int | None:
         """Exit status of a command, None when it hasn't ended at `deadline` (of time.monotonic())."""

@@ -3,6 +3,7 @@
 Requests and answers are JSON, one a line. Output goes into files beside this program, which both sides see.
 
     {"id": 1, "argv": [...], "environ": {...}}     run it; its input is the file 1.in, if that is there
+    {"id": 1}                                      run what the file 1.request says, in the same way
     {"id": 1, "signal": 15}                        send a signal to it and what it has started
 
     {"ready": true}                                 we run
@@ -47,6 +48,9 @@ class Server:
         """Do what one line asks for."""
         number, signal = request["id"], request.get("signal")
         assert isinstance(number, int)
+        if request.keys() == {"id"}:
+            with open(os.path.join(HERE, f"{number}.request"), "rb") as file:
+                request = json.load(file)
         if signal is None:
             argv, environ = request["argv"], request["environ"]
             assert isinstance(argv, list) and isinstance(environ, dict)

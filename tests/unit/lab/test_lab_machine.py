@@ -5,14 +5,17 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from lab import machine_root, machine_server
+from lab import machine, machine_root, machine_server
 from lab.errors import LabError
 
 TARGETS = """http://mirror.example/debian/|bookworm|main|{origin}
@@ -98,6 +101,27 @@ def test_root_of_a_process_that_was_killed_is_swept_and_that_of_a_living_one_is_
         machine_root.sweep(space)
         assert {entry.name for entry in space.iterdir()} == {new.name, living.name}
     assert list(space.iterdir()) == [new]
+
+
+@pytest.mark.parametrize(("length", "by_file"), [(10, False), (100_000, True)])
+def test_a_command_that_is_too_long_for_the_serial_line_goes_by_the_shared_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, length: int, by_file: bool
+) -> None:
+    monkeypatch.setattr(machine_server, "HERE", str(tmp_path))
+    monkeypatch.setattr(machine, "adopt_orphans", lambda: None)  # this process isn't a machine's
+    booted = machine.Machine(cast(machine_root.Root, SimpleNamespace(exchange=tmp_path, work=tmp_path)))
+    ours, theirs = socket.socketpair()
+    booted._line = ours
+    read, write = os.pipe()
+    argv = (sys.executable, "-c", "import sys; print(len(sys.argv[1]))", "x" * length)
+    with ours, theirs, os.fdopen(read) as answers, os.fdopen(write, "w"):
+        booted.start(*argv)
+        line = theirs.recv(1 << 20)
+        assert line.endswith(b"\n") and len(line) <= machine.LINE_LIMIT + 1
+        assert (tmp_path / "1.request").exists() is by_file
+        machine_server.Server(write, str(tmp_path)).handle(json.loads(line))
+        assert json.loads(answers.readline()) == {"id": 1, "status": 0}
+    assert (tmp_path / "1.out").read_text() == f"{length}\n"
 
 
 def test_server_runs_commands_and_answers_in_the_order_of_their_ends(
