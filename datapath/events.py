@@ -92,3 +92,12 @@ class Monitor(Protocol):
     def without_carrier(self) -> Set[str]:
         """Names of the devices that are up and have no carrier, as of the last drain(); not to be changed."""
         ...
+
+    @property
+    def untidy(self) -> bool:
+        """Whether there is something for tidy() to do."""
+        ...
+
+    def tidy(self) -> list[KernelEvent]:
+        """Do what had better not be done between the steps of an attach; events that were found by it."""
+        ...

@@ -98,6 +98,11 @@ class FakeMonitor:
     def without_carrier(self) -> Set[str]:
         return {name for name, up in self._kernel.links.items() if up and name in self._kernel.dark}
 
+    untidy = False
+
+    def tidy(self) -> list[KernelEvent]:
+        return []
+
     def close(self) -> None:
         """Give back the file descriptors."""
         os.close(self._reader)

@@ -42,6 +42,9 @@ Owner = Callable[[Kind, Key], Mapping[str, str]]
 TURN = 0.005
 """Seconds of work in which small steps, as of one attach, follow each other without a turn of the loop between them."""
 
+QUIET = 0.05
+"""Seconds without work after which the monitor may tidy up."""
+
 _LOGGED_FAILURES = 10
 
 
@@ -248,6 +251,10 @@ class Datapath:
 
     async def _sleep(self) -> None:
         deadline = self.reconciler.next_deadline()
+        untidy = self._monitor if self._monitor is not None and self._monitor.untidy else None
+        if untidy is not None:
+            quiet = self._clock() + QUIET
+            deadline = quiet if deadline is None else min(deadline, quiet)
         if deadline is None:
             await self._wake.wait()
             return
@@ -255,7 +262,8 @@ class Datapath:
             async with asyncio.timeout(max(0.0, deadline - self._clock())):
                 await self._wake.wait()
         except TimeoutError:
-            return
+            if untidy is not None:
+                self.reconciler.handle(untidy.tidy())
 
     def _tell(self) -> None:
         """Tell listeners, waiters and the log what the step changed."""

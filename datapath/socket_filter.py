@@ -10,6 +10,7 @@ one whose mark somebody takes away, too.
 
 from __future__ import annotations
 
+import functools
 import struct
 import sys
 from collections.abc import Collection, Sequence
@@ -142,8 +143,14 @@ def monitor_filter(own_ports: Sequence[int], tables: range, devices: Collection[
     own_ports: port ids of the sockets whose changes are our own. tables: those that are ours. devices: indices of ours;
     None: what is told of any device passes.
     """
-    program = _assemble(_blocks(own_ports, tables))
+    program = _start(tuple(own_ports), tables)
     return program + (_ACCEPT if devices is None or len(devices) > MAX_DEVICES else _one_of(devices))
+
+
+@functools.cache
+def _start(own_ports: tuple[int, ...], tables: range) -> bytes:
+    """What stays the same when devices come and go."""
+    return _assemble(_blocks(own_ports, tables))
 
 
 def _blocks(own_ports: Sequence[int], tables: range) -> dict[str, list[Instruction]]:

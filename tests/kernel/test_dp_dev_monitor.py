@@ -47,6 +47,7 @@ def hv() -> Iterator[Host]:
             tap = open_tap("tap0", opened.namespace)
             opened.make(FILTERS, VM_NEIGHBOUR, REMOTE_NEIGHBOUR, MPLS, HOP, HOP_TWO, GROUP, ROUTE, GROUP_ROUTE)
             opened.kernel.monitor.drain()
+            opened.kernel.monitor.tidy()
             yield opened
         finally:
             if tap >= 0:
@@ -190,12 +191,27 @@ def test_what_was_known_of_another_device_is_not_believed_of_a_port_with_its_nam
 
 
 def test_a_device_that_became_ours_is_heard_when_its_mark_is_gone(hv: Host) -> None:
+    monitor = hv.kernel.monitor
+    assert not monitor.untidy
     hv.make(type(BLUE)("vw-green", 10003, "green"))
-    hv.kernel.monitor.drain()
+    monitor.drain()
+    assert monitor.untidy
+    assert monitor.tidy() == []
+    assert not monitor.untidy
     hv.namespace.ip("link set vw-green alias other")
     events(hv, ObjectChanged(Kind.VRF, "vw-green"))
     hv.namespace.ip("link delete vw-green")
     events(hv, LinkGone("vw-green"))
+
+
+def test_a_mark_that_goes_before_the_device_is_known_by_its_index_is_missed(hv: Host) -> None:
+    monitor = hv.kernel.monitor
+    hv.make(type(BLUE)("vw-green", 10003, "green"), type(BLUE)("vw-black", 10004, "black"))
+    monitor.drain()
+    hv.namespace.ip("link set vw-green alias other", "link set vw-black alias other", "link delete vw-black")
+    assert not readable(hv)
+    assert set(monitor.tidy()) == {ObjectChanged(Kind.VRF, "vw-green"), LinkGone("vw-black")}
+    assert monitor.drain() == []
 
 
 def test_routes_replaced_in_a_vrf_of_others_wake_nobody(hv: Host) -> None:

@@ -81,6 +81,10 @@ def run(hv: Host, scenario: Callable[[Datapath], Coroutine[None, None, None]]) -
             # A VM has opened the tap: only now can next hops towards it be made.
             tap = open_tap("tap0", hv.namespace)
             await settled(datapath, 10)
+            end = time.monotonic() + 10
+            while hv.kernel.monitor.untidy:
+                assert time.monotonic() < end
+                await asyncio.sleep(0.01)
             await scenario(datapath)
         finally:
             if tap >= 0:

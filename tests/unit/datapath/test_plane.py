@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from datapath.events import KernelEvent, ObjectRemoved
 from datapath.fake import FakeKernel
-from datapath.plane import Datapath
+from datapath.plane import QUIET, Datapath
 from datapath.status import Change, State
 from datapath.values import Key, Kind
 from tests.unit.datapath.samples import (
@@ -119,6 +120,33 @@ def test_what_others_delete_is_back_within_a_second() -> None:
         datapath.remove((Kind.MPLS_ROUTE, MPLS_ROUTE.key))
         await datapath.wait([(Kind.MPLS_ROUTE, MPLS_ROUTE.key)], 5)
         assert seen == []
+
+    run(scenario)
+
+
+def test_the_monitor_tidies_up_when_there_is_nothing_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not while something is being made; and what it finds is repaired."""
+
+    async def scenario(kernel: FakeKernel, datapath: Datapath) -> None:
+        tidied: list[float] = []
+
+        def tidy() -> list[KernelEvent]:
+            tidied.append(time.monotonic())
+            kernel.monitor.untidy = False
+            kernel.delete(Kind.MPLS_ROUTE, MPLS_ROUTE.key, notify=False)
+            return [ObjectRemoved(Kind.MPLS_ROUTE, MPLS_ROUTE.key)]
+
+        monkeypatch.setattr(kernel.monitor, "tidy", tidy)
+        kernel.monitor.untidy = True
+        datapath.put(*EVERYTHING)
+        await datapath.wait(NAMES, 5)
+        done = time.monotonic()
+        assert tidied == []
+        while not tidied or MPLS_ROUTE.key not in kernel.objects[Kind.MPLS_ROUTE]:
+            assert time.monotonic() - done < 5
+            await asyncio.sleep(0.005)
+        assert tidied[0] - done > QUIET / 2
+        assert len(tidied) == 1
 
     run(scenario)
 
