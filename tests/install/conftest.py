@@ -3,6 +3,8 @@ the journal is, too."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -28,7 +30,9 @@ class Packages:
 
     def __init__(self, version: str = "") -> None:
         command = [sys.executable, "packaging/deb.py", *(["--version", version] if version else [])]
-        self._build = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        self._build = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
         self._files: dict[str, Path] = {}
 
     def files(self, *names: str) -> list[Path]:
@@ -40,9 +44,9 @@ class Packages:
         return [self._files[name] for name in names]
 
     def end(self) -> None:
-        """End a build that nobody has waited for."""
-        if not self._files:
-            self._build.kill()
+        """End a build that nobody has waited for, with all of its processes."""
+        if self._build.poll() is None:
+            os.killpg(self._build.pid, signal.SIGKILL)
             self._build.communicate()
 
 
