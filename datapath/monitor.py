@@ -172,7 +172,13 @@ class KernelMonitor:
         events: list[KernelEvent] = []
         touched: set[int] = set()
         for ifindex, name in new.items():
-            events += self._seen(found[name], touched) if name in found else self._gone(ifindex, name, touched)
+            device = found.get(name)
+            if device is None:
+                events += self._gone(ifindex, name, touched)
+            elif device.alias != self._devices[ifindex].alias:
+                events += self._seen(device, touched)
+            # One that still has its mark was heard of all the time. What was read is newer than the notifications that
+            # wait, which would look like changes back.
         events += [event for ifindex in touched if (event := self._judge(ifindex)) is not None]
         return events
 

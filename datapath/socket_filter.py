@@ -209,7 +209,8 @@ def _blocks(own_ports: Sequence[int], tables: range) -> dict[str, list[Instructi
             (_LOAD_BYTE, _TCM_PRIORITY_HIGH, None, None),
             (_JUMP_EQUAL, OUR_PRIORITIES.start >> 8, "accept", "drop"),
         ],
-        "qdisc": [(_LOAD_WORD, _TCM_PARENT, None, None), (_JUMP_EQUAL, _w(TC_H_CLSACT), "address", "drop")],
+        # Of any device: with its clsact a port loses the filters that close it, and few others have one.
+        "qdisc": [(_LOAD_WORD, _TCM_PARENT, None, None), (_JUMP_EQUAL, _w(TC_H_CLSACT), "accept", "drop")],
         "address": [(_LOAD_WORD, _IFINDEX, None, None), (_JUMP_EQUAL, 0, "drop", "device")],
         "accept": [(_RETURN, _EVERYTHING, None, None)],
         "drop": [(_RETURN, 0, None, None)],

@@ -158,7 +158,7 @@ def test_what_concerns_nobody_wakes_nobody(hv: Host) -> None:
 
 
 def test_devices_of_others_wake_nobody(hv: Host) -> None:
-    """They come, flap, change and go, with their settings, addresses and qdiscs."""
+    """They come, flap, change and go, with their settings, addresses and qdiscs (but for the end of a clsact)."""
     hv.namespace.ip(
         "link add br0 type bridge",
         "link add v0 type veth peer name v1",
@@ -171,8 +171,8 @@ def test_devices_of_others_wake_nobody(hv: Host) -> None:
         "link set v1 down",
         "link set v1 name v2",
     )
-    hv.namespace.output("tc", "qdisc", "add", "dev", "v2", "clsact")
-    hv.namespace.output("tc", "qdisc", "delete", "dev", "v2", "clsact")
+    hv.namespace.output("tc", "qdisc", "add", "dev", "v2", "root", "pfifo")
+    hv.namespace.output("tc", "qdisc", "delete", "dev", "v2", "root")
     hv.namespace.output("sysctl", "-w", "net.ipv4.conf.v2.rp_filter=2")
     hv.namespace.ip("link delete v2", "link delete br0")
     assert not readable(hv)

@@ -95,6 +95,7 @@ def tc(parent: int, priority: int, ifindex: int = DEVICES[0]) -> bytes:
 
 
 PASSED = {
+    "clsact gone of a device that may be new": notification(RTM_DELQDISC, tc(TC_H_CLSACT, 0, 4)),
     **{f"link {number}": notification(RTM_NEWLINK, link(number)) for number in DEVICES},
     "link gone": notification(RTM_DELLINK, link(DEVICES[0])),
     "own link change": notification(RTM_NEWLINK, link(DEVICES[0]), OWN[0]),
@@ -127,7 +128,6 @@ DROPPED = {
     "foreign setting": notification(RTM_NEWNETCONF, setting(4)),
     "setting of new devices": notification(RTM_NEWNETCONF, setting(-2)),
     "foreign address gone": notification(RTM_DELADDR, address(4)),
-    "foreign clsact gone": notification(RTM_DELQDISC, tc(TC_H_CLSACT, 0, 4)),
     "foreign route": notification(RTM_NEWROUTE, route(KERNEL)),
     "foreign route gone": notification(RTM_DELROUTE, route(KERNEL)),
     "foreign route replaced in main": notification(RTM_NEWROUTE, route(KERNEL, 2, 254), 77, NLM_F_REPLACE),
