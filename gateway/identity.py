@@ -1,4 +1,4 @@
-"""Who a client's certificate says it is (RFC 6120, section 13.7; XEP-0178), and the TLS settings of the server.
+"""Who a client's certificate says it is (RFC 6120, section 13.7; XEP-0178).
 
 A certificate that names JIDs (subject alternative names of type id-on-xmppAddr) speaks for those of our domain, and for
 nothing else. One without JIDs speaks for NAME@DOMAIN of each of its DNS names; without those, of its common name.
@@ -7,14 +7,11 @@ nothing else. One without JIDs speaks for NAME@DOMAIN of each of its DNS names; 
 from __future__ import annotations
 
 import ipaddress
-import ssl
-from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from runtime import tls
 from xmpp.jid import Jid, JidError
 
 _XMPP_ADDRESS = ObjectIdentifier("1.3.6.1.5.5.7.8.5")
@@ -83,8 +80,3 @@ def _utf8_string(der: bytes) -> str | None:
         return der[start:].decode()
     except UnicodeDecodeError:
         return None
-
-
-def server_context(certificate: Path, key: Path, ca: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later; a client's certificate is asked for, and checked when it is given. Raises OperatorError."""
-    return tls.server_context(certificate, key, ca, [ALPN])

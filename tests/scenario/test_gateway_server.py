@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.certificates import PROTOCOLS
 from gateway.hosts import Hosts
-from gateway.identity import server_context
 from gateway.main import main
 from gateway.rib import Rib
 from gateway.server import TLS_BUFFER, Server
@@ -21,6 +21,7 @@ from gateway.session import Session
 from lab.pki import Authority
 from runtime.errors import ExitCode, OperatorError
 from runtime.listen import Listen
+from runtime.tls import server_context
 from tests.scenario.gateway_process import DOMAIN, GatewayProcess
 from tests.scenario.raw_host import RawHost, client_context, stream_condition
 from tests.unit.gateway.harness import MESH
@@ -47,7 +48,7 @@ def serve(authority: Authority, service: Service, hosts: Callable[[int], None]) 
             service,
             Hosts(),
             StreamConfig(domain=DOMAIN, random=secrets.token_bytes),
-            server_context(credentials.certificate, credentials.key, credentials.ca),
+            server_context(credentials.certificate, credentials.key, credentials.ca, PROTOCOLS),
         )
         [bound] = server.listen([Listen(IPv4Address("127.0.0.1"), 0)])
         try:
@@ -103,7 +104,7 @@ def test_an_address_in_use_is_an_operators_error(authority: Authority) -> None:
     def hosts(port: int) -> None:
         async def second() -> None:
             credentials = authority.gateway(DOMAIN, ["127.0.0.1"])
-            context = server_context(credentials.certificate, credentials.key, credentials.ca)
+            context = server_context(credentials.certificate, credentials.key, credentials.ca, PROTOCOLS)
             config = StreamConfig(domain=DOMAIN, random=secrets.token_bytes)
             server = Server(Service(DOMAIN, Rib(MESH)), Hosts(), config, context)
             with pytest.raises(OperatorError, match="in use") as caught:

@@ -9,9 +9,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from gateway.identity import Identity, identity_of, server_context
+from gateway.certificates import PROTOCOLS
+from gateway.identity import Identity, identity_of
 from lab.pki import Authority, Credentials
 from runtime.errors import OperatorError
+from runtime.tls import server_context
 from vpn.prefix import parse_address
 from xmpp.jid import Jid
 
@@ -62,7 +64,7 @@ def test_no_certificate_and_garbage_prove_nothing() -> None:
 
 def test_bad_files_are_named(authority: Authority, tmp_path: Path) -> None:
     one, other = authority.gateway(DOMAIN, []), authority.host("hv7", DOMAIN, [])
-    context = server_context(one.certificate, one.key, one.ca)
+    context = server_context(one.certificate, one.key, one.ca, PROTOCOLS)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("garbage")
@@ -75,5 +77,5 @@ def test_bad_files_are_named(authority: Authority, tmp_path: Path) -> None:
         (one.certificate, one.key, garbage, "tls.ca"),
     ):
         with pytest.raises(OperatorError) as caught:
-            server_context(certificate, key, ca)
+            server_context(certificate, key, ca, PROTOCOLS)
         assert caught.value.what.startswith(what) and caught.value.why and caught.value.hint
