@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 
 from gateway.config import GatewayConfig
 from gateway.identity import ALPN
 from gateway.server import Server
-from gateway.status import Document, Problem
+from gateway.status import Problem
 from gateway.trust import Trust
 from runtime.certificates import KEPT_LISTS
-from runtime.credentials import Changes, ServerCredentials, TlsFiles
-
-log = logging.getLogger("vrfwire.gateway")
+from runtime.credentials import ServerCredentials, TlsFiles
+from runtime.served import ServedCertificates
 
 PROTOCOLS = (ALPN,)
 
@@ -31,37 +29,22 @@ def check(config: GatewayConfig) -> None:
     tls_files(config).check(PROTOCOLS)
 
 
-class Certificates:
+class Certificates(ServedCertificates[GatewayConfig]):
     """Keeps a server at what the files say. Use it within one event loop."""
 
     def __init__(self, credentials: ServerCredentials, server: Server) -> None:
-        self.credentials = credentials
+        super().__init__(credentials, tls_files)
         self._server = server
         server.trust = Trust(credentials, server.service, server.records)
-
-    def poll(self) -> None:
-        """Look whether files have changed."""
-        self._apply(self.credentials.poll())
-
-    def prepare(self, config: GatewayConfig) -> ssl.SSLContext:
-        """TLS of another configuration. Raises OperatorError when its files, but for a list, can't be used."""
-        return self.credentials.prepare(tls_files(config))
-
-    def replace(self, config: GatewayConfig, context: ssl.SSLContext) -> None:
-        """Use another configuration, with what prepare() made of it."""
-        self.credentials.replace(tls_files(config), context)
-        self._apply(Changes(True, True))
-
-    def reload(self) -> Document:
-        """tls.reload: use the files as they are now; what that did."""
-        hosts = self._apply(self.credentials.read_again())
-        return {**self.credentials.document(), "ended": hosts}
 
     def problems(self) -> list[Problem]:
         """What is wrong with the files, or soon will be."""
         return [Problem(*trouble) for trouble in self.credentials.troubles()]
 
-    def _apply(self, changes: Changes) -> list[str]:
-        if changes.context:
-            self._server.tls = self.credentials.context
-        return self._server.end_revoked() if changes.revoked else []
+    def use(self, context: ssl.SSLContext) -> None:
+        """See ServedCertificates."""
+        self._server.tls = context
+
+    def end_revoked(self) -> list[str]:
+        """See ServedCertificates; hosts."""
+        return self._server.end_revoked()

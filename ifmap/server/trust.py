@@ -16,7 +16,8 @@ from ifmap.server.engine import Engine
 from ifmap.server.listener import Listener
 from ifmap.server.status import Problem
 from runtime.certificates import Certificate
-from runtime.credentials import Changes, ServerCredentials, TlsFiles
+from runtime.credentials import ServerCredentials, TlsFiles
+from runtime.served import ServedCertificates
 
 ALPN = "http/1.1"
 PROTOCOLS = (ALPN,)
@@ -30,11 +31,11 @@ def tls_files(config: MapConfig) -> TlsFiles:
     return TlsFiles(tls.certificate, tls.key, tls.ca, tls.crl)
 
 
-class Certificates:
+class Certificates(ServedCertificates[MapConfig]):
     """Keeps a listener at what the files say. Use it within one event loop."""
 
     def __init__(self, credentials: ServerCredentials, listener: Listener, engine: Engine) -> None:
-        self.credentials = credentials
+        super().__init__(credentials, tls_files)
         self._listener = listener
         self._engine = engine
         self._timer: asyncio.TimerHandle | None = None
@@ -55,7 +56,7 @@ class Certificates:
     def _look(self) -> None:
         # Whatever becomes of this look, it isn't the last one.
         self.start()
-        self._apply(self.credentials.poll())
+        self.poll()
 
     def believed(self, shown: Shown, peer: str) -> Shown:
         """What a client has shown, as far as it counts."""
@@ -71,30 +72,15 @@ class Certificates:
         self.credentials.refuse(certificate, revoked, peer, live=False)
         return Shown()
 
-    def reload(self) -> dict[str, object]:
-        """tls.reload: use the files as they are now; what that did."""
-        clients = self._apply(self.credentials.read_again())
-        return {**self.credentials.document(), "ended": clients}
-
-    def prepare(self, config: MapConfig) -> ssl.SSLContext:
-        """TLS of another configuration. Raises OperatorError when its files, but for a list, can't be used."""
-        return self.credentials.prepare(tls_files(config))
-
-    def replace(self, config: MapConfig, context: ssl.SSLContext) -> None:
-        """Use another configuration, with what prepare() made of it."""
-        self.credentials.replace(tls_files(config), context)
-        self._apply(Changes(True, True))
-
     def problems(self) -> list[Problem]:
         """What is wrong with the files, or soon will be."""
         return [Problem(*trouble) for trouble in self.credentials.troubles()]
 
-    def _apply(self, changes: Changes) -> list[str]:
-        if changes.context:
-            self._listener.tls = self.credentials.context
-        return self._end_revoked() if changes.revoked else []
+    def use(self, context: ssl.SSLContext) -> None:
+        """See ServedCertificates."""
+        self._listener.tls = context
 
-    def _end_revoked(self) -> list[str]:
+    def end_revoked(self) -> list[str]:
         """Drop connections with a revoked certificate; clients whose session ended by that."""
         going_on = set()
         for connection in tuple(self._listener.connections.values()):
