@@ -1,0 +1,1 @@
+"""The XMPP service against other servers and clients: loopback only, outside the lab."""
