@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import secrets
 import signal
 import sys
 import time
@@ -15,10 +14,10 @@ from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from bgp.rib.policy import Identity
-from gateway import certificates
 from gateway.certificates import Certificates
 from gateway.config import GatewayConfig
 from gateway.doctor import subject
+from gateway.front import Front
 from gateway.peer_config import BgpSettings, resolve
 from gateway.peer_status import PeerStatus
 from gateway.request import read_number, required_text
@@ -26,21 +25,18 @@ from gateway.rib import Rib
 from gateway.roster_file import RosterFile
 from gateway.route_status import MAX_PAGE, PAGE
 from gateway.server import Server
+from gateway.server_front import ServerFront, check_files
 from gateway.service import Limits, Service
 from gateway.speaker import Speaker
 from gateway.status import Document, Problem, Status
-from runtime.config import Loaded, load, read_secret
+from runtime.config import Loaded, load
 from runtime.control import Call, ControlServer
-from runtime.credentials import ServerCredentials
 from runtime.daemon import Program, Source, raise_file_limit
 from runtime.doctor_daemon import examine_daemon, told
 from runtime.errors import OperatorError
-from runtime.listen import Listen
 from runtime.service import Notifier, stop_event
 from runtime.version import VERSION
 from runtime.watchdog import Pulse, Vitals, live
-from xmpp.events import StreamConfig
-from xmpp.scram import SALT_OCTETS, ScramKeys
 
 if TYPE_CHECKING:
     from gateway.map_link import MapLink, Plan
@@ -57,38 +53,27 @@ class Daemon:
         self._loaded = loaded
         self._source = source
         self._reload_problem: Problem | None = None
-        self._bound: list[Listen] = []
         self._metrics: MetricsEndpoint | None = None
         self._map: MapLink | None = None
         self._former_maps: set[asyncio.Task[None]] = set()
         config = loaded.value
         self._map_plan = _map_plan(config)
-        self._keys = _scram_keys(config)
-        self._scram_secret = secrets.token_bytes(32)
         self.service = Service(
             config.gateway.domain,
             Rib(config.policy(), stale_time=config.gateway.stale_time),
             Limits(items=config.gateway.max_items),
         )
-        credentials = ServerCredentials(certificates.tls_files(config), certificates.PROTOCOLS)
-        self.server = Server(
-            self.service,
-            config.hosts(),
-            self._stream_config(),
-            credentials.context,
-            max_sessions=config.gateway.max_sessions,
-        )
-        self.certificates = Certificates(credentials, self.server)
+        self.front: Front = ServerFront(config, self.service)
         self.speaker = Speaker(
             _bgp_settings(config),
             self.service,
-            self.server.changed,
+            self.front.gate.changed,
             linger=config.gateway.stale_time,
             hosts=RosterFile(config.state.directory),
         )
-        self.server.on_change = self._hosts_changed
+        self.front.gate.on_change = self._hosts_changed
         self._peers = PeerStatus(self.speaker, self.service, asyncio.get_running_loop().time, time.time)
-        self._status = Status(self.service, self.server.records)
+        self._status = Status(self.service, self.front.gate.records)
         self._control = ControlServer(
             config.control.socket,
             {
@@ -114,6 +99,22 @@ class Daemon:
             group=config.control.group,
         )
 
+    @property
+    def server(self) -> Server:
+        """What hosts connect to; raises TypeError for a gateway that they reach otherwise."""
+        return self._server_front.gate
+
+    @property
+    def certificates(self) -> Certificates:
+        """Of that server."""
+        return self._server_front.certificates
+
+    @property
+    def _server_front(self) -> ServerFront:
+        if not isinstance(self.front, ServerFront):
+            raise TypeError("no host connects to this gateway")
+        return self.front
+
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT; SIGHUP reads the configuration again. Raises OperatorError."""
         config = self._loaded.value
@@ -124,20 +125,20 @@ class Daemon:
         try:
             if self._map_plan is not None:
                 self._start_map(self._map_plan, config)
-            self._bound = self.server.listen(config.gateway.listen)
+            where = self.front.start()
             await self.speaker.start()
             await self._control.start()
             self._start_metrics()
             log.info(
-                "vrfwire-gateway %s serves %s with %d VPNs at %s",
-                *(VERSION, config.gateway.domain, len(self.service.rib.tables), ", ".join(map(str, self._bound))),
+                "vrfwire-gateway %s serves %s with %d VPNs %s",
+                *(VERSION, config.gateway.domain, len(self.service.rib.tables), where),
             )
             notifier.ready()
             await self._watch(stop, notifier)
             notifier.stopping()
         finally:
             await self.speaker.stop()
-            await self.server.stop()
+            await self.front.stop()
             if self._map is not None:
                 await self._map.stop()
             if self._former_maps:
@@ -153,7 +154,7 @@ class Daemon:
         # Imported here: a gateway without a map starts without.
         from gateway.map_link import MapLink
 
-        self._map = MapLink(self.service, self.server.changed, config.state.directory)
+        self._map = MapLink(self.service, self.front.gate.changed, config.state.directory)
         self._map.start(plan, config.vpns())
 
     def _reload_vpns(self, plan: Plan | None, config: GatewayConfig) -> None:
@@ -185,18 +186,17 @@ class Daemon:
         from gateway.metrics import GatewayMetrics
         from runtime.metrics import MetricsEndpoint
 
-        credentials = self.certificates.credentials
-        metrics = GatewayMetrics(self.speaker, self.service, self._map_view, credentials.metrics)
+        metrics = GatewayMetrics(self.speaker, self.service, self._map_view, self.front.metrics)
         self._metrics = MetricsEndpoint(listen, metrics.snapshot)
         self._metrics.start()
 
     async def _watch(self, stop: asyncio.Event, notifier: Notifier) -> None:
         """Tell the service manager how it goes, and look at the certificates, until the end."""
-        pulses: list[tuple[str, Pulse]] = [("delivery to hosts", self.server), ("BGP", self.speaker)]
+        pulses: list[tuple[str, Pulse]] = [("delivery to hosts", self.front.gate), ("BGP", self.speaker)]
         vitals = Vitals(notifier, self._summary, pulses, asyncio.get_running_loop().time())
         stopped = asyncio.ensure_future(stop.wait())
         try:
-            await live(vitals, [stopped], self.certificates.poll)
+            await live(vitals, [stopped], self.front.poll)
         finally:
             stopped.cancel()
 
@@ -205,6 +205,8 @@ class Daemon:
         rib, view = self.service.rib, self._map_view()
         routes = sum(len(table) for table in rib.tables.values())
         line = f"{len(self.service.sessions)} sessions, {len(rib.tables)} VPNs, {routes} routes"
+        if shown := self.front.summary():
+            line += f", {shown}"
         if self.speaker.peers:
             up = sum(peer.session.up_since is not None for peer in self.speaker.peers.values())
             line += f", {up} of {len(self.speaker.peers)} BGP peers"
@@ -219,9 +221,8 @@ class Daemon:
         """
         try:
             loaded = load(GatewayConfig, program="gateway", path=self._source.path, overrides=self._source.overrides)
-            keys = _scram_keys(loaded.value)
+            renew_front = self.front.prepare(loaded.value)
             bgp = _bgp_settings(loaded.value, self.speaker.rib.identity if self.speaker.peers else None)
-            tls = self.certificates.prepare(loaded.value)
             plan = _map_plan(loaded.value)
             self.speaker.reload(bgp)
         except OperatorError as error:
@@ -234,27 +235,10 @@ class Daemon:
             if getattr(old, section) != getattr(new, section):
                 log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
         self._loaded = loaded
-        self._keys = keys
-        self.server.stream_config = self._stream_config()
-        self.certificates.replace(new, tls)
-        self.server.hosts = new.hosts()
+        renew_front()
         self._reload_vpns(plan, new)
-        self.server.changed()
+        self.front.gate.changed()
         log.info("configuration reloaded: %d VPNs, %d hosts, %d BGP peers", len(new.vpn), len(new.host), len(bgp.peers))
-
-    def _stream_config(self) -> StreamConfig:
-        gateway = self._loaded.value.gateway
-        return StreamConfig(
-            domain=gateway.domain,
-            random=secrets.token_bytes,
-            scram_keys=self._lookup if self._keys else None,
-            scram_secret=self._scram_secret,
-            login_timeout=gateway.login_timeout,
-            hold_time=gateway.hold_time,
-        )
-
-    def _lookup(self, user: str) -> ScramKeys | None:
-        return self._keys.get(user)
 
     # -- control methods
 
@@ -274,16 +258,15 @@ class Daemon:
         return self._status.page(vpn, params.get("after"), read_number(params, "limit", PAGE, MAX_PAGE))
 
     async def _show_status(self, params: Document, call: Call) -> Document:
-        listen = [str(address) for address in self._bound]
         view = self._map_view()
-        shown: Document = {"listen": listen, "bgp": self.speaker.summary(), "map": {"configured": False}}
+        shown: Document = {**self.front.document(), "bgp": self.speaker.summary(), "map": {"configured": False}}
         if view is not None:
             shown["map"] = view.summary()
         return {**self._status.summary(self._problems()), **shown}
 
     def _problems(self) -> list[Problem]:
         problems = [] if self._reload_problem is None else [self._reload_problem]
-        problems += self.certificates.problems() + self.speaker.problems()
+        problems += self.front.problems() + self.speaker.problems()
         view = self._map_view()
         return problems + (view.problems() if view is not None else [])
 
@@ -335,25 +318,13 @@ class Daemon:
         return self._peers.reset(params)
 
     async def _tls_reload(self, params: Document, call: Call) -> Document:
-        return self.certificates.reload()
+        return self.front.reload_certificates()
 
     async def _config_show(self, params: Document, call: Call) -> Document:
         return self._loaded.document()
 
     async def _version(self, params: Document, call: Call) -> Document:
         return {"program": "vrfwire-gateway", "version": VERSION, "pid": os.getpid()}
-
-
-def _scram_keys(config: GatewayConfig) -> dict[str, ScramKeys]:
-    """Keys of the hosts that have a password. The passwords themselves are not kept."""
-    keys = {}
-    for host in config.host:
-        if host.password_file is not None:
-            try:
-                keys[host.name] = ScramKeys.derive(read_secret(host.password_file), secrets.token_bytes(SALT_OCTETS))
-            except ValueError as error:
-                raise OperatorError(f"secret {host.password_file}", str(error)) from None
-    return keys
 
 
 def _map_plan(config: GatewayConfig) -> Plan | None:
@@ -380,8 +351,7 @@ def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> Bgp
 
 def check(config: GatewayConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
-    certificates.check(config)
-    _scram_keys(config)
+    check_files(config)
     _bgp_settings(config)
     _map_plan(config)
 
