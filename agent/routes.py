@@ -21,9 +21,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from vpn.cursor import Cursor
 from vpn.path import Path
 from vpn.prefix import Prefix
-from vpn.table import Cursor, VrfTable, first
+from vpn.table import VrfTable, first
 
 _READ = 1024
 

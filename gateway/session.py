@@ -15,7 +15,8 @@ from typing import NamedTuple
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
 from gateway.rib import Source
-from vpn.table import Change, Cursor, VrfTable
+from vpn.cursor import Change, Cursor
+from vpn.table import VrfTable
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
 from xmpp.notification import MAX_ITEMS, EventBatch, EventBuilder, recipient

@@ -16,9 +16,10 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
+from vpn.cursor import Cursor
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix
 
@@ -47,13 +48,6 @@ class Candidate(NamedTuple, Generic[S]):
 
 Selector = Callable[[Sequence[Candidate[S]]], Path]
 """Chooses among one or more candidates (in no particular order); must not depend on their order."""
-
-
-class Change(NamedTuple):
-    """A prefix and its newest selected path; None when it was withdrawn."""
-
-    prefix: Prefix
-    path: Path | None
 
 
 def preference(candidate: Candidate[Any]) -> tuple[bool, int, int, int]:
@@ -331,16 +325,19 @@ class VrfTable(Generic[S]):
 
     def _compact(self) -> None:
         """Drop superseded log entries, and tombstones that no cursor has still to read."""
-        positions = sorted(cursor.revision for cursor in self._cursors)
+        readers = sorted((cursor.seen, cursor.floor) for cursor in self._cursors)
+        seen = [position for position, _ in readers]
+        # The lowest floor of each reader and those behind it.
+        floors = list(accumulate((floor for _, floor in reversed(readers)), min))[::-1]
         log: list[_Node[S]] = []
         revisions = array("Q")
         for node, revision in zip(self._log, self._revisions, strict=True):
             if node.revision != revision:
                 continue
             if node.path is None:
-                # A reader that has passed the prefix's birth but not its withdrawal has to be told.
-                reader = bisect_left(positions, node.born)
-                if reader == len(positions) or positions[reader] >= revision:
+                # A reader that may have seen the prefix's birth but not its withdrawal has to be told.
+                reader = bisect_left(seen, node.born)
+                if reader == len(seen) or floors[reader] >= revision:
                     del self._nodes[node.prefix]
                     self._tombstones -= 1
                     continue
@@ -349,7 +346,7 @@ class VrfTable(Generic[S]):
         self._log, self._revisions = log, revisions
         self._prune_at = max(_SLACK, len(self) // 2, 2 * self._tombstones)
         self._compacted_at = self._revision
-        self._behind = bisect_left(positions, self._revision)
+        self._behind = sum(floor < self._revision for _, floor in readers)
 
     def _passed(self, start: int, end: int) -> None:
         """A cursor went from one revision to another. The last one that was behind lets the tombstones go."""
@@ -357,53 +354,3 @@ class VrfTable(Generic[S]):
             self._behind -= 1
             if self._behind == 0 and self._tombstones > max(_SLACK, len(self) // 4):
                 self._compact()
-
-
-class Cursor(Generic[S]):
-    """A reader's position in the change stream of a table. Close it, or withdrawals are kept for it."""
-
-    __slots__ = ("_table", "revision")
-
-    def __init__(self, table: VrfTable[S], revision: int) -> None:
-        self._table = table
-        self.revision = revision
-        """Every change up to this revision has been read (or superseded by a later one)."""
-
-    @property
-    def pending(self) -> bool:
-        """Whether there may be something to read."""
-        return self.revision < self._table._revision
-
-    def read(self, limit: int) -> list[Change]:
-        """The next changes, oldest first, at most `limit` (>= 1); empty when everything has been read.
-
-        Withdrawals of prefixes that this cursor cannot have seen are left out.
-        """
-        table = self._table
-        log, revisions = table._log, table._revisions
-        changes: list[Change] = []
-        start = self.revision
-        for index in range(bisect_right(revisions, start), len(log)):
-            node, revision = log[index], revisions[index]
-            if node.revision != revision or (node.path is None and start < node.born):
-                continue
-            if len(changes) == limit:
-                break
-            changes.append(Change(node.prefix, node.path))
-            self.revision = revision
-        else:
-            self.revision = table._revision
-        table._passed(start, self.revision)
-        return changes
-
-    def advance(self, revision: int) -> None:
-        """Move on without reading, to where another cursor of the table got by the same read from the same position."""
-        start, self.revision = self.revision, revision
-        self._table._passed(start, revision)
-
-    def close(self) -> None:
-        """Stop reading; closing again does nothing."""
-        table = self._table
-        if self in table._cursors:
-            table._cursors.discard(self)
-            table._passed(self.revision, table._revision)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vpn.cursor import Cursor
 from vpn.path import Encapsulation, NextHop, Path
 from vpn.prefix import Prefix, parse_address
-from vpn.table import MAX_NEXT_HOPS, Candidate, Cursor, VrfTable, first, multipath
+from vpn.table import MAX_NEXT_HOPS, Candidate, VrfTable, first, multipath
 
 P1 = Prefix.parse("10.1.1.1/32")
 P2 = Prefix.parse("2001:db8::1/128")
