@@ -7,7 +7,7 @@ BIN := .venv/bin
 setup:
 	@tools/setup $(PYTHON)
 
-# Other implementations of BGP, which the tests compare ours with.
+# Other implementations of BGP and XMPP, which the tests compare ours with.
 oracles:
 	@tools/setup-oracles $(PYTHON)
 
@@ -53,7 +53,8 @@ lock:
 	$(LOCK) --allow-unsafe -o requirements.lock requirements-dev.in
 	$(LOCK) -c requirements.lock -o requirements-runtime.lock requirements.in
 	$(LOCK) $(LEAVE_OUT:%=--unsafe-package %) -o requirements-oracles.lock requirements-oracles.in
+	$(LOCK) --allow-unsafe -o requirements-xmpp.lock requirements-xmpp.in
 
 clean:
-	rm -rf .venv .venv-oracles build *.egg-info .mypy_cache .ruff_cache
+	rm -rf .venv .venv-oracles .venv-xmpp build *.egg-info .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
