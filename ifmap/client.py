@@ -23,9 +23,10 @@ from ifmap.client_errors import ClientError, MapUnavailable, SessionLost
 from ifmap.client_session import Dialler, Session, end_session, open_session
 from ifmap.client_settings import ClientSettings
 from ifmap.client_wanted import Trouble, WantedSubscriptions
-from ifmap.endpoint import Backoff, Endpoint, Failover
+from ifmap.endpoint import Endpoint, Failover
 from ifmap.errors import IfmapError
 from ifmap.values import Publish, PublishOperation, PurgePublisher, Request, Search, SearchSpec
+from runtime.backoff import Backoff
 
 log = logging.getLogger("vrfwire.ifmap.client")
 

@@ -12,10 +12,10 @@ import random as randomness
 from collections.abc import Awaitable, Callable, Sequence
 
 from ifmap.client_errors import SessionLost
-from ifmap.endpoint import Backoff
 from ifmap.errors import ErrorCode, IfmapError
 from ifmap.published import Batch, Place, Published
 from ifmap.values import Edge, MetadataName, NewMetadata, PublishOperation
+from runtime.backoff import Backoff
 
 log = logging.getLogger("vrfwire.ifmap.publisher")
 

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ifmap.endpoint import STEADY, Backoff
+from ifmap.endpoint import STEADY
 from ifmap.errors import IfmapError
 from ifmap.values import SearchSpec, Subscription, Unsubscription
+from runtime.backoff import Backoff
 
 Operations = tuple[Subscription | Unsubscription, ...]
 

@@ -7,10 +7,11 @@ leads to the next at once; after a whole round, and after every session that end
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from urllib.parse import urlsplit
+
+from runtime.backoff import Backoff
 
 DEFAULT_PORT = 8443
 """Port of a URL without one: the convention of the reference server, not of HTTPS."""
@@ -81,29 +82,6 @@ def _is_address(host: str) -> bool:
         return IPv6Address(host).scope_id is None
     except ValueError:
         return False
-
-
-class Backoff:
-    """Waits with full jitter: uniform between 0 and a ceiling that doubles from shortest to longest, in seconds.
-
-    random: uniform in [0, 1).
-    """
-
-    def __init__(self, shortest: float, longest: float, random: Callable[[], float]) -> None:
-        self._shortest = shortest
-        self._longest = longest
-        self._random = random
-        self._ceiling = shortest
-
-    def reset(self) -> None:
-        """The next wait is a short one."""
-        self._ceiling = self._shortest
-
-    def next(self) -> float:
-        """Seconds to wait now."""
-        wait = self._ceiling * self._random()
-        self._ceiling = min(self._ceiling * 2, self._longest)
-        return wait
 
 
 class Failover:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ifmap.endpoint import STEADY, Backoff, Endpoint, EndpointError, Failover
+from ifmap.endpoint import STEADY, Endpoint, EndpointError, Failover
+from runtime.backoff import Backoff
 
 A, B, C = (Endpoint(name) for name in "abc")
 
