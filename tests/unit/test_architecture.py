@@ -44,7 +44,7 @@ CORES = {
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
-        *("roster", "route_status", "views"),
+        *("roster", "route_status", "views", "arrivals", "holdings", "limits"),
         *("pki_authority", "pki_database", "pki_snippet", "pki_subject", "pki_views"),
         *("admission", "authorization", "awaited", "grants", "host_notices", "item_index", "provisioning", "withheld"),
         *("attachment_state", "map_feed", "map_metrics", "map_snapshot", "map_status", "switchover"),
