@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from typing import TYPE_CHECKING, cast
 
 from gateway.identity import Identity, identity_of
@@ -19,6 +18,7 @@ from gateway.session import Session
 from runtime.certificates import Certificate
 from runtime.credentials import read_peer
 from runtime.log import fields
+from runtime.socket_transport import SocketTransport
 from runtime.tls import handshake_failure
 from vpn.prefix import parse_address
 from xmpp.errors import StreamCondition
@@ -65,9 +65,8 @@ class Connection(asyncio.Protocol):
         self._running = False
         self._ended = False
         self._unsent = 0
-        self._early: list[bytes] | None = None
-        """Decrypted bytes that came before start_tls() returned; None when no TLS handshake is under way."""
-        self._tls_task: asyncio.Task[None] | None = None
+        self._securing = False
+        """A TLS handshake is under way: nothing comes, and nothing may be written."""
         self._timer: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
 
@@ -84,9 +83,7 @@ class Connection(asyncio.Protocol):
         self._refuse_revoked()
 
     def data_received(self, data: bytes) -> None:
-        if self._early is not None:
-            self._early.append(data)
-        elif self._stream is not None:
+        if self._stream is not None:
             self._stream.receive_data(data, self._loop.time())
             self.run()
 
@@ -97,8 +94,6 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._end_of_input()
         self._end("the connection was lost")
-        if self._tls_task is not None:
-            self._tls_task.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -113,7 +108,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._transport is not None and not self._transport.is_closing() and self._early is None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
         self.run()
 
@@ -142,7 +137,7 @@ class Connection(asyncio.Protocol):
 
     def run(self) -> None:
         """Handle what the stream core has, send what is owed, and set the timer."""
-        if self._running or self._early is not None:
+        if self._running:
             return
         self._running = True
         try:
@@ -158,7 +153,7 @@ class Connection(asyncio.Protocol):
     def pull(self) -> None:
         """Send what the session is owed, while the transport takes it."""
         for _ in range(CHUNKS_A_TURN):
-            if self.session is None or self._stream is None or self._paused or self._early is not None:
+            if self.session is None or self._stream is None or self._paused:
                 return
             size = 0
             while size < WRITE_CHUNK and (piece := self.session.next_output()):
@@ -172,7 +167,7 @@ class Connection(asyncio.Protocol):
     # -- events of the stream core
 
     def _drain_events(self) -> None:
-        while self._stream is not None and not self._paused and self._early is None:
+        while self._stream is not None and not self._paused:
             event = self._stream.next_event()
             if event is None:
                 return
@@ -255,7 +250,7 @@ class Connection(asyncio.Protocol):
     # -- output
 
     def _write(self) -> None:
-        if self._stream is not None and self._transport is not None and self._early is None:
+        if self._stream is not None and self._transport is not None and not self._securing:
             data = self._stream.data_to_send()
             self._unsent = 0
             if data:
@@ -274,7 +269,7 @@ class Connection(asyncio.Protocol):
         """Whether the transport is TLS; its certificate's identity is kept."""
         assert self._transport is not None
         tls = self._transport.get_extra_info("ssl_object")
-        if not isinstance(tls, ssl.SSLObject):
+        if tls is None:
             return False
         der = tls.getpeercert(binary_form=True)
         self.certificate = read_peer(der)
@@ -289,45 +284,23 @@ class Connection(asyncio.Protocol):
             self.close(StreamCondition.NOT_AUTHORIZED, why)
 
     def _begin_tls(self) -> None:
-        """Stop reading before <proceed/> leaves, so that the first TLS bytes are read by TLS."""
-        assert self._transport is not None
-        self._transport.pause_reading()
+        """Have the transport become TLS, behind <proceed/>."""
+        assert isinstance(self._transport, SocketTransport)
         self._write()
-        self._early = []
-        self._tls_task = self._loop.create_task(self._start_tls(self._transport))
+        self._securing = True
+        self._transport.start_tls(self.server.tls, self._secured)
 
-    async def _start_tls(self, plain: asyncio.Transport) -> None:
-        assert self._stream is not None and self._early is not None
-        try:
-            transport = await self._loop.start_tls(
-                plain,
-                self,
-                self.server.tls,
-                server_side=True,
-                ssl_handshake_timeout=self.server.stream_config.login_timeout,
-            )
-        except OSError as error:
+    def _secured(self, error: OSError | None) -> None:
+        """The handshake has ended."""
+        assert self._stream is not None
+        self._securing = False
+        if error is not None:
             log.info("TLS with %s failed: %s", self.peer[0], handshake_failure(error), extra=fields(peer=self.peer[0]))
-            transport = None
-        finally:
-            self._tls_task = None
-        if transport is None or transport.is_closing():
-            # asyncio tells the protocol nothing of a connection that ends in its handshake.
-            self._early = None
-            plain.abort()
-            self.connection_lost(None)
+            self._end_of_input()
             return
-        self._transport = transport
-        transport.set_write_buffer_limits(high=WRITE_HIGH)
         self._read_identity()
-        now = self._loop.time()
-        self._stream.tls_started(now, self._identity.jids)
-        # With TLS 1.3 the client's new stream header may have come along with the end of its handshake, before
-        # start_tls() returned.
-        early, self._early = self._early, None
+        self._stream.tls_started(self._loop.time(), self._identity.jids)
         self._refuse_revoked()
-        for data in early:
-            self._stream.receive_data(data, now)
         self.run()
 
     # -- timer

@@ -1,8 +1,5 @@
 """The listening side of the gateway: accepts hosts, keeps their connections, has pending output pulled.
 
-Direct TLS and STARTTLS share a port: the first byte of a TLS connection is 0x16 (a handshake record; RFC 8446, section
-5.1), which no XML begins with. It is peeked at, so that asyncio starts with an untouched socket either way.
-
 Output is pulled at most once in COALESCE seconds: what changed meanwhile in a VPN is one batch, serialised once.
 """
 
@@ -18,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.connection import Connection
+from gateway.greeting import Greeter
 from gateway.hosts import Hosts
 from gateway.refusals import RefusalLog
 from gateway.service import Service
@@ -27,7 +25,6 @@ from gateway.trust import Trust
 from runtime.acceptor import Acceptor
 from runtime.listen import Listen
 from runtime.log import fields
-from runtime.tls import handshake_failure, limit_read_buffers
 from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
@@ -40,10 +37,6 @@ COALESCE = 0.001
 PULLS_A_TURN = 200
 """Sessions written to before the loop looks at its sockets again."""
 SESSIONS_PER_HOST = 8
-TLS_BUFFER = 16 * 1024
-TLS_HANDSHAKE = b"\x16"
-UNSENT = 128 * 1024
-"""Bytes that the kernel keeps for a host that reads slowly: what it hasn't been sent can still be replaced by newer."""
 SHUTDOWN_TIME = 3.0
 """Seconds that hosts have to take the end of their streams."""
 
@@ -76,7 +69,7 @@ class Server:
         """Says whose certificate is revoked; None: nobody's."""
         self._by_session: dict[Session, Connection] = {}
         self._acceptor = Acceptor(self._accepted, log)
-        self._greetings: set[asyncio.Task[None]] = set()
+        self.greeter = Greeter(self)
         self._ready: dict[Connection, None] = {}
         self._flush_handle: asyncio.Handle | None = None
         self._stale_handle: asyncio.TimerHandle | None = None
@@ -84,7 +77,6 @@ class Server:
         self.turns = 0
         """Deliveries done; nudge() brings one about."""
         self._loop = asyncio.get_running_loop()
-        limit_read_buffers(TLS_BUFFER)
 
     # -- life
 
@@ -103,8 +95,7 @@ class Server:
         Hosts keep forwarding by what they know.
         """
         self.stop_listening()
-        for task in self._greetings:
-            task.cancel()
+        await self.greeter.close()
         connections = list(self.connections)
         for connection in connections:
             connection.close(StreamCondition.SYSTEM_SHUTDOWN, "the gateway stops")
@@ -114,8 +105,6 @@ class Server:
             )
         for connection in list(self.connections):
             connection.abort()
-        if self._greetings:
-            await asyncio.wait(self._greetings)
         # An aborted transport says so in the next turn of the loop.
         rest = [asyncio.ensure_future(connection.wait_lost()) for connection in list(self.connections)]
         if rest:
@@ -128,51 +117,11 @@ class Server:
     # -- accepting
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
-        if len(self.connections) + len(self._greetings) >= self.max_sessions:
+        if len(self.connections) + len(self.greeter) >= self.max_sessions:
             log.warning("connection from %s refused: %d connections are the most", address[0], self.max_sessions)
             connection.close()
             return
-        task = self._loop.create_task(self._greet(connection, _peer(address)))
-        self._greetings.add(task)
-        task.add_done_callback(self._greetings.discard)
-
-    async def _greet(self, connection: socket.socket, peer: tuple[str, int]) -> None:
-        """Find out whether the peer speaks TLS at once, and give the socket to asyncio."""
-        timeout = self.stream_config.login_timeout
-        try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-            async with asyncio.timeout(timeout):
-                first = await self._peek(connection)
-        except TimeoutError:
-            connection.close()
-            log.info("connection from %s: nothing was sent in %g s", peer[0], timeout, extra=fields(peer=peer[0]))
-            return
-        except OSError as error:
-            connection.close()
-            log.debug("connection from %s: %s", peer[0], error, extra=fields(peer=peer[0]))
-            return
-        except asyncio.CancelledError:
-            connection.close()
-            raise
-        tls = self.tls if first == TLS_HANDSHAKE else None
-        try:
-            # From here on the socket is asyncio's to close.
-            await self._loop.connect_accepted_socket(
-                lambda: Connection(self, peer), connection, ssl=tls, ssl_handshake_timeout=timeout if tls else None
-            )
-        except OSError as error:
-            log.info("TLS with %s failed: %s", peer[0], handshake_failure(error), extra=fields(peer=peer[0]))
-
-    async def _peek(self, connection: socket.socket) -> bytes:
-        """The first byte, left in the socket; b"" at its end."""
-        readable = asyncio.Event()
-        self._loop.add_reader(connection, readable.set)
-        try:
-            await readable.wait()
-        finally:
-            self._loop.remove_reader(connection)
-        return connection.recv(1, socket.MSG_PEEK)
+        self.greeter.accept(connection, _peer(address))
 
     # -- sessions
 

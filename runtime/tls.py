@@ -69,10 +69,12 @@ def limit_read_buffers(size: int) -> None:
 
 
 def handshake_failure(error: OSError) -> str:
-    """Why a handshake with a client failed, for a log. asyncio says nothing of one that the client broke off."""
+    """Why a handshake with a client failed, for a log. asyncio says nothing of one that the client broke off, and
+    OpenSSL that it is a violation of the protocol."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the client's certificate isn't accepted: {plain_words(error)}"
-    return plain_words(error) if str(error) else "the client broke it off; it may not accept our certificate"
+    broken_off = not str(error) or isinstance(error, ssl.SSLEOFError | ConnectionResetError | BrokenPipeError)
+    return plain_words(error) if not broken_off else "the client broke it off; it may not accept our certificate"
 
 
 def plain_words(error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import asyncio.sslproto
 import secrets
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -15,7 +14,7 @@ from gateway.certificates import PROTOCOLS
 from gateway.hosts import Hosts
 from gateway.main import main
 from gateway.rib import Rib
-from gateway.server import TLS_BUFFER, Server
+from gateway.server import Server
 from gateway.service import Service
 from gateway.session import Session
 from lab.pki import Authority
@@ -77,27 +76,6 @@ def test_a_bug_ends_the_session_that_met_it_and_no_other(
     serve(authority, Faulty(DOMAIN, Rib(MESH)), hosts)
     [record] = [record for record in caplog.records if record.exc_info]
     assert "unlucky" in record.getMessage()
-
-
-def test_a_tls_session_has_a_small_buffer(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The attribute is asyncio's own; this fails with a Python that has another way."""
-    sizes: list[int] = []
-    original = asyncio.sslproto.SSLProtocol.__init__
-
-    def spying(self: asyncio.sslproto.SSLProtocol, *arguments: object, **named: object) -> None:
-        original(self, *arguments, **named)  # type: ignore[arg-type]
-        sizes.append(len(self._ssl_buffer))  # type: ignore[attr-defined]
-
-    monkeypatch.setattr(asyncio.sslproto.SSLProtocol, "max_size", asyncio.sslproto.SSLProtocol.max_size)
-    monkeypatch.setattr(asyncio.sslproto.SSLProtocol, "__init__", spying)
-
-    def hosts(port: int) -> None:
-        context = client_context(authority.host("hv1", DOMAIN, []), str(authority.certificate))
-        with RawHost(port, "hv1", context).login() as host:
-            host.ping()
-
-    serve(authority, Service(DOMAIN, Rib(MESH)), hosts)
-    assert sizes == [TLS_BUFFER]
 
 
 def test_an_address_in_use_is_an_operators_error(authority: Authority) -> None:

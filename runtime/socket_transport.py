@@ -1,0 +1,421 @@
+"""An asyncio transport over a connected socket that may become TLS in place.
+
+asyncio's own TLS reads into a buffer of each connection and moves every byte through two memory BIOs and two
+transports. Here OpenSSL has the socket (ssl.SSLSocket, driven by readiness), and all connections of a server share one
+read buffer: half the time for each message, and a third of the memory of an idle connection
+(docs/design/gateway-performance.md). STARTTLS wraps the very socket, so no byte can come out of TLS before it is in
+place, and none of TLS's can be read as plain text.
+
+    plain --start_tls()--> handshake --> TLS        close(): flush, close_notify, FIN, read to the end, connection_lost
+                               +-------> failed: FIN, read to the end, connection_lost
+
+A socket that is closed with unread bytes in it is reset, and with it goes what the peer has not read yet: the reason
+why. So at the end what still comes is read and dropped, until the peer closes or the owner calls abort().
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+READ_SIZE = 16 * 1024
+"""Octets of a read: the most in a record of TLS (RFC 8446, section 5.1)."""
+READS_A_TURN = 4
+"""Reads of one connection before the loop looks at the others."""
+WRITE_HIGH = 64 * 1024
+LINGER_MAX = 4 * 1024 * 1024
+"""Octets read and dropped after the end; who sends more is reset."""
+
+_AGAIN = (BlockingIOError, InterruptedError, ssl.SSLWantReadError)
+
+_EXTRA: dict[str, Any] = {}
+Secured = Callable[[OSError | None], None]
+"""Told how a handshake ended: None when TLS is in place."""
+
+
+def read_buffer() -> memoryview:
+    """What the transports of one event loop read into."""
+    return memoryview(bytearray(READ_SIZE))
+
+
+class SocketTransport(asyncio.Transport):
+    """Owns a non-blocking, connected socket, and tells the protocol what asyncio's transports tell theirs.
+
+    buffer: shared with other transports of the same loop, see read_buffer(). start() begins to read.
+    """
+
+    __slots__ = (
+        *("_backlog", "_buffer", "_high", "_loop", "_low", "_protocol", "_socket", "_tls", "_tls_next"),
+        *("_closing", "_dropped", "_eof", "_gone", "_handshake", "_lingering", "_notify_due", "_paused"),
+        *("_read_wants_write", "_reader", "_reading", "_write_wants_read", "_writer"),
+    )
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connection: socket.socket,
+        protocol: asyncio.Protocol,
+        buffer: memoryview,
+    ) -> None:
+        super().__init__(_EXTRA)
+        self._loop = loop
+        self._socket = connection
+        self._protocol = protocol
+        self._buffer = buffer
+        self._tls: ssl.SSLSocket | None = None
+        """Where TLS is in place or under way: the socket, otherwise None."""
+        self._tls_next: tuple[ssl.SSLContext, Secured] | None = None
+        self._handshake: Secured | None = None
+        self._backlog: bytearray | None = None
+        self._high, self._low = WRITE_HIGH, WRITE_HIGH // 4
+        self._paused = False
+        """The protocol was told to write nothing more."""
+        self._reading = False
+        self._closing = self._lingering = self._gone = self._eof = False
+        self._dropped = 0
+        self._notify_due = False
+        self._read_wants_write = self._write_wants_read = False
+        self._reader = self._writer = False
+        """What the loop watches for."""
+
+    # -- asyncio.BaseTransport
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """ "ssl_object": the SSLSocket once TLS is in place; "socket"."""
+        if name == "ssl_object":
+            return default if self._tls is None or self._handshake is not None else self._tls
+        return self._socket if name == "socket" else default
+
+    def is_closing(self) -> bool:
+        """Whether close() or abort() was called, or the connection has ended."""
+        return self._closing
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Tell this one from now on."""
+        assert isinstance(protocol, asyncio.Protocol)
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Who is told."""
+        return self._protocol
+
+    def start(self) -> None:
+        """Tell the protocol that the connection is made, and read."""
+        self._protocol.connection_made(self)
+        self.resume_reading()
+
+    # -- TLS
+
+    def start_tls(self, context: ssl.SSLContext, secured: Secured) -> None:
+        """Become the server's side of TLS once everything written is sent. Nothing is read or may be written until
+        `secured` is called; when it is called with an error, the transport is closing already. The owner bounds the
+        time, by abort()."""
+        assert self._tls is None and self._tls_next is None
+        self._tls_next = context, secured
+        self._reading = False
+        if self._backlog is None:
+            self._wrap()
+        self._watch()
+
+    def _wrap(self) -> None:
+        assert self._tls_next is not None
+        (context, self._handshake), self._tls_next = self._tls_next, None
+        # The selector knows the descriptor, which stays; but who watches it is another one.
+        self._unwatch()
+        try:
+            self._tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:
+            # It has the descriptor, and has closed it.
+            self._secured(error)
+            return
+        self._socket = self._tls
+        self._shake()
+
+    def _shake(self) -> None:
+        assert self._tls is not None
+        self._read_wants_write = False
+        try:
+            self._tls.do_handshake()
+        except _AGAIN:
+            pass
+        except ssl.SSLWantWriteError:
+            self._read_wants_write = True
+        except OSError as error:
+            self._secured(error)
+            return
+        else:
+            self._secured(None)
+            return
+        self._watch()
+
+    def _secured(self, error: OSError | None) -> None:
+        assert self._handshake is not None
+        secured, self._handshake = self._handshake, None
+        if error is None:
+            self._reading = True
+        else:
+            # OpenSSL has sent its alert; let the peer have it.
+            self._closing = True
+            self._finish()
+        secured(error)
+        self._watch()
+
+    # -- asyncio.ReadTransport
+
+    def is_reading(self) -> bool:
+        """Whether received data are handed to the protocol."""
+        return self._reading
+
+    def pause_reading(self) -> None:
+        """Read nothing more."""
+        self._reading = self._read_wants_write = False
+        self._watch()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._closing or self._eof or self._reading or self._handshake is not None or self._tls_next is not None:
+            return
+        self._reading = True
+        self._watch()
+        if self._tls is not None and self._tls.pending():
+            # No selector knows of what OpenSSL has decrypted already.
+            self._loop.call_soon(self._readable)
+
+    def _readable(self) -> None:
+        if self._write_wants_read:
+            self._write_wants_read = False
+            self._flush()
+        if self._handshake is not None:
+            self._shake()
+        elif self._lingering:
+            self._drop()
+        elif self._reading:
+            self._read()
+
+    def _read(self) -> None:
+        self._read_wants_write = False
+        for _ in range(READS_A_TURN):
+            try:
+                size = self._socket.recv_into(self._buffer, READ_SIZE)
+            except _AGAIN:
+                break
+            except ssl.SSLWantWriteError:
+                self._read_wants_write = True
+                break
+            except ssl.SSLZeroReturnError:
+                size = 0
+            except OSError as error:
+                self._fail(error)
+                return
+            if not size:
+                self._at_eof()
+                return
+            try:
+                self._protocol.data_received(bytes(self._buffer[:size]))
+            except BaseException:
+                self._fail(None)
+                raise
+            if not self._reading:
+                return
+            # A short read has emptied the socket, most likely; the loop says so if it has not.
+            if size < READ_SIZE and (self._tls is None or not self._tls.pending()):
+                break
+        else:
+            if self._tls is not None and self._tls.pending():
+                self._loop.call_soon(self._readable)
+        self._watch()
+
+    def _at_eof(self) -> None:
+        self._eof = True
+        self._reading = False
+        if not self._protocol.eof_received():
+            self.close()
+        self._watch()
+
+    # -- asyncio.WriteTransport
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """As asyncio's."""
+        if high is None:
+            high = WRITE_HIGH if low is None else 4 * low
+        if low is None:
+            low = high // 4
+        if not high >= low >= 0:
+            raise ValueError(f"high ({high}) must be >= low ({low}) must be >= 0")
+        self._high, self._low = high, low
+
+    def get_write_buffer_size(self) -> int:
+        """Octets written and not yet taken by the kernel."""
+        return 0 if self._backlog is None else len(self._backlog)
+
+    def can_write_eof(self) -> bool:
+        """TLS has no such thing."""
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send, or keep until the kernel takes more. Dropped silently once the transport is closing."""
+        if self._closing or not data:
+            return
+        assert self._handshake is None and self._tls_next is None, "nothing may be written while TLS is started"
+        if self._backlog is not None:
+            self._backlog += data
+        else:
+            sent = self._send(data)
+            if self._closing or sent == len(data):
+                return
+            self._backlog = bytearray(memoryview(data)[sent:])
+            self._watch()
+        if len(self._backlog) > self._high and not self._paused:
+            self._paused = True
+            self._protocol.pause_writing()
+
+    def _send(self, data: bytes | bytearray | memoryview[Any]) -> int:
+        """How much of it the socket takes; the connection is closing after an error."""
+        sent, size = 0, len(data)
+        try:
+            sent = self._socket.send(data)
+            if sent < size:
+                # Of TLS one record at a time is sent.
+                with memoryview(data) as view:
+                    while sent < size:
+                        sent += self._socket.send(view[sent:])
+        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
+            pass
+        except ssl.SSLWantReadError:
+            self._write_wants_read = True
+        except OSError as error:
+            self._fail(error)
+        return sent
+
+    def _writable(self) -> None:
+        if self._handshake is not None:
+            self._shake()
+            return
+        if self._read_wants_write and self._reading:
+            self._read()
+        self._flush()
+
+    def _flush(self) -> None:
+        if self._gone:
+            return
+        if self._notify_due:
+            self._finish()
+        if self._backlog is None:
+            self._watch()
+            return
+        sent = self._send(self._backlog)
+        if self._gone:
+            return
+        del self._backlog[:sent]
+        if not self._backlog:
+            self._backlog = None
+            if self._closing:
+                self._finish()
+            elif self._tls_next is not None:
+                self._wrap()
+        self._watch()
+        if self._paused and self.get_write_buffer_size() <= self._low:
+            self._paused = False
+            if not self._closing:
+                self._protocol.resume_writing()
+
+    # -- the end
+
+    def close(self) -> None:
+        """Send what is written, then say the end, and wait for the peer's; abort() cuts that short."""
+        if self._closing:
+            return
+        self._closing = True
+        self._reading = False
+        if self._handshake is not None or self._tls_next is not None:
+            self._fail(None)
+        elif self._backlog is None:
+            self._finish()
+        self._watch()
+
+    def abort(self) -> None:
+        """Drop the connection at once."""
+        self._fail(None)
+
+    def _finish(self) -> None:
+        """Everything is sent: close_notify (RFC 8446, section 6.1), and no more."""
+        self._notify_due = False
+        try:
+            if self._tls is not None:
+                try:
+                    self._tls.unwrap()
+                except ssl.SSLWantWriteError:
+                    self._notify_due = True
+                    return
+                except (ssl.SSLError, ValueError):
+                    pass  # the peer's own isn't waited for; and after a failure OpenSSL sends none
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._tls = None  # what the peer still sends isn't decrypted
+        if self._eof:
+            self._fail(None)
+        else:
+            self._lingering = True
+
+    def _drop(self) -> None:
+        try:
+            size = self._socket.recv_into(self._buffer, READ_SIZE)
+        except _AGAIN:
+            return
+        except OSError:
+            size = 0
+        self._dropped += size
+        if not size or self._dropped > LINGER_MAX:
+            self._fail(None)
+
+    def _fail(self, error: OSError | None) -> None:
+        if self._gone:
+            return
+        self._gone = self._closing = True
+        self._reading = self._lingering = self._notify_due = False
+        self._handshake = self._tls_next = self._backlog = None
+        self._unwatch()
+        self._loop.call_soon(self._lost, error)
+
+    def _lost(self, error: OSError | None) -> None:
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self._tls = None
+            self._socket.close()
+
+    # -- the loop
+
+    def _watch(self) -> None:
+        """Have the loop watch for what can be done now, and for nothing else."""
+        if self._gone:
+            return
+        shaking = self._handshake is not None
+        reader = self._reading or self._lingering or self._write_wants_read or (shaking and not self._read_wants_write)
+        writer = (
+            self._read_wants_write or self._notify_due or (self._backlog is not None and not self._write_wants_read)
+        )
+        if reader is not self._reader:
+            self._reader = reader
+            if reader:
+                self._loop.add_reader(self._socket, self._readable)
+            else:
+                self._loop.remove_reader(self._socket)
+        if writer is not self._writer:
+            self._writer = writer
+            if writer:
+                self._loop.add_writer(self._socket, self._writable)
+            else:
+                self._loop.remove_writer(self._socket)
+
+    def _unwatch(self) -> None:
+        if self._reader:
+            self._loop.remove_reader(self._socket)
+        if self._writer:
+            self._loop.remove_writer(self._socket)
+        self._reader = self._writer = False
