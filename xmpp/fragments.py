@@ -1,12 +1,16 @@
-"""Fixed pieces of XML that a server stream sends (RFC 6120)."""
+"""Fixed pieces of XML that a server stream sends, and the error that either side may send (RFC 6120)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from xml.etree.ElementTree import Element
 
 from xmpp import namespaces as ns
 from xmpp.errors import StreamCondition
+from xmpp.namespaces import split_tag
 from xmpp.stanza import escape
+
+_CONDITIONS = frozenset(condition.value for condition in StreamCondition)
 
 FOOTER = b"</stream:stream>"
 PROCEED = f"<proceed xmlns='{ns.TLS}'/>".encode()
@@ -53,6 +57,18 @@ def stream_error(condition: StreamCondition, text: str) -> bytes:
     """A stream error (section 4.9.2)."""
     detail = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ""
     return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{detail}</stream:error>".encode()
+
+
+def read_stream_error(element: Element) -> tuple[StreamCondition, str]:
+    """Condition and text of a <stream:error/> that the peer sent (section 4.9.2)."""
+    condition, text = StreamCondition.UNDEFINED_CONDITION, ""
+    for child in element:
+        namespace, name = split_tag(child.tag)
+        if namespace == ns.STREAM_ERRORS and name == "text":
+            text = (child.text or "")[:256]
+        elif namespace == ns.STREAM_ERRORS and name in _CONDITIONS:
+            condition = StreamCondition(name)
+    return condition, text
 
 
 def bind_result(request_id: str, jid: str) -> bytes:

@@ -44,7 +44,7 @@ def check(element: Element, session: Jid) -> Stanza:
         except JidError as error:
             raise Refused(stanza, StanzaError(Condition.JID_MALFORMED, str(error))) from None
     if kind is Kind.IQ:
-        _check_iq(stanza)
+        check_iq(stanza)
     return stanza
 
 
@@ -58,8 +58,8 @@ def _check_sender(text: str, session: Jid) -> None:
         raise StreamError(StreamCondition.INVALID_FROM, "'from' is not the address of this session")
 
 
-def _check_iq(stanza: Stanza) -> None:
-    """Section 8.2.3."""
+def check_iq(stanza: Stanza) -> None:
+    """Section 8.2.3; raises Refused."""
     problem = ""
     if stanza.type not in _IQ_TYPES:
         problem = "the type of an IQ is get, set, result or error"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 STREAMS = "http://etherx.jabber.org/streams"
 CLIENT = "jabber:client"
+COMPONENT = "jabber:component:accept"
+"""Of a stream between a server and a component of it (XEP-0114)."""
 STREAM_ERRORS = "urn:ietf:params:xml:ns:xmpp-streams"
 STANZA_ERRORS = "urn:ietf:params:xml:ns:xmpp-stanzas"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"

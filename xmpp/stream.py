@@ -45,7 +45,6 @@ _SESSION = f"{{{ns.SESSION}}}session"
 _STREAM_ID_OCTETS = 15
 _RESOURCE_OCTETS = 9
 _PING_ID = "vw-ping-"
-_CONDITIONS = frozenset(condition.value for condition in StreamCondition)
 _PING = f"<ping xmlns='{ns.PING}'/>".encode()
 
 
@@ -214,13 +213,7 @@ class ServerStream:
             raise StreamError(StreamCondition.UNSUPPORTED_STANZA_TYPE, "this element is not expected here")
 
     def _on_stream_error(self, element: Element) -> None:
-        condition, text = StreamCondition.UNDEFINED_CONDITION, ""
-        for child in element:
-            namespace, name = split_tag(child.tag)
-            if namespace == ns.STREAM_ERRORS and name == "text":
-                text = (child.text or "")[:256]
-            elif namespace == ns.STREAM_ERRORS and name in _CONDITIONS:
-                condition = StreamCondition(name)
+        condition, text = fragments.read_stream_error(element)
         if self._life is _Life.OPEN:
             self._output.append(fragments.FOOTER)
         self._finish(condition, text, by_peer=True)
