@@ -6,6 +6,7 @@ all the same, so that a host which serves again knows the way everywhere at once
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 from agent.attachment import Attached, VpnRecord
@@ -33,10 +34,37 @@ class Announcer:
         self._expected_until = clock() + grace
         self._kept: set[str] = set()
         """Ports of an earlier run: the gateways may know of them what this one hasn't told."""
+        self._untold: dict[str, str] = {}
+        """VPN of each port that is there and not told of."""
+        self._incomplete: Counter[str] = Counter()
+        """Number of them by VPN."""
 
     def keep(self, attached: Attached) -> None:
         """A port was there before this run."""
         self._kept.add(attached.name)
+
+    def expect(self, attached: Attached) -> None:
+        """A port is there, and is to be told of later: until then no gateway hears that it was told everything."""
+        name, vpn = attached.name, attached.attachment.vpn
+        if name not in self._untold:
+            self._untold[name] = vpn
+            self._incomplete[vpn] += 1
+            self._judge(vpn)
+
+    def _settle(self, name: str) -> str | None:
+        """A port was told of, or is gone; its VPN, if it was to be told of."""
+        vpn = self._untold.pop(name, None)
+        if vpn is not None:
+            self._incomplete[vpn] -= 1
+            if not self._incomplete[vpn]:
+                del self._incomplete[vpn]
+        return vpn
+
+    def _judge(self, vpn: str) -> None:
+        """Whether the gateways, when they have what they were told of a VPN, have everything."""
+        for peer in self.peers:
+            peer.signaling.complete(vpn, not self._incomplete[vpn])
+            peer.flush_soon()
 
     # -- telling
 
@@ -49,9 +77,13 @@ class Announcer:
                 for prefix in attached.attachment.announced():
                     peer.signaling.announce(record.name, prefix, path, attached.attachment.known_as)
             peer.flush_soon()
+        if not self.silent:
+            self._settle(attached.name)
+            self._judge(record.name)
 
     def withdraw(self, attached: Attached, record: VpnRecord) -> None:
         """Take back a port's prefixes, those too that an earlier run may have told."""
+        self.expect(attached)
         for peer in self.peers:
             for prefix in attached.attachment.announced():
                 peer.signaling.withdraw(record.name, prefix)
@@ -62,6 +94,9 @@ class Announcer:
     def forget(self, name: str) -> None:
         """A port is gone; another of its name is new."""
         self._kept.discard(name)
+        vpn = self._settle(name)
+        if vpn is not None:
+            self._judge(vpn)
 
     def leave(self, vpn: str) -> None:
         """Want nothing of a VPN any more."""

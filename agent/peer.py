@@ -119,7 +119,8 @@ class Peer:
         elif len(request.items) <= 1:
             # What can't be retracted isn't there: a gateway that has restarted, or has given this host up meanwhile.
             # And it is asked again and again: the same answer is no news.
-            known = request.ask is Ask.RETRACT or self._refused.get(key) == refusal
+            # Nor does anything depend on whether a gateway takes the end of items.
+            known = request.ask in (Ask.RETRACT, Ask.END_OF_ITEMS) or self._refused.get(key) == refusal
             self._refused[key] = refusal
             log.log(
                 logging.DEBUG if known else logging.WARNING,
@@ -131,7 +132,7 @@ class Peer:
                 extra=self._fields(request.vpn, [prefix for prefix, _ in request.items]),
             )
         settled = self.signaling.answered(request, refusal)
-        if refusal is not None:
+        if refusal is not None and request.ask is not Ask.END_OF_ITEMS:
             self.refusals += 1
             self._retry_later()
             if request.ask is Ask.SUBSCRIBE:

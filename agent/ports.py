@@ -86,6 +86,7 @@ class Ports:
         kept = list(self.inventory.attachments())
         for attached in kept:
             self.announcer.keep(attached)
+            self.announcer.expect(attached)
             # Those too that are being detached: they deliver until that is confirmed.
             self._plan(attached, initial=True)
         self._feed.push()
@@ -150,6 +151,7 @@ class Ports:
             self.inventory.abandon(accepted)
             raise
         self.inventory.commit(accepted)
+        self.announcer.expect(attached)
         self._plan(attached)
         self._feed.push()
         self._watch(attached)

@@ -23,6 +23,8 @@ class Ask(enum.Enum):
     RETRACT = "retract"
     BARRIER = "barrier"
     """A ping; its answer ends the tables of `vpns`."""
+    END_OF_ITEMS = "end of items"
+    """Everything that this host has in the VPN is published (xmpp.end_of_items)."""
 
 
 class Offer(NamedTuple):
@@ -58,6 +60,11 @@ class Refusal(NamedTuple):
     def passing(self) -> bool:
         """Whether it says nothing of what was asked about: the gateway can't answer at present."""
         return self.condition in _PASSING
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the server doesn't know this kind of request (RFC 6120, section 8.3.3)."""
+        return self.condition in (Condition.SERVICE_UNAVAILABLE, Condition.FEATURE_NOT_IMPLEMENTED)
 
     def __str__(self) -> str:
         return f"{self.condition}: {self.text}" if self.text else self.condition

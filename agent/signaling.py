@@ -5,6 +5,10 @@
                           session_started() ------+                                                |
                           told (accepted, or perhaps accepted) <-----------------------------------+
 
+When a session has settled everything that is wanted in a VPN, the gateway is told so once (xmpp.end_of_items): what an
+earlier session or run has left there besides then goes at once. Never while something is missing: what the gateway
+still has of a port that isn't announced yet may be all by which its VM is reached.
+
 A gateway may also speak first: it withholds items that it had accepted, admits those that it had refused, deletes a
 VPN or has one again (xmpp.notices). What it forbids it may remember: that is retracted when it is wanted no longer.
 
@@ -21,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from agent.requests import Announced, Ask, Offer, Refusal, Request, Settled
+from agent.told import Item, Vpn
 from vpn.path import Path
 from vpn.prefix import Prefix
 from xmpp.stanza import Condition
@@ -29,51 +34,14 @@ MAX_ITEMS = 100
 """Items of one publish or retract request."""
 
 
-class _Item:
-    """One prefix at the gateway. told: what it has, or may have. asked: what the request under way says."""
-
-    __slots__ = ("alone", "asked", "in_flight", "maybe", "refusal", "told", "wanted")
-
-    def __init__(self) -> None:
-        self.wanted: Offer | None = None
-        self.told: Offer | None = None
-        self.maybe = False
-        """An earlier session may have left the item there, or the gateway may remember what it refused."""
-        self.in_flight = False
-        self.asked: Offer | None = None
-        self.refusal: Refusal | None = None
-        self.alone = False
-        """It was in a batch that was refused as a whole: ask for it alone, to find the bad one."""
-
-    @property
-    def due(self) -> bool:
-        if self.in_flight or self.refusal is not None:
-            return False
-        return self.wanted != self.told or (self.maybe and self.wanted is None)
-
-
-class _Vpn:
-    __slots__ = ("again", "dirty", "instance_id", "items", "refusal", "subscribed", "synchronised", "wanted")
-
-    def __init__(self, instance_id: int) -> None:
-        self.instance_id = instance_id
-        self.wanted = True
-        self.subscribed = False
-        """A subscription was sent in this session and not refused."""
-        self.synchronised = False
-        self.again = False
-        """Left and joined in one turn: the gateway is to send the whole table once more."""
-        self.refusal: Refusal | None = None
-        self.items: dict[Prefix, _Item] = {}
-        self.dirty: dict[Prefix, None] = {}
-
-
 class Signaling:
     """One gateway."""
 
     def __init__(self) -> None:
         self.connected = False
-        self._vpns: dict[str, _Vpn] = {}
+        self._takes_marks = True
+        """The gateway has not said in this session that it knows no end of items."""
+        self._vpns: dict[str, Vpn] = {}
 
     # -- what is wanted
 
@@ -81,7 +49,7 @@ class Signaling:
         """Want the routes of a VPN. instance_id: this host's number for it, 1..65535."""
         vpn = self._vpns.get(name)
         if vpn is None:
-            vpn = self._vpns[name] = _Vpn(instance_id)
+            vpn = self._vpns[name] = Vpn(instance_id)
         vpn.instance_id = instance_id
         if not vpn.wanted:
             vpn.wanted = True
@@ -91,19 +59,25 @@ class Signaling:
         """Retract a prefix that an earlier run may have left at the gateway."""
         vpn = self._vpns.get(name)
         if vpn is None:
-            vpn = self._vpns[name] = _Vpn(instance_id)
+            vpn = self._vpns[name] = Vpn(instance_id)
             vpn.wanted = False
-        vpn.items.setdefault(prefix, _Item()).maybe = True
+        vpn.items.setdefault(prefix, Item()).maybe = True
         vpn.dirty[prefix] = None
 
     def leave(self, name: str) -> None:
         """Want the routes of a VPN no longer, and nothing announced in it."""
         vpn = self._vpns.get(name)
         if vpn is not None:
-            vpn.wanted = vpn.again = False
+            vpn.wanted = vpn.again = vpn.whole = False
             for prefix in list(vpn.items):
                 self.withdraw(name, prefix)
             self._forget(name, vpn)
+
+    def complete(self, name: str, whole: bool) -> None:
+        """Whether what is wanted in a VPN that was joined is all that this host has there. Not until it is said so."""
+        vpn = self._vpns.get(name)
+        if vpn is not None:
+            vpn.whole = whole and vpn.wanted
 
     def announce(self, name: str, prefix: Prefix, path: Path, attachment: str = "") -> None:
         """Want a prefix published in a VPN that was joined."""
@@ -111,7 +85,7 @@ class Signaling:
         vpn = self._vpns[name]
         item = vpn.items.get(prefix)
         if item is None:
-            item = vpn.items[prefix] = _Item()
+            item = vpn.items[prefix] = Item()
         if item.wanted != offer:
             item.wanted = offer
             item.refusal = None
@@ -144,8 +118,9 @@ class Signaling:
         self._start_over()
 
     def _start_over(self) -> None:
+        self._takes_marks = True
         for name, vpn in list(self._vpns.items()):
-            vpn.subscribed = vpn.synchronised = vpn.again = False
+            vpn.subscribed = vpn.synchronised = vpn.again = vpn.marked = False
             vpn.refusal = None
             for prefix, item in vpn.items.items():
                 item.maybe = item.maybe or item.in_flight or item.told is not None
@@ -160,7 +135,7 @@ class Signaling:
             self._retry(vpn)
 
     @staticmethod
-    def _retry(vpn: _Vpn) -> None:
+    def _retry(vpn: Vpn) -> None:
         vpn.refusal = None
         for prefix, item in vpn.items.items():
             if item.refusal is not None:
@@ -190,9 +165,12 @@ class Signaling:
                 vpn.subscribed = vpn.synchronised = False
                 requests.append(Request(Ask.UNSUBSCRIBE, name, vpn.instance_id))
                 self._forget(name, vpn)
+            elif self._takes_marks and vpn.whole and not vpn.marked and vpn.settled:
+                vpn.marked = True
+                requests.append(Request(Ask.END_OF_ITEMS, name, vpn.instance_id))
         return requests
 
-    def _item_requests(self, name: str, vpn: _Vpn) -> list[Request]:
+    def _item_requests(self, name: str, vpn: Vpn) -> list[Request]:
         requests = []
         batches: dict[Ask, list[tuple[Prefix, Offer | None]]] = {Ask.RETRACT: [], Ask.PUBLISH: []}
         dirty, vpn.dirty = vpn.dirty, {}
@@ -227,6 +205,11 @@ class Signaling:
         vpn = self._vpns.get(request.vpn)
         if vpn is None:
             return Settled()
+        if request.ask is Ask.END_OF_ITEMS:
+            # Refused or not: in the end the gateway's own time is up. Servers that don't know it aren't asked again.
+            if refusal is not None and refusal.unknown:
+                self._takes_marks = False
+            return Settled()
         if request.ask is Ask.SUBSCRIBE and refusal is not None and vpn.subscribed:
             vpn.subscribed = False
             vpn.refusal = refusal
@@ -234,7 +217,7 @@ class Signaling:
             return Settled()
         return self._items_answered(request, vpn, refusal)
 
-    def _items_answered(self, request: Request, vpn: _Vpn, refusal: Refusal | None) -> Settled:
+    def _items_answered(self, request: Request, vpn: Vpn, refusal: Refusal | None) -> Settled:
         settled = []
         for prefix, _ in request.items:
             item = vpn.items.get(prefix)
@@ -263,7 +246,7 @@ class Signaling:
         self._forget(request.vpn, vpn)
         return Settled(tuple(settled))
 
-    def _forget(self, name: str, vpn: _Vpn) -> None:
+    def _forget(self, name: str, vpn: Vpn) -> None:
         """Drop a VPN that was left and has nothing at the gateway any more."""
         if vpn.wanted or vpn.subscribed:
             return
@@ -291,7 +274,7 @@ class Signaling:
             settled.append((name, prefix))
         return Settled(tuple(settled))
 
-    def _told_of(self, name: str, prefixes: Iterable[Prefix]) -> Iterator[tuple[Prefix, _Item]]:
+    def _told_of(self, name: str, prefixes: Iterable[Prefix]) -> Iterator[tuple[Prefix, Item]]:
         """Items that are wanted, and no request under way: its answer is newer than what was said before it."""
         vpn = self._vpns.get(name)
         items = vpn.items if vpn is not None else {}

@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 from agent.requests import Ask, Refusal, Request
 from vpn.prefix import Prefix, PrefixError
 from xmpp import client
+from xmpp.end_of_items import end_of_items
 from xmpp.entry import Entry
 from xmpp.namespaces import CLIENT, PING, PUBSUB_ERRORS, STANZA_ERRORS, split_tag
 from xmpp.notices import Notice
@@ -33,6 +34,8 @@ def payload(request: Request, identity: Identity) -> tuple[str, Element]:
     match request.ask:
         case Ask.BARRIER:
             return ping()
+        case Ask.END_OF_ITEMS:
+            return "set", end_of_items(vpn)
         case Ask.SUBSCRIBE:
             return "set", client.subscribe(vpn, identity.jid, instance)
         case Ask.UNSUBSCRIBE:

@@ -8,8 +8,8 @@ are put into the same tables by gateway.exchange; their source is the route dist
 
 When a session ends, the items that it was the last to publish are kept, marked stale, for `stale_time` seconds. A
 new session of the host starts that time anew, and what it publishes again is no longer stale; what is still stale when
-the time is up is deleted. There is no end-of-publish mark, XMPP has none: a host that lost an attachment meanwhile
-retracts the item or lets it expire.
+the time is up is deleted. A host that says that it has published everything (xmpp.end_of_items) has the rest deleted at
+once.
 """
 
 from __future__ import annotations
@@ -276,6 +276,21 @@ class Rib:
         ]
         for vpn, item_id in gone:
             self.retract(vpn, item_id)
+        return len(gone)
+
+    def end_of_items(self, vpn: str, host: str, kept: Container[int]) -> int:
+        """The host has published all that it has in a VPN: delete what is stale of it there; returns how many items.
+
+        kept: numbers of sessions whose items stay, although they are stale: those may still come back.
+        """
+        entry = self._hosts.get(host, {}).get(vpn)
+        if entry is None or not entry.stale:
+            return 0
+        gone = [item_id for item_id in entry.stale if entry.sessions[item_id] not in kept]
+        for item_id in gone:
+            self.retract(vpn, item_id)
+        if not self.stale(host):
+            self._deadlines.pop(host, None)
         return len(gone)
 
     def timer(self) -> float | None:

@@ -23,6 +23,7 @@ from vpn.path import Path
 from vpn.prefix import Prefix, PrefixError
 from xmpp import pubsub
 from xmpp.disco import Disco, is_ping
+from xmpp.end_of_items import read_end_of_items
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
 from xmpp.notices import Notice, NoticeKind, encode_notice
@@ -216,6 +217,10 @@ class Service:
         if (answer := self._disco.answer(stanza)) is not None:
             session.reply(answer)
             return
+        if (ended := read_end_of_items(stanza)) is not None:
+            self._end_of_items(session, ended)
+            session.reply(iq_result(stanza))
+            return
         if not pubsub.is_request(stanza):
             raise StanzaError(Condition.SERVICE_UNAVAILABLE, "this kind of request is not served here")
         request = pubsub.parse_request(stanza)
@@ -357,6 +362,12 @@ class Service:
             self.admission.retract(session, request.node, item_id)
         self.counters["retract"] += len(request.ids)
         return b""
+
+    def _end_of_items(self, session: Session, vpn: str) -> None:
+        """What an earlier session has left and this one hasn't published again isn't there any more."""
+        self._check_vpn(session, vpn)
+        self.rib.end_of_items(vpn, session.host, self.sessions)
+        self.counters["end_of_items"] += 1
 
     def _items(self, session: Session, request: pubsub.Items) -> bytes:
         """Routes of the VPN as selected; least recently changed first, in pages."""

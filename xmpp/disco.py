@@ -87,7 +87,7 @@ class Disco:
         if node:
             return _query(ns.DISCO_INFO, node, _identity("pubsub", "leaf") + _features([ns.PUBSUB]))
         pubsub = [f"{ns.PUBSUB}#{feature}" for feature in PUBSUB_FEATURES]
-        features = _features([ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.RSM, ns.PUBSUB, *pubsub])
+        features = _features([ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.RSM, ns.VRFWIRE_ITEMS, ns.PUBSUB, *pubsub])
         return _query(ns.DISCO_INFO, "", _identity("server", "im") + _identity("pubsub", "service") + features)
 
     def _items(self, host: Jid, node: str) -> bytes:

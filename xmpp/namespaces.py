@@ -29,6 +29,8 @@ VRFWIRE_ENTRY = "urn:vrfwire:entry:1"
 """What we add to an entry: <attachment/>. Others leave out what they don't know."""
 VRFWIRE_NOTICE = "urn:vrfwire:notice:1"
 """The mark of a message about the recipient's own items (xmpp.notices)."""
+VRFWIRE_ITEMS = "urn:vrfwire:items:1"
+"""The mark of a host that it has published all its items of a VPN (xmpp.end_of_items)."""
 
 VLAN_FIELD = "vpn#vlan_id"
 """Data form field (XEP-0004) with which the draft's external forwarders give an instance id."""

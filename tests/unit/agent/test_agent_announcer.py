@@ -18,6 +18,7 @@ BLUE = VpnRecord("blue", 1, 10000, "vw-blue")
 WEB = Attached(
     parse_attach({"name": "web", "vpn": "blue", "addresses": ["10.1.1.1", "fd00::1"], "tap": "tap0"}, "hv1"), 100
 )
+DB = Attached(parse_attach({"name": "db", "vpn": "blue", "addresses": ["10.1.1.2"], "tap": "tap1"}, "hv1"), 101)
 P4, P6 = Prefix.parse("10.1.1.1/32"), Prefix.parse("fd00::1/128")
 GRACE = 15.0
 
@@ -135,6 +136,62 @@ def test_a_gateway_that_was_lost_is_away_at_once(announcer: Announcer, peers: li
     peers[0].signaling.session_ended()
     assert not announcer.expected(peers[0]), "the grace is for those that haven't been there yet"
     assert announcer.expected(peers[1])
+
+
+def marked(peer: FakePeer) -> list[str]:
+    """Answer all that is to be said; returns the VPNs that were said to be all told."""
+    said = []
+    while requests := peer.signaling.next_requests():
+        for request in requests:
+            peer.signaling.answered(request, None)
+            if request.ask is Ask.END_OF_ITEMS:
+                said.append(request.vpn)
+    return said
+
+
+def test_all_is_told_when_every_port_of_the_vpn_is(announcer: Announcer, peers: list[FakePeer]) -> None:
+    for port in (WEB, DB):
+        announcer.keep(port)
+        announcer.expect(port)
+    peers[0].up()
+    announcer.announce(WEB, BLUE)
+    assert marked(peers[0]) == [], "db is not in the kernel yet, and what the gateway has of it is all there is"
+    announcer.announce(DB, BLUE)
+    assert marked(peers[0]) == ["blue"]
+    peers[1].up()
+    assert marked(peers[1]) == ["blue"], "every gateway hears it, and in each session"
+    peers[0].up()
+    assert marked(peers[0]) == ["blue"]
+
+
+def test_a_port_that_is_new_and_not_ready_holds_back_the_end_of_items(
+    announcer: Announcer, peers: list[FakePeer]
+) -> None:
+    announcer.expect(WEB)
+    announcer.announce(WEB, BLUE)
+    announcer.expect(DB)
+    peers[0].up()
+    assert marked(peers[0]) == []
+    announcer.withdraw(DB, BLUE)
+    assert marked(peers[0]) == [], "it is being detached"
+    announcer.forget(DB.name)
+    assert marked(peers[0]) == ["blue"]
+
+
+def test_a_silent_host_never_says_that_this_was_all(announcer: Announcer, peers: list[FakePeer]) -> None:
+    """Drained and undrained: what is announced last ends the items, and nothing before."""
+    announcer.silent = True
+    for port in (WEB, DB):
+        announcer.expect(port)
+        announcer.announce(port, BLUE)
+        announcer.withdraw(port, BLUE)
+    peers[0].up()
+    assert marked(peers[0]) == []
+    announcer.silent = False
+    announcer.announce(WEB, BLUE)
+    assert marked(peers[0]) == []
+    announcer.announce(DB, BLUE)
+    assert marked(peers[0]) == ["blue"]
 
 
 def test_blocked_is_what_every_connected_gateway_forbids(announcer: Announcer, peers: list[FakePeer]) -> None:

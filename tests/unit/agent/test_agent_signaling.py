@@ -352,6 +352,94 @@ def test_a_gateway_that_cannot_retract_at_present_is_asked_again() -> None:
     assert signaling.joined == () and signaling.held == 0
 
 
+def whole(*prefixes: Prefix) -> Signaling:
+    """A session that is all about blue, nothing of it sent yet."""
+    signaling = connected("blue")
+    for prefix in prefixes:
+        signaling.announce("blue", prefix, path())
+    signaling.complete("blue", True)
+    return signaling
+
+
+def test_the_end_of_items_follows_the_last_answer() -> None:
+    signaling = whole(P1, P2)
+    requests = signaling.next_requests()
+    assert Ask.END_OF_ITEMS not in [request.ask for request in requests], "nothing is answered yet"
+    accept(signaling, requests)
+    (mark,) = signaling.next_requests()
+    assert (mark.ask, mark.vpn) == (Ask.END_OF_ITEMS, "blue")
+    assert signaling.next_requests() == []
+    assert signaling.answered(mark, None) == Settled()
+    signaling.announce("blue", P1, path(101))
+    accept(signaling, signaling.next_requests())
+    assert signaling.next_requests() == [], "once in a session"
+    signaling.session_ended()
+    signaling.session_started()
+    accept(signaling, signaling.next_requests())
+    assert asked(signaling.next_requests()) == [(Ask.END_OF_ITEMS, "blue")]
+
+
+def test_without_word_that_all_is_there_no_end_of_items_is_said() -> None:
+    signaling = connected("blue")
+    published(signaling, P1)
+    assert signaling.next_requests() == []
+    signaling.complete("blue", True)
+    signaling.complete("blue", False)
+    signaling.complete("red", True)
+    assert signaling.next_requests() == []
+    signaling.complete("blue", True)
+    assert asked(signaling.next_requests()) == [(Ask.END_OF_ITEMS, "blue")]
+
+
+def test_no_end_of_items_while_one_of_them_is_refused_or_under_way() -> None:
+    signaling = whole(P1, P2)
+    subscribe, barrier, batch = signaling.next_requests()
+    for request in (subscribe, barrier):
+        signaling.answered(request, None)
+    signaling.answered(batch, BUSY)
+    first, second = signaling.next_requests()
+    signaling.answered(first, None)
+    assert signaling.next_requests() == [], "the second one is under way"
+    signaling.answered(second, BUSY)
+    assert signaling.next_requests() == [], "what the gateway has of it from before is all there is"
+    signaling.retry_refused()
+    accept(signaling, signaling.next_requests())
+    assert asked(signaling.next_requests()) == [(Ask.END_OF_ITEMS, "blue")]
+
+
+def test_what_policy_forbids_holds_back_no_end_of_items() -> None:
+    signaling = whole(P1)
+    for request in signaling.next_requests():
+        signaling.answered(request, FORBIDDEN if request.items else None)
+    assert asked(signaling.next_requests()) == [(Ask.END_OF_ITEMS, "blue")]
+
+
+def test_a_server_that_knows_no_end_of_items_hears_it_once_a_session() -> None:
+    signaling = connected("blue", "red")
+    accept(signaling, signaling.next_requests())
+    signaling.announce("red", P1, path())
+    for name in ("blue", "red"):
+        signaling.complete(name, True)
+    mark, publish = signaling.next_requests()
+    assert (mark.ask, mark.vpn) == (Ask.END_OF_ITEMS, "blue")
+    signaling.answered(mark, Refusal("service-unavailable"))
+    signaling.answered(publish, None)
+    assert signaling.next_requests() == []
+    signaling.session_started()
+    accept(signaling, signaling.next_requests())
+    assert (Ask.END_OF_ITEMS, "red") in asked(signaling.next_requests()), "the next session may be with another server"
+
+
+def test_a_refusal_of_one_vpn_is_no_refusal_of_all_marks() -> None:
+    signaling = connected("blue", "red")
+    accept(signaling, signaling.next_requests())
+    signaling.complete("blue", True)
+    (mark,) = signaling.next_requests()
+    signaling.answered(mark, NOT_FOUND)
+    signaling.complete("red", True)
+    assert asked(signaling.next_requests()) == [(Ask.END_OF_ITEMS, "red")]
+
+
 class Gateway:
     """What a gateway makes of requests; it can lose the connection at any moment, refuse, and forbid."""
 
@@ -360,6 +448,10 @@ class Gateway:
         self.withheld: dict[tuple[str, Prefix], Path] = {}
         self.forbidden: set[tuple[str, Prefix]] = set()
         self.subscribed: set[str] = set()
+        self.stale: set[tuple[str, Prefix]] = set()
+
+    def session_ended(self) -> None:
+        self.stale.update(self.items)
 
     def serve(self, request: Request) -> Refusal | None:
         match request.ask:
@@ -373,11 +465,17 @@ class Gateway:
                     if len(offers) == 1:
                         (key,) = offers
                         self.items.pop(key, None)
+                        self.stale.discard(key)
                         self.withheld.update(offers)
                     return FORBIDDEN
                 for key, value in offers.items():
                     self.withheld.pop(key, None)
                     self.items[key] = value
+                    self.stale.discard(key)
+            case Ask.END_OF_ITEMS:
+                for key in [key for key in self.stale if key[0] == request.vpn]:
+                    self.items.pop(key)
+                    self.stale.discard(key)
             case Ask.RETRACT:
                 keys = {(request.vpn, prefix) for prefix, _ in request.items}
                 if not keys <= self.items.keys() | self.withheld.keys():
@@ -385,12 +483,14 @@ class Gateway:
                 for key in keys:
                     self.items.pop(key, None)
                     self.withheld.pop(key, None)
+                    self.stale.discard(key)
         return None
 
     def forbid(self, signaling: Signaling, name: str, prefix: Prefix) -> None:
         self.forbidden.add((name, prefix))
         if (name, prefix) in self.items:
             self.withheld[name, prefix] = self.items.pop((name, prefix))
+            self.stale.discard((name, prefix))
             if signaling.connected:
                 signaling.withheld(name, [prefix], "not bound")
 
@@ -408,6 +508,7 @@ STEPS = st.one_of(
     st.tuples(st.just("announce"), NAMES, PREFIXES, st.integers(100, 102)),
     st.tuples(st.sampled_from(["withdraw", "forbid", "permit"]), NAMES, PREFIXES, st.just(0)),
     st.tuples(st.just("leave"), NAMES, st.just(P1), st.just(0)),
+    st.tuples(st.just("complete"), NAMES, st.just(P1), st.integers(0, 1)),
     st.tuples(SESSION, st.just(""), st.just(P1), st.just(0)),
 )
 
@@ -418,7 +519,18 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
     signaling, gateway = Signaling(), Gateway()
     wanted: dict[tuple[str, Prefix], Path] = {}
     joined: set[str] = set()
+    complete: set[str] = set()
     waiting: list[Request] = []
+
+    def check_marks(requests: list[Request]) -> None:
+        for request in requests:
+            if request.ask is Ask.END_OF_ITEMS:
+                vpn = request.vpn
+                assert vpn in complete
+                fresh = {key: value for key, value in gateway.items.items() if key not in gateway.stale}
+                for key, value in wanted.items():
+                    assert key[0] != vpn or key in gateway.forbidden or fresh.get(key) == value, "it would be lost"
+
     for action, name, prefix, label in steps:
         if action == "announce":
             signaling.join(name, 1)
@@ -431,6 +543,7 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
         elif action == "leave":
             signaling.leave(name)
             joined.discard(name)
+            complete.discard(name)
             wanted = {key: value for key, value in wanted.items() if key[0] != name}
         elif action == "up" and not signaling.connected:
             gateway.subscribed.clear()
@@ -440,9 +553,17 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
             for request in waiting[: len(waiting) // 2]:
                 gateway.serve(request)
             waiting.clear()
+            gateway.session_ended()
             signaling.session_ended()
+        elif action == "complete":
+            signaling.complete(name, bool(label))
+            complete -= {name}
+            if label and name in joined:
+                complete.add(name)
         elif action == "send":
-            waiting += signaling.next_requests()
+            requests = signaling.next_requests()
+            check_marks(requests)
+            waiting += requests
         elif action == "answer" and waiting:
             request = waiting.pop(0)
             signaling.answered(request, gateway.serve(request))
@@ -465,7 +586,9 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
         signaling.session_started()
     for _ in range(20):
         signaling.retry_refused()
-        waiting += signaling.next_requests()
+        requests = signaling.next_requests()
+        check_marks(requests)
+        waiting += requests
         for request in waiting:
             signaling.answered(request, gateway.serve(request))
         waiting.clear()
@@ -475,5 +598,9 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
         forbidden = key in gateway.forbidden
         assert signaling.announced(*key)[0] is (Announced.REFUSED if forbidden else Announced.YES)
     assert gateway.subscribed == joined
+    marks = signaling.next_requests()
+    assert {request.ask for request in marks} <= {Ask.END_OF_ITEMS}, "held up by what was asked again and again"
+    check_marks(marks)
+    accept(signaling, marks)
     assert signaling.next_requests() == []
     assert signaling.held == len(wanted)

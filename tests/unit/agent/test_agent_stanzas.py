@@ -38,6 +38,8 @@ def test_items_are_named_by_address_instance_and_prefix() -> None:
 
 def test_the_others() -> None:
     assert text(Request(Ask.BARRIER, vpns=("blue",)))[0] == "get"
+    kind, mark = text(Request(Ask.END_OF_ITEMS, "blue", 7))
+    assert kind == "set" and "end-of-items" in mark and 'node="blue"' in mark and '"urn:vrfwire:items:1"' in mark
     assert "unsubscribe" in text(Request(Ask.UNSUBSCRIBE, "blue", 7))[1]
 
 
