@@ -2,41 +2,68 @@
 
 from __future__ import annotations
 
-import socket
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.gateway_load import ROOT, Certificates
 from benchmarks.processes import processor, resident
 from benchmarks.xmpp_load import Settings
+from benchmarks.xmpp_load_stanzas import host_name
 from lab import toml
 from lab.daemon import Daemon
+from lab.errors import LabError
 from lab.pki import Authority
 from lab.process import die_with_parent
+from lab.xmpp_servers import SERVERS, XmppServer, free_ports
 from runtime.client import ControlClient
 from runtime.errors import OperatorError
 
 DOMAIN = "gw.example.org"
 ADDRESS = "127.0.0.1"
 MAX_SESSIONS = 12_000
+OURS = "vrfwire"
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens at now."""
-    with socket.socket() as probe:
-        probe.bind((ADDRESS, 0))
-        port: int = probe.getsockname()[1]
-        return port
+class Side(Protocol):
+    """A server under measurement. A context manager: it runs within the block."""
+
+    name: str
+
+    def settings(self, *, tls: bool = True) -> Settings:
+        """For the hosts of the load generator."""
+        ...
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it has used, with all that belongs to it."""
+        ...
+
+    def resident(self) -> float:
+        """Its memory, MiB."""
+        ...
+
+    def tail(self) -> str:
+        """The last lines of its log."""
+        ...
+
+    def __enter__(self) -> Side: ...
+
+    def __exit__(self, *exc: object) -> None: ...
 
 
 class Gateway:
-    """The daemon `vrfwire-gateway`. certificates: of the hosts; vpns: their names."""
+    """The daemon `vrfwire-gateway`. certificates: of the hosts; vpns: their names; plain: see
+    benchmarks.gateway_plain."""
 
-    def __init__(self, directory: Path, certificates: Certificates, vpns: Sequence[str]) -> None:
+    name = OURS
+
+    def __init__(
+        self, directory: Path, certificates: Certificates, vpns: Sequence[str], *, plain: bool = False
+    ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
-        self.port = free_port()
+        (self.port,) = free_ports(ADDRESS, 1)
         self._certificates = certificates
         self._socket = directory / "gateway.sock"
         own = Authority(directory / "pki").gateway(DOMAIN, [ADDRESS])
@@ -58,14 +85,15 @@ class Gateway:
         }
         config = directory / "gateway.toml"
         config.write_text(toml.dumps(settings), encoding="utf-8")
-        argv = [sys.executable, "-m", "gateway.main", "--config", str(config)]
+        module = "benchmarks.gateway_plain" if plain else "gateway.main"
+        argv = [sys.executable, "-m", module, "--config", str(config)]
         log, environ = directory / "gateway.log", {"PYTHONPATH": str(ROOT)}
         self.daemon = Daemon("vrfwire-gateway", argv, None, log, self._ready, environ, die_with_parent)
 
-    def settings(self, **changes: Any) -> Settings:
-        """For the hosts of the load generator."""
-        certificates = str(self._certificates.directory)
-        return Settings(ADDRESS, self.port, DOMAIN, DOMAIN, certificates=certificates, **changes)
+    def settings(self, *, tls: bool = True) -> Settings:
+        """See Side."""
+        certificates = str(self._certificates.directory) if tls else ""
+        return Settings(ADDRESS, self.port, DOMAIN, DOMAIN, tls=tls, certificates=certificates)
 
     @property
     def pid(self) -> int:
@@ -73,11 +101,11 @@ class Gateway:
         return self.daemon.pid
 
     def cpu(self) -> float:
-        """Seconds of CPU that it has used."""
+        """See Side."""
         return processor(self.pid)
 
     def resident(self) -> float:
-        """Its memory, MiB."""
+        """See Side."""
         return resident(self.pid)
 
     def start(self) -> None:
@@ -89,13 +117,65 @@ class Gateway:
         self.daemon.kill()
 
     def tail(self) -> str:
-        """The last lines of its log."""
+        """See Side."""
         return self.daemon.tail()
+
+    def ask(self, method: str, **parameters: object) -> Any:
+        """Call a method of its control socket."""
+        with ControlClient(str(self._socket), "vrfwire-gateway") as client:
+            return client.call(method, parameters, timeout=30.0)
+
+    def __enter__(self) -> Gateway:
+        self.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.kill()
 
     def _ready(self) -> bool:
         try:
-            with ControlClient(str(self._socket), "vrfwire-gateway") as client:
-                client.call("version", timeout=5.0)
+            self.ask("version")
         except OperatorError:
             return False
         return True
+
+
+class Other:
+    """Prosody or ejabberd, with its own publish-subscribe service. publishers: hosts that may publish, by number."""
+
+    def __init__(self, name: str, directory: Path, publishers: Sequence[int]) -> None:
+        self.name = name
+        directory.mkdir(parents=True, exist_ok=True)
+        own = Authority(directory / "pki").gateway(DOMAIN, [ADDRESS])
+        names = [host_name(number) for number in publishers]
+        self.server: XmppServer = SERVERS[name](directory / name, domain=DOMAIN, credentials=own, publishers=names)
+
+    def settings(self, *, tls: bool = True) -> Settings:
+        """See Side."""
+        server = self.server
+        port = server.tls if tls else server.c2s
+        return Settings(ADDRESS, port, DOMAIN, server.pubsub_domain, tls=tls, mechanism="PLAIN")
+
+    def cpu(self) -> float:
+        """See Side."""
+        return processor(self.server.pid)
+
+    def resident(self) -> float:
+        """See Side."""
+        return resident(self.server.pid)
+
+    def tail(self) -> str:
+        """See Side."""
+        return self.server.daemon.tail()
+
+    def __enter__(self) -> Other:
+        self.server.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(LabError):
+            self.server.daemon.kill()
+
+
+Make = Callable[[Path], Side]
+"""Takes a directory of its own."""

@@ -25,6 +25,11 @@ def source_address(number: int) -> str:
     return f"127.{16 + (number >> 16)}.{number >> 8 & 255}.{number & 255}"
 
 
+def host_number(address: str) -> int:
+    """The contrary of source_address()."""
+    return int.from_bytes(map(int, address.split("."))) - int.from_bytes((127, 16, 0, 0))
+
+
 def prefix_text(number: int) -> bytes:
     """The route of that number: a /32 of 10.0.0.0/8."""
     return b"10.%d.%d.%d/32" % (number >> 16 & 255, number >> 8 & 255, number & 255)
