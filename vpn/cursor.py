@@ -1,4 +1,4 @@
-"""Readers of the change stream of a table (vpn.table): what has been read, and what may have to be read again.
+"""Readers of the change stream of a table (vpn.stream): what has been read, and what may have to be read again.
 
 A ReplayCursor can go back: what its reader has not acknowledged is read again.
 
@@ -12,7 +12,6 @@ may have been told of are kept until it acknowledges them, and are read again af
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -20,7 +19,7 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 
 if TYPE_CHECKING:
-    from vpn.table import VrfTable
+    from vpn.stream import ChangeStream
 
 S = TypeVar("S", bound=Hashable)
 
@@ -33,14 +32,19 @@ class Change(NamedTuple):
 
 
 class Cursor(Generic[S]):
-    """A reader's position in the change stream of a table. Close it, or withdrawals are kept for it."""
+    """A reader's position in the change stream of a table. Close it, or withdrawals are kept for it.
 
-    __slots__ = ("_table", "revision")
+    revision: where it begins to read. start: up to there it reads the births (vpn.stream), behind it the log.
+    """
 
-    def __init__(self, table: VrfTable[S], revision: int) -> None:
-        self._table = table
+    __slots__ = ("_stream", "revision", "start")
+
+    def __init__(self, stream: ChangeStream[S], revision: int, start: int) -> None:
+        self._stream = stream
         self.revision = revision
-        """Every change up to this revision has been read (or superseded by a later one)."""
+        """Every change up to this revision has been read (or superseded by a later one); before `start`, every prefix
+        that was born up to it."""
+        self.start = start
 
     @property
     def floor(self) -> int:
@@ -55,44 +59,47 @@ class Cursor(Generic[S]):
     @property
     def pending(self) -> bool:
         """Whether there may be something to read."""
-        return self.revision < self._table._revision
+        return self.revision < self._stream.log.revision
+
+    @property
+    def place(self) -> int | tuple[int, int]:
+        """Readers of a table at the same place read the same, as long as nothing changes."""
+        return self.revision if self.revision >= self.start else (self.revision, self.start)
+
+    def renew(self) -> None:
+        """The reader wants the table as it is now: one that has read nothing yet begins anew."""
+        if self.revision == 0 < self.start:
+            self.start = self._stream.revision
 
     def read(self, limit: int) -> list[Change]:
         """The next changes, oldest first, at most `limit` (>= 1); empty when everything has been read.
 
         Withdrawals of prefixes that this cursor cannot have seen are left out.
         """
-        table = self._table
-        log, revisions = table._log, table._revisions
+        stream = self._stream
+        before = self.revision
         changes: list[Change] = []
-        start, seen = self.revision, self.seen
-        for index in range(bisect_right(revisions, start), len(log)):
-            node, revision = log[index], revisions[index]
-            if node.revision != revision or (node.path is None and seen < node.born):
-                continue
-            if len(changes) == limit:
-                break
-            changes.append(Change(node.prefix, node.path))
-            self.revision = revision
-        else:
-            self.revision = table._revision
-        self._moved(start)
+        if before < self.start:
+            nodes, self.revision = stream.births.read(before, self.start, limit)
+            changes += [Change(node.prefix, node.path) for node in nodes]
+        seen = self.seen
+        while self.revision >= self.start and len(changes) < limit and self.revision < stream.log.revision:
+            nodes, self.revision = stream.log.read(self.revision, limit - len(changes))
+            changes += [Change(node.prefix, node.path) for node in nodes if node.path is not None or node.born <= seen]
+        self._moved(before)
         return changes
 
     def advance(self, revision: int) -> None:
-        """Move on without reading, to where another cursor of the table got by the same read from the same position."""
+        """Move on without reading, to where another cursor of the table got by the same read from the same place."""
         start, self.revision = self.revision, revision
         self._moved(start)
 
     def _moved(self, start: int) -> None:
-        self._table._passed(start, self.revision)
+        self._stream.passed(start, self.revision)
 
     def close(self) -> None:
         """Stop reading; closing again does nothing."""
-        table = self._table
-        if self in table._cursors:
-            table._cursors.discard(self)
-            table._passed(self.floor, table._revision)
+        self._stream.leave(self)
 
 
 class ReplayCursor(Cursor[S]):
@@ -101,12 +108,12 @@ class ReplayCursor(Cursor[S]):
     __slots__ = ("_told", "acknowledged")
 
     def __init__(self, cursor: Cursor[S]) -> None:
-        super().__init__(cursor._table, cursor.revision)
+        super().__init__(cursor._stream, cursor.revision, cursor.start)
         self.acknowledged = cursor.revision
         """Every change up to this revision has been received."""
         self._told = cursor.seen
         """Up to where it has read before it went back."""
-        cursors = self._table._cursors
+        cursors = self._stream.cursors
         cursors.discard(cursor)
         cursors.add(self)
 
@@ -121,9 +128,9 @@ class ReplayCursor(Cursor[S]):
     def acknowledge(self, revision: int) -> None:
         """What was read up to this revision has been received; less than before is no news, nor is it once closed."""
         start = self.acknowledged
-        if start < revision <= self.revision and self in self._table._cursors:
+        if start < revision <= self.revision and self in self._stream.cursors:
             self.acknowledged = revision
-            self._table._passed(start, revision)
+            self._stream.passed(start, revision)
 
     def rewind(self) -> None:
         """Go back to what was acknowledged."""

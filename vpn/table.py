@@ -3,31 +3,25 @@
 A *source* is whoever told us: a gateway (for an agent), a host (for a gateway). Losing a source doesn't lose the prefix
 while another source still has it. The selection policy is an argument: `multipath` for gateways, `first` for agents.
 
-The stream of changes. Every change of a selected path gets the next revision number and is appended to a log; an older
-log entry of the same prefix is then superseded and skipped by readers. A cursor is a position in that log, so a slow
-reader finds only the newest state of each prefix, and reading costs as much as has changed. The log is compacted when
-more than half of it is superseded. A withdrawn prefix stays in it as a tombstone until every cursor that may have
-seen the prefix has read the withdrawal. Memory is thus bounded by the prefixes that exist and those that the slowest
-reader still has to be told about, however long it waits and however much a prefix flaps.
+The stream of changes (vpn.stream). Every change of a selected path gets the next revision number. A cursor (vpn.cursor)
+is a reader's position: it begins with every prefix that is there, and goes on with what has changed, of each prefix the
+newest state only. Memory is bounded by the prefixes that exist and those that the slowest reader still has to be told
+about, however long it waits and however much a prefix flaps.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import islice
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from vpn.cursor import Cursor
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix
+from vpn.stream import ChangeStream, Node
 
 MAX_NEXT_HOPS = 64
 """Next hops kept in a multipath; keeps one route well below the size limit of a message."""
-
-_SLACK = 256
-"""Superseded entries and tombstones that are not worth a compaction."""
 
 
 class _Orderable(Hashable, Protocol):
@@ -80,66 +74,32 @@ def first(candidates: Sequence[Candidate[O]]) -> Path:
     return min((c for c in candidates if preference(c) == best), key=lambda candidate: candidate.source).path
 
 
-class _Node(Generic[S]):
-    """State of one prefix. path is None in a tombstone. born: revision since which cursors may have seen it."""
-
-    __slots__ = ("born", "path", "prefix", "revision", "sources")
-
-    def __init__(self, prefix: Prefix) -> None:
-        self.prefix = prefix
-        self.sources: tuple[S, ...] = ()
-        self.path: Path | None = None
-        self.revision = 0
-        self.born = 0
-
-
 class VrfTable(Generic[S]):
     """Paths by prefix and source, with selection and a change stream.
 
     Selection runs at every call, so the table is always consistent; readers decide when to look. Not thread-safe.
     """
 
-    __slots__ = (
-        "_behind",
-        "_compacted_at",
-        "_cursors",
-        "_log",
-        "_nodes",
-        "_prune_at",
-        "_revision",
-        "_revisions",
-        "_select",
-        "_single",
-        "_sources",
-        "_stale",
-        "_tombstones",
-    )
+    __slots__ = ("_nodes", "_select", "_single", "_sources", "_stale", "_stream")
 
     def __init__(self, select: Selector[S]) -> None:
         self._select = select
-        self._nodes: dict[Prefix, _Node[S]] = {}
+        self._nodes: dict[Prefix, Node[S]] = {}
         self._sources: dict[S, dict[Prefix, Path]] = {}
         self._stale: dict[S, set[Prefix]] = {}
         self._single: dict[S, tuple[S]] = {}
-        self._log: list[_Node[S]] = []
-        self._revisions = array("Q")
-        self._revision = 0
-        self._cursors: set[Cursor[S]] = set()
-        self._tombstones = 0
-        self._prune_at = _SLACK
-        self._compacted_at = 0
-        self._behind = 0
+        self._stream: ChangeStream[S] = ChangeStream(self._nodes)
 
     # -- reading
 
     @property
     def revision(self) -> int:
         """Number of changes of selected paths so far."""
-        return self._revision
+        return self._stream.revision
 
     def __len__(self) -> int:
         """Number of prefixes that have a path."""
-        return len(self._nodes) - self._tombstones
+        return len(self._nodes) - self._stream.tombstones
 
     def __contains__(self, prefix: Prefix) -> bool:
         return self.get(prefix) is not None
@@ -185,27 +145,24 @@ class VrfTable(Generic[S]):
             if node.path is None:
                 raise KeyError(after)
             start = node.revision
-        return list(islice(self._live(range(bisect_right(self._revisions, start), len(self._log))), limit))
+        routes: list[tuple[Prefix, Path]] = []
+        while len(routes) < limit and start < self._stream.revision:
+            found, start = self.read(start, limit - len(routes))
+            routes += found
+        return routes
 
     def read(self, after: int, limit: int) -> tuple[list[tuple[Prefix, Path]], int]:
         """At most `limit` routes behind a revision (0: all), least recently changed first, and the revision read up to.
 
         Going on until that is the table's visits every route once; one that changes meanwhile is seen again.
         """
-        start = bisect_right(self._revisions, after)
-        end = start + limit
-        reached = self._revisions[end - 1] if end < len(self._log) else self._revision
-        return list(self._live(range(start, min(end, len(self._log))))), reached
+        nodes, reached = self._stream.log.read(after, limit)
+        return [(node.prefix, node.path) for node in nodes if node.path is not None], reached
 
     def newest(self, limit: int) -> list[tuple[Prefix, Path]]:
         """At most `limit` routes, the most recently changed first."""
-        return list(islice(self._live(range(len(self._log) - 1, -1, -1)), limit))
-
-    def _live(self, indices: Iterable[int]) -> Iterator[tuple[Prefix, Path]]:
-        for index in indices:
-            node = self._log[index]
-            if node.path is not None and node.revision == self._revisions[index]:
-                yield node.prefix, node.path
+        routes = ((node.prefix, node.path) for node in self._stream.log.newest() if node.path is not None)
+        return list(islice(routes, limit))
 
     # -- changing
 
@@ -226,7 +183,7 @@ class VrfTable(Generic[S]):
             self._freshen(source, prefix)
         node = self._nodes.get(prefix)
         if node is None:
-            node = self._nodes[prefix] = _Node(prefix)
+            node = self._nodes[prefix] = Node(prefix)
         if known is None:
             node.sources = (*node.sources, source) if node.sources else self._single.setdefault(source, (source,))
         return self._choose(node)
@@ -291,19 +248,18 @@ class VrfTable(Generic[S]):
 
     def cursor(self, *, from_start: bool = True) -> Cursor[S]:
         """A new reader. From the start it reads every present prefix first; otherwise only what changes from now on."""
-        cursor = Cursor(self, 0 if from_start else self._revision)
-        self._cursors.add(cursor)
-        if cursor.revision < self._compacted_at:
-            self._behind += 1
+        now = self._stream.revision
+        cursor = Cursor(self._stream, 0 if from_start else now, now if from_start else 0)
+        self._stream.join(cursor)
         return cursor
 
-    def _candidates(self, node: _Node[S]) -> list[Candidate[S]]:
+    def _candidates(self, node: Node[S]) -> list[Candidate[S]]:
         prefix, sources, stale = node.prefix, self._sources, self._stale
         if not stale:
             return [Candidate(source, sources[source][prefix], False) for source in node.sources]
         return [Candidate(source, sources[source][prefix], prefix in stale.get(source, ())) for source in node.sources]
 
-    def _choose(self, node: _Node[S]) -> bool:
+    def _choose(self, node: Node[S]) -> bool:
         """Select again; log a change of the selected path."""
         old, new = node.path, None
         if node.sources:
@@ -311,46 +267,5 @@ class VrfTable(Generic[S]):
         if new == old:
             node.path = new
             return False
-        self._revision += 1
-        self._tombstones += (new is None) - (old is None and node.revision > 0)
-        if not node.revision:
-            node.born = self._revision
-        node.path = new
-        node.revision = self._revision
-        self._log.append(node)
-        self._revisions.append(self._revision)
-        if len(self._log) > 2 * len(self._nodes) + _SLACK or self._tombstones > self._prune_at:
-            self._compact()
+        self._stream.change(node, new)
         return True
-
-    def _compact(self) -> None:
-        """Drop superseded log entries, and tombstones that no cursor has still to read."""
-        readers = sorted((cursor.seen, cursor.floor) for cursor in self._cursors)
-        seen = [position for position, _ in readers]
-        # The lowest floor of each reader and those behind it.
-        floors = list(accumulate((floor for _, floor in reversed(readers)), min))[::-1]
-        log: list[_Node[S]] = []
-        revisions = array("Q")
-        for node, revision in zip(self._log, self._revisions, strict=True):
-            if node.revision != revision:
-                continue
-            if node.path is None:
-                # A reader that may have seen the prefix's birth but not its withdrawal has to be told.
-                reader = bisect_left(seen, node.born)
-                if reader == len(seen) or floors[reader] >= revision:
-                    del self._nodes[node.prefix]
-                    self._tombstones -= 1
-                    continue
-            log.append(node)
-            revisions.append(revision)
-        self._log, self._revisions = log, revisions
-        self._prune_at = max(_SLACK, len(self) // 2, 2 * self._tombstones)
-        self._compacted_at = self._revision
-        self._behind = sum(floor < self._revision for _, floor in readers)
-
-    def _passed(self, start: int, end: int) -> None:
-        """A cursor went from one revision to another. The last one that was behind lets the tombstones go."""
-        if start < self._compacted_at <= end:
-            self._behind -= 1
-            if self._behind == 0 and self._tombstones > max(_SLACK, len(self) // 4):
-                self._compact()

@@ -18,9 +18,9 @@ from collections.abc import Iterable, Iterator
 from bgp.family import Family
 from bgp.nlri import Route
 from bgp.rib.decision import best
-from bgp.rib.log import ChangeLog
 from bgp.rib.targets import TargetIndex
 from bgp.rib.values import AttributeSet, AttributeSets, Path, Source
+from vpn.log import ChangeLog
 
 _new = tuple.__new__
 
@@ -28,7 +28,7 @@ _new = tuple.__new__
 class Destination:
     """A key (bgp.nlri) and the paths to it, the best one first; no paths: withdrawn, but not everybody knows.
 
-    revision: of the newest change of the best path (bgp.rib.log); advertised: bits of the peers that were told the
+    revision: of the newest change of the best path (vpn.log); advertised: bits of the peers that were told the
     destination and not its end.
     """
 

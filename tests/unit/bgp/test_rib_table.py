@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from bgp.attributes import WELL_KNOWN_LLGR_STALE, WELL_KNOWN_NO_LLGR
 from bgp.family import VPNV4
 from bgp.rib.decision import best
-from bgp.rib.log import ChangeLog
 from bgp.rib.table import Table
 from bgp.rib.values import AttributeSets, Source, SourceKind
 from tests.unit.bgp.routes import NEXT_HOP, SETS, attributes, key, path, route, source, target
+from vpn.log import ChangeLog
 
 A = source("a", number=1)
 B = source("b", SourceKind.CLIENT, number=2)
@@ -38,7 +38,7 @@ class Entry:
 def test_a_reader_of_the_log_sees_the_newest_of_each_once(
     steps: list[tuple[int, str]], limit: int, segment: int
 ) -> None:
-    with mock.patch.multiple("bgp.rib.log", SEGMENT=segment, _SLACK=0):
+    with mock.patch.multiple("vpn.log", SEGMENT=segment, _SLACK=0):
         log: ChangeLog[Entry] = ChangeLog()
         entries = [Entry(number) for number in range(6)]
         behind = 0

@@ -53,9 +53,9 @@ def test_a_withdrawal_is_read_of_a_prefix_that_the_reader_may_have_been_told_of(
     table.update("a", P1, path())
     cursor.read(10)
     table.withdraw("a", P1)
-    table._compact()
+    table._stream.sweep()
     cursor.rewind()
-    table._compact()
+    table._stream.sweep()
     assert cursor.read(10) == [(P1, None)], "the reader may have taken it, though it has acknowledged nothing"
     table.update("a", P2, path())
     table.withdraw("a", P2)
@@ -69,7 +69,7 @@ def test_a_withdrawal_is_kept_even_when_both_it_and_the_prefix_were_read_and_per
     cursor.read(10)
     table.withdraw("a", P1)
     cursor.read(10)
-    table._compact()
+    table._stream.sweep()
     cursor.rewind()
     assert cursor.read(10) == [(P1, None)]
 
@@ -99,7 +99,7 @@ def test_a_reader_that_never_acknowledges_costs_no_more_than_it_was_told_of() ->
     for n in range(20_000):
         table.update("a", numbered(n + 1000), path())
         table.withdraw("a", numbered(n + 1000))
-        assert len(table._log) < 6000
+        assert len(table._stream.log) < 6000
 
 
 def test_acknowledging_again_less_or_too_much_changes_nothing() -> None:
@@ -116,7 +116,7 @@ def test_acknowledging_again_less_or_too_much_changes_nothing() -> None:
     cursor.close()
     table.withdraw_source("a")
     cursor.acknowledge(1)
-    assert table._behind == 0
+    assert table._stream._behind == 0
 
 
 READER = st.integers(0, 1)
@@ -186,7 +186,7 @@ def test_a_reader_that_was_lost_at_any_time_has_the_table_in_the_end(operations:
         elif name == "withdraw":
             table.withdraw("a", numbered(arguments[0]))
         elif name == "compact":
-            table._compact()
+            table._stream.sweep()
         else:
             getattr(readers[arguments[0]], name)(*arguments[1:])
     routes = dict(table.routes())
@@ -200,5 +200,5 @@ def test_a_reader_that_was_lost_at_any_time_has_the_table_in_the_end(operations:
     assert {prefix for prefix, selected in plain.read(100) if selected is not None} == set(routes)
     for cursor in (plain, *(reader.cursor for reader in readers)):
         cursor.close()
-    table._compact()
-    assert table._behind == 0 and len(table._nodes) == len(routes)
+    table._stream.sweep()
+    assert table._stream._behind == 0 and len(table._nodes) == len(routes)

@@ -120,7 +120,7 @@ def test_a_slow_reader_sees_only_the_newest_state() -> None:
         table.update("a", P2, path("192.0.2.11", sequence=sequence))
     assert cursor.read(10) == [(P1, path("192.0.2.11", sequence=999)), (P2, path("192.0.2.11", sequence=999))]
     assert not cursor.pending
-    assert len(table._log) < 600, "superseded entries are compacted away"
+    assert len(table._stream.log) < 600, "superseded entries are compacted away"
 
 
 def test_reading_goes_on_where_it_stopped() -> None:
@@ -157,7 +157,7 @@ def test_a_reader_from_now_on_sees_no_first_dump_but_withdrawals_of_it() -> None
 
 
 def _size(table: VrfTable[str]) -> int:
-    return max(len(table._nodes), len(table._log), len(table._revisions))
+    return max(len(table._nodes), len(table._stream.log), len(table._stream.births))
 
 
 def test_memory_is_bounded_whatever_a_stuck_reader_does() -> None:
@@ -260,7 +260,7 @@ def test_incremental_equals_from_scratch(operations: list[tuple], policy) -> Non
             read(*arguments)
             continue
         if name == "compact":
-            table._compact()
+            table._stream.sweep()
             continue
         getattr(table, name)(*arguments)
         source = arguments[0]
@@ -298,7 +298,7 @@ def test_incremental_equals_from_scratch(operations: list[tuple], policy) -> Non
         assert views[reader] == expected
     for cursor in [*cursors, late]:
         cursor.close()
-    table._compact()
+    table._stream.sweep()
     assert len(table._nodes) == len(expected)
 
 

@@ -1,22 +1,20 @@
-"""The order in which destinations changed, for any number of readers at different positions.
+"""The order in which things changed, for any number of readers at different positions.
 
-Every change of a destination's selected path gets the next revision and an entry at the end of the log. An entry whose
+The things are the destinations of BGP tables (bgp.rib) and the prefixes of VRF tables (vpn.stream). Every change of a
+destination's selected path gets the next revision and an entry at the end of the log. An entry whose
 destination has changed again is superseded: readers skip it, and find the destination at its newest revision. So
 reading costs what has changed, a reader that was slow sees only the newest state, and a reader that begins at 0 sees
 every destination exactly once.
 
 The log is a row of short segments, each of which drops superseded entries when they are the larger part of it: so
 nothing that is done to the log takes long, however many entries there are.
-
-The same shape as the stream of changes of vpn.table; here what a reader has been told is kept with the destination
-(bgp.rib.table), so the log need not know its readers.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
 SEGMENT = 4096
@@ -120,6 +118,13 @@ class ChangeLog(Generic[E]):
                     return found, revisions[start - 1]
             index, start = index + 1, 0
         return found, self.revision
+
+    def newest(self) -> Iterator[E]:
+        """All entries, newest first; nothing is to change meanwhile."""
+        for segment in reversed(self._segments):
+            for entry, revision in zip(reversed(segment.entries), reversed(segment.revisions), strict=True):
+                if entry.revision == revision:
+                    yield entry
 
     def _last(self) -> _Segment[E]:
         """The segment that takes the next entry."""
