@@ -33,13 +33,12 @@ SHARE = 0.75
 @dataclass(frozen=True, slots=True)
 class ArrivalSettings:
     """under_way: logins at a time; idle: connections that dawdle, in total, and of one address; silence: seconds that
-    one may stay SILENT; most: connections that aren't sessions, in total."""
+    one may stay SILENT."""
 
     under_way: int = 64
     idle: int = 1000
     idle_of_address: int = 64
     silence: float = 10.0
-    most: int = 10_000
 
 
 class _State(enum.Enum):
@@ -97,10 +96,9 @@ class _Group(Generic[K]):
         # Sizes change by one, so that the greatest one does, too.
         self._most = new if new > self._most or self._most not in self._sizes else self._most
 
-    def crowd(self, preferred: str = "") -> str:
-        """A site that has most; the preferred one when it is among those."""
-        largest = self._sizes[self._most]
-        return preferred if preferred in largest else next(iter(largest))
+    def crowd(self) -> str:
+        """A site that has most."""
+        return next(iter(self._sizes[self._most]))
 
 
 class Arrivals(Generic[K]):
@@ -143,17 +141,23 @@ class Arrivals(Generic[K]):
         """Connections that dawdle."""
         return self._idle.count
 
-    def arrived(self, key: K, address: str, now: float) -> K | None:
-        """A connection was accepted. When there are too many, the one that has to go for it, forgotten already: the
-        newest of the address that has most; that may be this one."""
+    def arrived(self, key: K, address: str, now: float) -> None:
+        """A connection was accepted."""
         arrival = self._all[key] = _Arrival(key, site(address), now)
         self._present.add(arrival)
         self._watched[arrival] = self._silent[arrival] = None
-        if len(self._all) <= self.settings.most:
+
+    def crowded_out(self, address: str) -> K | None:
+        """There is no room for another connection, of this address. Who has to go for it, and is forgotten already: the
+        newest of the address that has most; None when that is this one."""
+        if not self._all:
             return None
-        newest = next(reversed(self._present.sites[self._present.crowd(arrival.site)]))
-        self.done(newest.key)
-        return newest.key
+        crowd = self._present.sites[self._present.crowd()]
+        if len(self._present.sites.get(site(address), ())) + 1 >= len(crowd):
+            return None
+        newest = next(reversed(crowd)).key
+        self.done(newest)
+        return newest
 
     def spoke(self, key: K, now: float) -> None:
         """The first byte of a connection is here: it waits for its turn."""
@@ -191,25 +195,29 @@ class Arrivals(Generic[K]):
         self._present.remove(arrival)
         return True
 
-    def overdue(self, now: float) -> list[K]:
-        """Who has to go now, and is forgotten: too many idle ones, and those silent for too long."""
-        self._look(now)
+    def silent(self, now: float) -> list[K]:
+        """Who has been silent for too long: it has to go, and is forgotten."""
         gone: list[K] = []
         while self._silent and now - (first := next(iter(self._silent))).since >= self.settings.silence:
             gone.append(first.key)
             self.done(first.key)
+        return gone
+
+    def superfluous(self, now: float) -> list[K]:
+        """Of the idle ones those that are too many: they have to go, and are forgotten."""
+        self._look(now)
+        gone: list[K] = []
         while self._idle.count:
-            where = self._idle.crowd()
-            too_many = len(self._idle.sites[where]) > self.settings.idle_of_address
-            if not too_many and self._idle.count <= self.settings.idle:
+            idle = self._idle.sites[self._idle.crowd()]
+            if len(idle) <= self.settings.idle_of_address and self._idle.count <= self.settings.idle:
                 break
-            oldest = next(iter(self._idle.sites[where]))
+            oldest = next(iter(idle))
             gone.append(oldest.key)
             self.done(oldest.key)
         return gone
 
     def timer(self) -> float | None:
-        """When overdue() and next() are to be asked again, if nothing happens before."""
+        """When silent(), superfluous() and next() are to be asked again, if nothing happens before."""
         due = [next(iter(self._watched)).since + GRACE] if self._watched else []
         due += [next(iter(self._silent)).since + self.settings.silence] if self._silent else []
         return min(due, default=None)

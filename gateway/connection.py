@@ -13,8 +13,11 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, cast
 
+from gateway.guard import Reason
+from gateway.holdings import LITTLE
 from gateway.identity import Identity, identity_of
 from gateway.session import Session
+from gateway.throttle import Throttle
 from runtime.certificates import Certificate
 from runtime.credentials import read_peer
 from runtime.log import fields
@@ -35,6 +38,7 @@ from xmpp.stanza import Condition, StanzaError
 from xmpp.stream import ServerStream
 
 if TYPE_CHECKING:
+    from gateway.greeting import Greeting
     from gateway.server import Server
 
 log = logging.getLogger("vrfwire.gateway.session")
@@ -50,9 +54,10 @@ CHUNKS_A_TURN = 4
 class Connection(asyncio.Protocol):
     """A connection from accept to its end. peer: the host's address and port as text."""
 
-    def __init__(self, server: Server, peer: tuple[str, int]) -> None:
+    def __init__(self, server: Server, peer: tuple[str, int], greeting: Greeting) -> None:
         self.server = server
         self.peer = peer
+        self._greeting = greeting
         self.session: Session | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -69,6 +74,10 @@ class Connection(asyncio.Protocol):
         """A TLS handshake is under way: nothing comes, and nothing may be written."""
         self._timer: asyncio.TimerHandle | None = None
         self._lost = self._loop.create_future()
+        self._throttle = Throttle(server.guard, self._loop, peer[0], self._released)
+        self._input_over = False
+        """The host reads nothing more: what it asks for needn't be found."""
+        self._narrow = False
 
     # -- asyncio.Protocol
 
@@ -84,19 +93,26 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._stream is not None:
-            self._stream.receive_data(data, self._loop.time())
+            now = self._loop.time()
+            self._throttle.turn(now)
+            if not self._throttle.received(len(data)):
+                self._stream.close(now, StreamCondition.POLICY_VIOLATION, "too much was sent before the login")
+            self._stream.receive_data(data, now)
             self.run()
 
     def eof_received(self) -> None:
+        self._input_over = True
         self._end_of_input()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
+        self._input_over = True
         self._end_of_input()
         self._end("the connection was lost")
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self.server.guard.holdings.note(self, 0)
         self.server.connections.discard(self)
         if not self._lost.done():
             self._lost.set_result(None)
@@ -105,11 +121,11 @@ class Connection(asyncio.Protocol):
         self._paused = True
         if self._transport is not None:
             self._transport.pause_reading()
+        self._weigh()
 
     def resume_writing(self) -> None:
         self._paused = False
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._resume_reading()
         self.run()
 
     # -- for the server
@@ -119,7 +135,15 @@ class Connection(asyncio.Protocol):
         if self._stream is not None and not self._ended:
             self._stream.close(self._loop.time(), condition, text)
             self._paused = False
+            self._throttle.free()
             self.run()
+
+    def exhaust(self) -> None:
+        """End it, since too much memory is held for it: what it holds has to go, whether it reads or not."""
+        unread = self._transport is not None and self._transport.get_write_buffer_size() > 0
+        self.close(StreamCondition.RESOURCE_CONSTRAINT, "too much memory is held for this connection")
+        if unread:
+            self.abort()
 
     def abort(self) -> None:
         """Drop the connection at once."""
@@ -145,13 +169,44 @@ class Connection(asyncio.Protocol):
             self._write()
         finally:
             self._running = False
+        self._settle()
         self._arm()
         if self.session is not None and self.session.pending:
             self.server.wake(self)
         self.server.changed()
 
+    def _settle(self) -> None:
+        """Charge the host for what it has taken, and look what is held for it."""
+        if why := self._throttle.settle(self._loop.time()):
+            self.close(StreamCondition.POLICY_VIOLATION, why)
+        elif self._throttle.held and self._transport is not None:
+            self._transport.pause_reading()
+        self._weigh()
+
+    def _released(self) -> None:
+        """The throttle lets it go on."""
+        self._throttle.turn(self._loop.time())
+        self._resume_reading()
+        self.run()
+
+    def _resume_reading(self) -> None:
+        transport = self._transport
+        if transport is not None and not (transport.is_closing() or self._paused or self._throttle.held):
+            transport.resume_reading()
+
+    def _weigh(self) -> None:
+        """Tell what memory is held for it; when that is too much of all, the largest goes."""
+        held = self._stream.held if self._stream is not None and not self._ended else 0
+        if self._transport is not None:
+            held += self._transport.get_write_buffer_size()
+        self.server.weigh(self, held)
+
     def pull(self) -> None:
         """Send what the session is owed, while the transport takes it."""
+        if self._narrow is not self.server.guard.holdings.high and self._transport is not None:
+            # Little memory is left: what is owed stays a cursor for longer.
+            self._narrow = not self._narrow
+            self._transport.set_write_buffer_limits(high=LITTLE if self._narrow else WRITE_HIGH)
         for _ in range(CHUNKS_A_TURN):
             if self.session is None or self._stream is None or self._paused:
                 return
@@ -167,7 +222,7 @@ class Connection(asyncio.Protocol):
     # -- events of the stream core
 
     def _drain_events(self) -> None:
-        while self._stream is not None and not self._paused:
+        while self._stream is not None and not self._paused and not self._throttle.held:
             event = self._stream.next_event()
             if event is None:
                 return
@@ -180,6 +235,8 @@ class Connection(asyncio.Protocol):
         match event:
             case StanzaReceived(stanza):
                 assert self.session is not None
+                if self._input_over and stanza.type == "get":
+                    return
                 try:
                     self.server.service.handle(self.session, stanza, now)
                 except Exception:
@@ -189,13 +246,16 @@ class Connection(asyncio.Protocol):
                     )
                     stream.close(now, StreamCondition.INTERNAL_SERVER_ERROR, "error of this server")
                 else:
+                    before = self._unsent
                     self._pull_replies()
+                    if not self._input_over:
+                        self._throttle.handled(self._unsent - before, self._loop.time())
             case TlsRequested():
                 self._begin_tls()
             case Authenticated(jid, mechanism):
                 self._mechanism = mechanism
                 log.debug("%s authenticated by %s", jid, mechanism, extra=fields(peer=self.peer[0]))
-                stream.accept_auth(now)
+                self._admit(stream, jid.localpart, now)
             case BindRequested(jid):
                 self.server.supersede(jid)
                 others = self.server.sessions_of(jid.localpart)
@@ -209,20 +269,43 @@ class Connection(asyncio.Protocol):
                 permit = self.server.hosts.permit(jid.localpart, certified, parse_address(self.peer[0]))
                 self.session = self.server.service.open(jid, permit, now)
                 self.server.started(self, self.session)
+                self._throttle.begin(jid.localpart, now)
+                self.server.greeter.settled(self._greeting)
                 log.info(
                     "host %s connected as %s by %s from %s",
                     *(jid.localpart, jid, self._mechanism, self.peer[0]),
                     extra=fields(peer=self.peer[0], host=jid.localpart),
                 )
             case StreamClosed(condition, text, by_peer):
+                if condition is not None and not by_peer:
+                    self.server.guard.errors[condition] += 1
                 reason = ": ".join(part for part in (condition, text) if part) or "closed"
                 self._end(f"{reason} by the host" if by_peer else reason)
+
+    def _admit(self, stream: ServerStream, host: str, now: float) -> None:
+        """Let a host in that has proved who it is; one that comes too often has to wait."""
+        guard, wait = self.server.guard, self.server.guard.limiter.login(host, now)
+        if not wait:
+            stream.accept_auth(now)
+            return
+        message = f"host {host} at {self.peer[0]} logs in too often: it waits {wait:.1f} s"
+        guard.told(Reason.LOGIN_RATE, message, now, self.peer[0], host)
+        if wait < self.server.stream_config.login_timeout:
+            self._loop.call_later(wait, self._admit_now, stream)
+        else:
+            stream.close(now, StreamCondition.POLICY_VIOLATION, f"logs in too often; try again in {wait:.0f} s")
+
+    def _admit_now(self, stream: ServerStream) -> None:
+        if not stream.closed:
+            stream.accept_auth(self._loop.time())
+            self.run()
 
     def _end_of_input(self) -> None:
         if self._stream is not None and not self._stream.closed:
             self._stream.receive_eof(self._loop.time())
         # What it still sent counts, even when it reads no more.
         self._paused = False
+        self._throttle.free()
         self.run()
 
     def _end(self, reason: str) -> None:
@@ -230,17 +313,21 @@ class Connection(asyncio.Protocol):
         if self._ended:
             return
         self._ended = True
+        now = self._loop.time()
+        self._throttle.end(now)
+        wanted = self.server.greeter.settled(self._greeting)
         session, self.session = self.session, None
         if session is not None:
-            stale = self.server.service.close(session, self._loop.time())
+            stale = self.server.service.close(session, now)
             self.server.ended(self, session)
             log.info(
                 "host %s disconnected (%s); %d of its routes are stale",
                 *(session.host, reason, stale),
                 extra=fields(peer=self.peer[0], host=session.host),
             )
-        else:
-            log.info("connection from %s ended: %s", self.peer[0], reason, extra=fields(peer=self.peer[0]))
+        elif wanted:
+            message = f"connection from {self.peer[0]} ended: {reason}"
+            self.server.guard.told(Reason.LOGIN, message, now, self.peer[0])
         self._write()
         if self._transport is not None:
             self._transport.close()

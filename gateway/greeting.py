@@ -3,24 +3,27 @@
 Direct TLS and STARTTLS share a port: the first byte of a TLS connection is 0x16 (a handshake record; RFC 8446, section
 5.1), which no XML begins with. It is peeked at and stays in the socket.
 
-    accepted --first byte--> 0x16: handshake --> Connection
-                             else: Connection, which offers STARTTLS
+    accepted --first byte--> its turn --> 0x16: handshake --> Connection
+                                          else: Connection, which offers STARTTLS
 
-Until it is a connection, a socket costs a few hundred bytes and no timer of its own: all wait equally long, so that the
-first of them is the next that is late.
+Who is served when, and who has to go, is decided in gateway/arrivals.py: a storm of logins waits here, its first bytes
+unread. Until it is a connection, a socket costs a few hundred bytes and no timer of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import select
 import socket
 from typing import TYPE_CHECKING
 
 from gateway.connection import Connection
+from gateway.guard import Reason
 from runtime.log import fields
 from runtime.socket_transport import SocketTransport, read_buffer
 from runtime.tls import handshake_failure
+from xmpp.errors import StreamCondition
 
 if TYPE_CHECKING:
     from gateway.server import Server
@@ -30,20 +33,24 @@ log = logging.getLogger("vrfwire.gateway.server")
 TLS_HANDSHAKE = b"\x16"
 UNSENT = 128 * 1024
 """Bytes that the kernel keeps for a host that reads slowly: what it hasn't been sent can still be replaced by newer."""
+STARTS_A_TURN = 4
+"""Logins begun before the loop looks at its sockets again: a handshake takes half a millisecond, and sessions go on."""
 
 
 class Greeting(asyncio.Protocol):
-    """A socket that is no connection yet. deadline: time of the loop at which it is given up."""
+    """A connection until it is a session. deadline: time of the loop at which its handshake is given up."""
 
-    __slots__ = ("_greeter", "deadline", "failed", "peer", "socket", "transport")
+    __slots__ = ("_greeter", "connection", "deadline", "failed", "peer", "socket", "transport")
 
-    def __init__(self, greeter: Greeter, connection: socket.socket, peer: tuple[str, int], deadline: float) -> None:
+    def __init__(self, greeter: Greeter, accepted: socket.socket, peer: tuple[str, int]) -> None:
         self._greeter = greeter
-        self.socket = connection
+        self.socket = accepted
         self.peer = peer
-        self.deadline = deadline
+        self.deadline = 0.0
         self.transport: SocketTransport | None = None
-        """Once something has come."""
+        """Once it is served."""
+        self.connection: Connection | None = None
+        """Once it has spoken XML or TLS is in place."""
         self.failed = False
         """Its handshake failed; what is left is that the peer takes the reason."""
 
@@ -57,10 +64,14 @@ class Greeter:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self._guard = server.guard
+        self._arrivals = server.guard.arrivals
         self._loop = asyncio.get_running_loop()
         self._buffer = read_buffer()
         self._waiting: dict[Greeting, None] = {}
-        """Oldest first."""
+        self._shaking: dict[Greeting, None] = {}
+        """Those served, oldest first."""
+        self._serving: asyncio.Handle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
 
@@ -78,16 +89,32 @@ class Greeter:
             connection.close()
             log.debug("connection from %s: %s", peer[0], error, extra=fields(peer=peer[0]))
             return
-        deadline = self._loop.time() + self._server.stream_config.login_timeout
-        greeting = Greeting(self, connection, peer, deadline)
+        greeting = Greeting(self, connection, peer)
         self._waiting[greeting] = None
+        self._arrivals.arrived(greeting, peer[0], self._loop.time())
         self._loop.add_reader(connection, self._spoken, greeting)
         self._arm()
+
+    def make_room(self, peer: tuple[str, int]) -> bool:
+        """There are too many connections for one more of this peer: drop one of a crowd. Whether there was one."""
+        greeting = self._arrivals.crowded_out(peer[0])
+        if greeting is not None:
+            self._dismiss(greeting, Reason.CROWDED, "there are too many connections")
+        return greeting is not None
+
+    def settled(self, greeting: Greeting) -> bool:
+        """A connection has become a session, or ended. Whether it was still wanted until now."""
+        wanted = self._arrivals.done(greeting)
+        if wanted and self._arrivals.waiting:
+            self._serve()
+        return wanted
 
     async def close(self) -> None:
         """Drop who is no connection yet."""
         for greeting in list(self._waiting):
             self._drop(greeting)
+        if self._serving is not None:
+            self._serving.cancel()
         if self._waiting:
             # An aborted transport says so in the next turn of the loop.
             self._idle = self._loop.create_future()
@@ -99,19 +126,44 @@ class Greeter:
     # -- what comes first
 
     def _spoken(self, greeting: Greeting) -> None:
-        """The first byte is there, or the end."""
+        """The first byte is there, or the end: it waits for its turn."""
         self._loop.remove_reader(greeting.socket)
-        try:
-            first = greeting.socket.recv(1, socket.MSG_PEEK)
-        except (BlockingIOError, InterruptedError):
-            self._loop.add_reader(greeting.socket, self._spoken, greeting)
-            return
-        except OSError as error:
-            log.debug("connection from %s: %s", greeting.peer[0], error, extra=fields(peer=greeting.peer[0]))
+        self._arrivals.spoke(greeting, self._loop.time())
+        self._serve()
+
+    def _serve(self) -> None:
+        """Begin logins, as many as may be under way; the next ones after others had their turn."""
+        if self._serving is None:
+            self._serving = self._loop.call_soon(self._serve_some)
+
+    def _serve_some(self) -> None:
+        self._serving = None
+        for _ in range(STARTS_A_TURN):
+            greeting = self._arrivals.next(self._loop.time())
+            if greeting is None:
+                break
+            self._begin(greeting)
+        else:
+            self._serve()
+        self._arm()
+
+    def _begin(self, greeting: Greeting) -> None:
+        """Its turn has come."""
+        peer = greeting.peer[0]
+        if _gone(greeting.socket):
+            self._guard.told(Reason.GONE, f"connection from {peer}: it has gone", self._loop.time(), peer)
             self._drop(greeting)
             return
+        try:
+            first = greeting.socket.recv(1, socket.MSG_PEEK)
+        except OSError as error:
+            log.debug("connection from %s: %s", peer, error, extra=fields(peer=peer))
+            self._drop(greeting)
+            return
+        greeting.deadline = self._loop.time() + self._server.stream_config.login_timeout
         greeting.transport = SocketTransport(self._loop, greeting.socket, greeting, self._buffer)
         if first == TLS_HANDSHAKE:
+            self._shaking[greeting] = None
             greeting.transport.start_tls(self._server.tls, lambda error: self._secured(greeting, error))
         else:
             self._connected(greeting)
@@ -123,20 +175,28 @@ class Greeter:
             return
         greeting.failed = True
         peer = greeting.peer[0]
-        log.info("TLS with %s failed: %s", peer, handshake_failure(error), extra=fields(peer=peer))
+        message = f"TLS with {peer} failed: {handshake_failure(error)}"
+        self._guard.told(Reason.HANDSHAKE, message, self._loop.time(), peer)
+        self.settled(greeting)
 
     def _connected(self, greeting: Greeting) -> None:
         transport = greeting.transport
         assert transport is not None
-        self.forget(greeting)
-        transport.set_protocol(Connection(self._server, greeting.peer))
+        self._forget(greeting)
+        greeting.connection = Connection(self._server, greeting.peer, greeting)
+        transport.set_protocol(greeting.connection)
         transport.start()
 
     # -- the end
 
     def forget(self, greeting: Greeting) -> None:
-        """It is a connection now, or gone."""
+        """It is gone before it was a connection."""
+        self._forget(greeting)
+        self.settled(greeting)
+
+    def _forget(self, greeting: Greeting) -> None:
         self._waiting.pop(greeting, None)
+        self._shaking.pop(greeting, None)
         if self._idle is not None and not self._waiting and not self._idle.done():
             self._idle.set_result(None)
 
@@ -148,21 +208,52 @@ class Greeter:
         greeting.socket.close()
         self.forget(greeting)
 
+    def _dismiss(self, greeting: Greeting, reason: Reason, why: str) -> None:
+        """Arrivals has told it to go, and doesn't know it any more."""
+        peer = greeting.peer[0]
+        self._guard.told(reason, f"connection from {peer} dropped: {why}", self._loop.time(), peer)
+        if greeting.connection is not None:
+            greeting.connection.close(StreamCondition.POLICY_VIOLATION, why)
+        else:
+            self._drop(greeting)
+
     def _arm(self) -> None:
-        if self._timer is None and self._waiting:
-            self._timer = self._loop.call_at(next(iter(self._waiting)).deadline, self._late)
+        due = [next(iter(self._shaking)).deadline] if self._shaking else []
+        if (look := self._arrivals.timer()) is not None:
+            due.append(look)
+        if not due:
+            return
+        if self._timer is not None:
+            # One that is too early only looks.
+            if self._timer.when() <= min(due):
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(min(due), self._late)
 
     def _late(self) -> None:
-        """Give up who has waited for too long."""
+        """Give up who has taken too long, and let others have the places of those who dawdle."""
         self._timer = None
         now = self._loop.time()
-        for greeting in list(self._waiting):
+        for greeting in list(self._shaking):
             if greeting.deadline > now:
                 break
-            peer, timeout = greeting.peer[0], self._server.stream_config.login_timeout
-            if greeting.transport is None:
-                log.info("connection from %s: nothing was sent in %g s", peer, timeout, extra=fields(peer=peer))
-            elif not greeting.failed:
-                log.info("TLS with %s failed: it took longer than %g s", peer, timeout, extra=fields(peer=peer))
+            if not greeting.failed:
+                peer, timeout = greeting.peer[0], self._server.stream_config.login_timeout
+                message = f"TLS with {peer} failed: it took longer than {timeout:g} s"
+                self._guard.told(Reason.HANDSHAKE, message, now, peer)
             self._drop(greeting)
+        for greeting in self._arrivals.silent(now):
+            peer, timeout = greeting.peer[0], self._arrivals.settings.silence
+            self._guard.told(Reason.SILENT, f"connection from {peer}: nothing was sent in {timeout:g} s", now, peer)
+            self._drop(greeting)
+        for greeting in self._arrivals.superfluous(now):
+            self._dismiss(greeting, Reason.IDLE, "too many connections don't get on with their login")
+        self._serve()
         self._arm()
+
+
+def _gone(connection: socket.socket) -> bool:
+    """Whether the peer has closed it, or reset it, whatever is still unread."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))

@@ -21,7 +21,6 @@ RECOVERED = 0.1
 """Part of a burst that must have been refilled for a host to count as not slowed any more."""
 _SWEEP = 1024
 """Buckets there may be before those that are full are looked for."""
-_FAILED = 1.0
 _V6_SITE = 64
 """Bits of an IPv6 address that tell one network from another: who has one address has all of those below them."""
 
@@ -146,7 +145,9 @@ class Limiter:
 
     def login(self, host: str, now: float) -> float:
         """A host has proved who it is. Seconds for which it has to wait until it gets its session."""
-        return self._bucket(self._logins, host, self.settings.logins, now).charge(1.0, now)
+        bucket = self._bucket(self._logins, host, self.settings.logins, now)
+        # What it owes is bounded, so that it gets another chance some time.
+        return bucket.charge(1.0 if bucket.level(now) > -bucket.rate.burst else 0.0, now)
 
     def begin(self, host: str, now: float) -> Flow:
         """A session of a host begins: what it is to be charged on."""
@@ -192,8 +193,7 @@ class Limiter:
     def failed(self, address: str, now: float) -> None:
         """A connection of an address came to nothing: no session, and not because it was kept waiting."""
         bucket = self._bucket(self._failures, site(address), self.settings.failures, now)
-        if bucket.level(now) > -bucket.rate.burst:  # what it owes is bounded: it gets another chance some time
-            bucket.charge(_FAILED, now)
+        bucket.charge(1.0 if bucket.level(now) > -bucket.rate.burst else 0.0, now)
 
     def admits(self, address: str, now: float) -> bool:
         """Whether a connection from an address is taken at all."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from gateway.connection import Connection
 from gateway.greeting import Greeter
+from gateway.guard import Guard, Reason
 from gateway.hosts import Hosts
 from gateway.refusals import RefusalLog
 from gateway.service import Service
@@ -54,12 +55,15 @@ class Server:
         tls: ssl.SSLContext,
         *,
         max_sessions: int = 10000,
+        guard: Guard | None = None,
     ) -> None:
         self.service = service
         self.hosts = hosts
         self.stream_config = stream_config
         self.tls = tls
         self.max_sessions = max_sessions
+        self.guard = guard or Guard()
+        """Says who takes too much; without one given, rates are unlimited."""
         self.connections: set[Connection] = set()
         self.on_change: Callable[[], None] = _nothing
         """Called after hosts may have changed items or subscriptions, at most once in COALESCE seconds."""
@@ -117,11 +121,16 @@ class Server:
     # -- accepting
 
     def _accepted(self, connection: socket.socket, address: Any) -> None:
-        if len(self.connections) + len(self.greeter) >= self.max_sessions:
-            log.warning("connection from %s refused: %d connections are the most", address[0], self.max_sessions)
-            connection.close()
-            return
-        self.greeter.accept(connection, _peer(address))
+        peer, now = _peer(address), self._loop.time()
+        if (refusal := self.guard.refusal(peer[0], now)) is None:
+            full = len(self.connections) + len(self.greeter) >= self.max_sessions
+            if not full or self.greeter.make_room(peer):
+                self.greeter.accept(connection, peer)
+                return
+            refusal = Reason.CROWDED, f"{self.max_sessions} connections are the most"
+        reason, text = refusal
+        self.guard.told(reason, f"connection from {peer[0]} refused: {text}", now, peer[0])
+        connection.close()
 
     # -- sessions
 
@@ -154,6 +163,19 @@ class Server:
             else:
                 del self.records[session.host]
         self.changed()
+
+    def weigh(self, connection: Connection, held: int) -> None:
+        """So much memory is held for a connection, bytes. When it is too much of all together, the largest goes."""
+        holdings = self.guard.holdings
+        if not holdings.note(connection, held):
+            return
+        largest = holdings.largest()
+        holdings.note(largest, 0)
+        host, address = largest.session.host if largest.session is not None else "", largest.peer[0]
+        who = f"host {host} at {address}" if host else f"connection from {address}"
+        message = f"{who} is ended: most memory of all is held for it, and there is too much"
+        self.guard.told(Reason.MEMORY, message, self._loop.time(), address, host)
+        self._loop.call_soon(largest.exhaust)
 
     def end_revoked(self) -> list[str]:
         """Other certificates are revoked than before: end their sessions, withdraw what was published in them. Names of

@@ -21,6 +21,12 @@ HEADER_MAX = 4096
 DEPTH_MAX = 64
 """Greatest number of elements open at once, the stream itself included."""
 RECYCLE_BYTES = 16 * 1024 * 1024
+ELEMENT_WEIGHT = 90
+"""Bytes of memory that an element takes, measured (CPython 3.11)."""
+ATTRIBUTES_WEIGHT = 250
+"""And one with attributes in addition."""
+WAITING_WEIGHT = 1024
+"""That a whole stanza takes which waits to be handled, about."""
 
 _XML_SPACE = " \t\r\n"
 
@@ -85,6 +91,7 @@ class StreamParser:
         self._expat = parser
         self._fed = 0
         self._stanza_start = 0
+        self._weight = 0
 
     def close(self) -> None:
         """No more will be parsed: break the cycles (expat's handlers, an error's traceback), so that all is freed."""
@@ -96,6 +103,12 @@ class StreamParser:
     def pending(self) -> int:
         """Bytes received and not yet parsed."""
         return len(self._framer)
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about, that an unfinished stanza takes. Its elements can take forty times its size."""
+        unfinished = 2 * (self._fed - self._stanza_start) + self._weight if self._depth > 1 else 0
+        return len(self._framer) + unfinished
 
     @property
     def idle(self) -> bool:
@@ -184,7 +197,9 @@ class StreamParser:
         if depth >= DEPTH_MAX:
             raise StreamError(StreamCondition.POLICY_VIOLATION, f"more than {DEPTH_MAX} elements inside each other")
         self._depth = depth + 1
+        self._weight += ELEMENT_WEIGHT
         if attributes:
+            self._weight += ATTRIBUTES_WEIGHT
             for key in attributes:
                 if "}" in key:
                     attributes = {_qualified(key): value for key, value in attributes.items()}
@@ -194,6 +209,7 @@ class StreamParser:
         elif depth == 1:
             builder = self._builder = TreeBuilder()
             self._stanza_start = self._expat.CurrentByteIndex
+            self._weight = 0
             self._expat.CharacterDataHandler = builder.data
             builder.start(_qualified(name), attributes)
         else:

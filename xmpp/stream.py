@@ -33,7 +33,7 @@ from xmpp.events import (
 from xmpp.jid import Jid, JidError
 from xmpp.liveness import Liveness, Verdict
 from xmpp.namespaces import split_tag
-from xmpp.parser import End, Header, StreamParser
+from xmpp.parser import WAITING_WEIGHT, End, Header, StreamParser
 from xmpp.sasl import Challenge, SaslCondition, SaslError, SaslServer, Success
 from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_request, iq_result, stanza_error
 
@@ -117,6 +117,11 @@ class ServerStream:
     def closed(self) -> bool:
         """Whether StreamClosed was reported (or waits in next_event)."""
         return self._life is _Life.CLOSED
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory, about, that what was received and is not handled takes."""
+        return self._parser.held + WAITING_WEIGHT * len(self._events)
 
     def data_to_send(self) -> bytes:
         """Bytes to send now, taken out of the queue; b"" when there are none."""

@@ -8,7 +8,7 @@ from collections import Counter, deque
 from gateway.arrivals import GRACE, Arrivals, ArrivalSettings
 
 CROWD, NEWCOMER = "192.0.2.1", "192.0.2.2"
-SETTINGS = ArrivalSettings(under_way=4, idle=6, idle_of_address=3, silence=10.0, most=1000)
+SETTINGS = ArrivalSettings(under_way=4, idle=6, idle_of_address=3, silence=10.0)
 
 
 def arrivals(settings: ArrivalSettings = SETTINGS) -> Arrivals[str]:
@@ -18,7 +18,7 @@ def arrivals(settings: ArrivalSettings = SETTINGS) -> Arrivals[str]:
 def come(of: Arrivals[str], keys: list[str], address: str = CROWD, now: float = 0.0) -> None:
     """They are accepted, and their first bytes are here."""
     for key in keys:
-        assert of.arrived(key, address, now) is None
+        of.arrived(key, address, now)
         of.spoke(key, now)
 
 
@@ -88,8 +88,8 @@ def test_the_oldest_idle_connection_of_an_address_goes_when_there_are_too_many()
     assert served(of) == ["b1"]
     for number in range(5):
         of.arrived(f"a{number}", CROWD, 0.0)
-    assert of.overdue(0.5) == []
-    assert of.overdue(1.5) == ["a0", "a1"], "three are allowed"
+    assert of.superfluous(0.5) == []
+    assert of.superfluous(1.5) == ["a0", "a1"], "three are allowed"
     assert not of.done("a0"), "forgotten"
     assert of.idle == 4
 
@@ -98,7 +98,7 @@ def test_idle_connections_in_total() -> None:
     of = arrivals()
     for number in range(8):
         of.arrived(f"c{number}", f"198.51.100.{number // 2}", 0.0)
-    gone = of.overdue(1.0)
+    gone = of.superfluous(1.0)
     assert gone == ["c0", "c2"], "of the addresses that have most"
     assert of.idle == 6
 
@@ -108,27 +108,29 @@ def test_silence_ends_and_waiting_does_not_count() -> None:
     of.arrived("silent", NEWCOMER, 0.0)
     come(of, ["a1", "a2"])
     assert served(of) == ["a1"]
-    assert of.overdue(9.9) == []
-    assert of.timer() == 10.0
-    assert of.overdue(10.0) == ["silent"]
+    assert of.silent(9.9) == []
+    assert of.silent(10.0) == ["silent"]
     # a1 dawdles, so that a2 is served although it has waited for so long.
     assert served(of, 10.0) == ["a2"]
 
 
-def test_when_all_are_too_many_the_newest_of_the_crowd_goes() -> None:
-    of = arrivals(ArrivalSettings(most=4))
-    come(of, ["a1", "a2", "a3"])
+def test_when_there_is_no_room_the_newest_of_the_crowd_goes() -> None:
+    of = arrivals()
+    assert of.crowded_out(NEWCOMER) is None, "all are sessions already"
+    come(of, ["a1", "a2", "a3", "a4"])
+    assert of.crowded_out(CROWD) is None
+    assert of.crowded_out(NEWCOMER) == "a4"
     come(of, ["b1"], NEWCOMER, 0.1)
-    assert of.arrived("b2", NEWCOMER, 0.0) == "a3"
-    assert of.arrived("a4", CROWD, 0.0) == "a4", "it would be a crowd itself"
-    assert of.arrived("b3", NEWCOMER, 0.0) == "b3"
+    assert of.crowded_out(NEWCOMER) == "a3"
+    come(of, ["b2"], NEWCOMER, 0.1)
+    assert of.crowded_out(NEWCOMER) is None, "it would be a crowd itself"
     assert len(of) == 4
-    assert served(of) == ["a1", "b1", "a2"]
+    assert served(of, 0.1) == ["a1", "b1", "a2", "b2"]
 
 
 def test_a_storm_is_served_in_order_and_at_once_by_address() -> None:
     """Ten thousand hosts, each of its own address: each is served once, the oldest first."""
-    of = arrivals(ArrivalSettings(under_way=64, most=20_000))
+    of = arrivals(ArrivalSettings(under_way=64))
     names = [f"h{number}" for number in range(10_000)]
     for number, name in enumerate(names):
         come(of, [name], f"10.0.{number >> 8}.{number & 255}", number * 1e-6)
@@ -148,7 +150,7 @@ def test_whatever_happens_the_counts_are_right() -> None:
     """Random histories against a plain recount."""
     chance = random.Random(6)
     for _ in range(30):
-        of = arrivals(ArrivalSettings(under_way=5, idle=8, idle_of_address=3, silence=4.0, most=25))
+        of = arrivals(ArrivalSettings(under_way=5, idle=8, idle_of_address=3, silence=4.0))
         alive: dict[str, tuple[str, str]] = {}  # key: address, state
         now = 0.0
         for number in range(400):
@@ -157,10 +159,12 @@ def test_whatever_happens_the_counts_are_right() -> None:
             act = chance.randrange(5)
             if act <= 1:
                 key, address = f"k{number}", f"10.0.0.{chance.randrange(4)}"
-                alive[key] = (address, "silent")
-                gone = of.arrived(key, address, now)
+                gone = of.crowded_out(address) if len(alive) == 25 else None
                 if gone is not None:
                     del alive[gone]
+                if len(alive) < 25:
+                    of.arrived(key, address, now)
+                    alive[key] = (address, "silent")
             elif act == 2 and silent:
                 key = chance.choice(silent)
                 of.spoke(key, now)
@@ -174,7 +178,7 @@ def test_whatever_happens_the_counts_are_right() -> None:
                 key = chance.choice(sorted(alive))
                 assert of.done(key)
                 del alive[key]
-            for key in of.overdue(now):
+            for key in of.silent(now) + of.superfluous(now):
                 del alive[key]
             states = Counter(state for _, state in alive.values())
             assert len(of) == len(alive) <= 25

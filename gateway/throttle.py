@@ -1,0 +1,112 @@
+"""How much one connection has taken, and when nothing is read and handled of it: the shell around gateway/limits.py.
+
+Two things hold a connection up: its host owes (it takes more than it may), or it has had its turn and others are to
+have theirs. In both cases what was received already waits, at most one read, and the rest waits in the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from gateway.guard import EARLY_MAX, Guard, Reason
+from gateway.limits import Flow
+
+TURN = 0.004
+"""Seconds for which stanzas of one connection are handled before the others have their turn."""
+
+
+class Throttle:
+    """Of one connection. address: the peer's; release: called when a connection that was held may go on."""
+
+    __slots__ = (
+        *("_address", "_answered", "_began", "_flow", "_guard"),
+        *("_handle", "_loop", "_received", "_release", "_stanzas"),
+    )
+
+    def __init__(
+        self, guard: Guard, loop: asyncio.AbstractEventLoop, address: str, release: Callable[[], None]
+    ) -> None:
+        self._guard = guard
+        self._loop = loop
+        self._address = address
+        self._release = release
+        self._flow: Flow | None = None
+        self._received = 0
+        """Bytes that aren't charged yet; until there is a session, all of them."""
+        self._answered = 0
+        self._stanzas = 0
+        self._began = 0.0
+        self._handle: asyncio.Handle | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is to be read and handled now."""
+        return self._handle is not None
+
+    def begin(self, host: str, now: float) -> None:
+        """The connection has become a session of this host."""
+        self._flow = self._guard.limiter.begin(host, now)
+        self._received = 0
+
+    def end(self, now: float) -> None:
+        """It is over."""
+        self.free()
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            self._guard.limiter.end(flow, now)
+
+    # -- what it takes
+
+    def turn(self, now: float) -> None:
+        """Something is about to be handled."""
+        self._began = now
+
+    def received(self, octets: int) -> bool:
+        """Bytes have come. Whether they are still to be borne of somebody who hasn't logged in."""
+        self._received += octets
+        return self._flow is not None or self._received <= EARLY_MAX
+
+    def handled(self, answer: int, now: float) -> None:
+        """A stanza was handled, and answered with so many bytes. Holds the connection up when it has had its turn."""
+        self._stanzas += 1
+        self._answered += answer
+        if now - self._began >= TURN and self._handle is None:
+            self._handle = self._loop.call_soon(self._go_on)
+
+    def settle(self, now: float) -> str:
+        """Charge what was taken since the last time, and hold the connection up while its host owes. Why it is to be
+        ended, "" when it isn't."""
+        flow = self._flow
+        if flow is None or not self._received:
+            return ""
+        # A read costs what a small stanza does, whatever is in it.
+        stanzas, octets = max(1, self._stanzas), self._received + self._answered
+        self._stanzas = self._received = self._answered = 0
+        wait = self._guard.charge(flow, stanzas, octets, now - self._began, now, self._address)
+        if not wait:
+            return ""
+        if self._guard.limiter.floods(flow, now):
+            why = f"more than allowed ({flow.slowed_by}) for {now - flow.slowed_since:.0f} s"
+            message = f"host {flow.host} at {self._address} is sent away: {why}"
+            self._guard.told(Reason.FLOOD, message, now, self._address, flow.host)
+            return why
+        self.hold(wait)
+        return ""
+
+    # -- held up
+
+    def hold(self, seconds: float) -> None:
+        """Nothing is read and handled for so long."""
+        self.free()
+        self._handle = self._loop.call_later(seconds, self._go_on)
+
+    def free(self) -> None:
+        """It isn't held up any more, whatever it owes; release isn't called."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+    def _go_on(self) -> None:
+        self._handle = None
+        self._release()
