@@ -48,21 +48,18 @@ class SocketTransport(asyncio.Transport):
     """
 
     __slots__ = (
-        *("_backlog", "_buffer", "_high", "_loop", "_low", "_protocol", "_socket", "_tls", "_tls_next"),
+        *("_backlog", "_buffer", "_descriptor", "_high", "_loop", "_low", "_protocol", "_socket", "_tls", "_tls_next"),
         *("_closing", "_dropped", "_eof", "_gone", "_handshake", "_lingering", "_notify_due", "_paused"),
         *("_read_wants_write", "_reader", "_reading", "_write_wants_read", "_writer"),
     )
 
     def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        connection: socket.socket,
-        protocol: asyncio.Protocol,
-        buffer: memoryview,
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: asyncio.Protocol, buffer: memoryview
     ) -> None:
         super().__init__(_EXTRA)
         self._loop = loop
         self._socket = connection
+        self._descriptor = connection.fileno()  # asyncio describes socket objects at length, to throw it away
         self._protocol = protocol
         self._buffer = buffer
         self._tls: ssl.SSLSocket | None = None
@@ -126,9 +123,9 @@ class SocketTransport(asyncio.Transport):
         # The selector knows the descriptor, which stays; but who watches it is another one.
         self._unwatch()
         try:
+            self._socket.getpeername()  # a wrap that fails for want of a peer doesn't close what it has taken over
             self._tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
         except OSError as error:
-            # It has the descriptor, and has closed it.
             self._secured(error)
             return
         self._socket = self._tls
@@ -403,19 +400,19 @@ class SocketTransport(asyncio.Transport):
         if reader is not self._reader:
             self._reader = reader
             if reader:
-                self._loop.add_reader(self._socket, self._readable)
+                self._loop.add_reader(self._descriptor, self._readable)
             else:
-                self._loop.remove_reader(self._socket)
+                self._loop.remove_reader(self._descriptor)
         if writer is not self._writer:
             self._writer = writer
             if writer:
-                self._loop.add_writer(self._socket, self._writable)
+                self._loop.add_writer(self._descriptor, self._writable)
             else:
-                self._loop.remove_writer(self._socket)
+                self._loop.remove_writer(self._descriptor)
 
     def _unwatch(self) -> None:
         if self._reader:
-            self._loop.remove_reader(self._socket)
+            self._loop.remove_reader(self._descriptor)
         if self._writer:
-            self._loop.remove_writer(self._socket)
+            self._loop.remove_writer(self._descriptor)
         self._reader = self._writer = False
