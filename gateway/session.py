@@ -4,13 +4,14 @@ Output is pulled: the shell asks for the next piece when the transport takes mor
 piece, whatever happens in its VPNs, and gets only the newest state of each prefix when it reads again.
 
 The pong of a ping that arrives while events are owed waits until all of them have been handed out: XMPP streams are
-ordered, so it tells the host that it has the whole table as it was when the ping arrived.
+ordered, so it tells the host that it has the whole table as it was when the ping arrived. What has changed again since
+then may come after the pong; but no prefix does that was there before the subscription, however often it changes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import NamedTuple
+from collections.abc import Iterable
 
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
@@ -35,7 +36,7 @@ class Feed:
         self.announced = 0
         """Revision up to which the sessions have been told that there is something to pull."""
         self._builder = EventBuilder(domain, vpn)
-        self._cache: dict[int, tuple[int, tuple[EventBatch, ...]]] = {}
+        self._cache: dict[int | tuple[int, int], tuple[int, tuple[EventBatch, ...]]] = {}
         self._cached_bytes = 0
         self._cached_revision = 0
 
@@ -44,13 +45,13 @@ class Feed:
         if self._cached_revision != self.table.revision or self._cached_bytes > _CACHE_BYTES:
             self.forget()
             self._cached_revision = self.table.revision
-        start = cursor.revision
-        if (known := self._cache.get(start)) is not None:
+        place = cursor.place
+        if (known := self._cache.get(place)) is not None:
             end, batches = known
             cursor.advance(end)
             return batches
         batches = tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
-        self._cache[start] = (cursor.revision, batches)
+        self._cache[place] = (cursor.revision, batches)
         self._cached_bytes += sum(len(batch.head) + len(batch.tail) for batch in batches)
         return batches
 
@@ -77,17 +78,25 @@ class Subscription:
         self.cursor = feed.table.cursor()
 
 
-class _Barrier(NamedTuple):
+class _Barrier:
     """A pong to send when each of the subscriptions has been read up to a revision."""
 
-    reply: bytes
-    owed: tuple[tuple[Subscription, int], ...]
+    __slots__ = ("_passed", "owed", "reply")
+
+    def __init__(self, reply: bytes, owed: Iterable[tuple[Subscription, int]]) -> None:
+        self.reply = reply
+        self.owed = tuple(owed)
+        self._passed = 0
+        """How many of them, from the first on, have been read."""
 
     def passed(self, session: Session) -> bool:
-        return all(
-            subscription.cursor.revision >= revision or subscription not in session.subscriptions.values()
-            for subscription, revision in self.owed
-        )
+        while self._passed < len(self.owed):
+            subscription, revision = self.owed[self._passed]
+            current = session.subscriptions.get(subscription.feed.vpn) is subscription
+            if current and subscription.cursor.revision < revision:
+                return False
+            self._passed += 1
+        return True
 
 
 class Session:
@@ -132,11 +141,11 @@ class Session:
 
     def reply_after_events(self, stanza: bytes) -> None:
         """Queue an answer behind every event that is owed now."""
-        owed = tuple(
-            (subscription, subscription.feed.table.revision)
-            for subscription in self.subscriptions.values()
-            if subscription.cursor.pending
-        )
+        owed = []
+        for subscription in self.subscriptions.values():
+            if subscription.cursor.pending:
+                subscription.cursor.renew()
+                owed.append((subscription, subscription.feed.table.revision))
         if owed or self._barriers:
             self._barriers.append(_Barrier(stanza, owed))
             self._behind.update((subscription, None) for subscription, _ in owed)
