@@ -262,6 +262,18 @@ class Rib:
             self._deadlines[host] = now + self.stale_time
         return count
 
+    def session_resumed(self, host: str, session: int, now: float) -> None:
+        """A session of the host that had ended goes on: what it was the last to publish isn't stale any more."""
+        self.session_started(host, now)
+        for vpn, entry in self._hosts.get(host, {}).items():
+            tables = [self.tables[name] for name in self.policy.importers(vpn)]
+            for item_id in [item_id for item_id in entry.stale if entry.sessions[item_id] == session]:
+                entry.stale.remove(item_id)
+                self._changed(vpn, item_id)
+                item = self._items[vpn][item_id]
+                for table in tables:
+                    table.update(item.publisher, item.prefix, item.path)
+
     def publishers(self, host: str) -> set[int]:
         """Numbers of the sessions that were the last to publish an item of the host."""
         return {session for entry in self._hosts.get(host, {}).values() for session in entry.sessions.values()}

@@ -17,21 +17,15 @@ from gateway.awaited import Awaited
 from gateway.hosts import Permit
 from gateway.policy import Policy
 from gateway.publishing import check_publish, check_retract
+from gateway.retrieval import retrieve
 from gateway.rib import Rib
 from gateway.session import Feed, Session, Subscription
-from vpn.path import Path
-from vpn.prefix import Prefix, PrefixError
 from xmpp import pubsub
 from xmpp.disco import Disco, is_ping
 from xmpp.end_of_items import read_end_of_items
-from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
 from xmpp.notices import Notice, NoticeKind, encode_notice
 from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_result, stanza_error
-
-PAGE_ITEMS = 1000
-"""Items in one answer to a retrieval; the rest by result set management (XEP-0059)."""
-PAGE_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +59,9 @@ class Service:
         self.rib = rib
         self.limits = limits or Limits()
         self.sessions: dict[int, Session] = {}
-        self.admission = Admission(rib, self.sessions.get)
+        self.suspended: dict[int, Session] = {}
+        """Sessions that have lost their stream and may be resumed, oldest first (gateway.resumption)."""
+        self.admission = Admission(rib, self._session)
         self.connected: Counter[str] = Counter()
         """Number of sessions by host, of those that have any."""
         self.counters: Counter[str] = Counter()
@@ -91,21 +87,51 @@ class Service:
         """A session was bound. The caller has closed any other of the same JID: the newest wins."""
         session = Session(self._next_number, jid, permit, now, self.domain)
         self._next_number += 1
-        self.sessions[session.number] = session
-        self._by_jid[jid] = session
-        self.connected[session.host] += 1
+        self._enter(session)
         self.rib.session_started(session.host, now)
         return session
 
-    def close(self, session: Session, now: float) -> int:
-        """A session has ended; how many of the host's items are stale by that."""
+    def _session(self, number: int) -> Session | None:
+        return self.sessions.get(number) or self.suspended.get(number)
+
+    def _enter(self, session: Session) -> None:
+        self.sessions[session.number] = session
+        self._by_jid[session.jid] = session
+        self.connected[session.host] += 1
+
+    def _leave(self, session: Session) -> bool:
         if self.sessions.pop(session.number, None) is None:
-            return 0
+            return False
         self.connected[session.host] -= 1
         if not self.connected[session.host]:
             del self.connected[session.host]
         if self._by_jid.get(session.jid) is session:
             del self._by_jid[session.jid]
+        return True
+
+    def suspend(self, session: Session, now: float) -> int:
+        """A session has lost its stream and may be resumed; how many of the host's items are stale meanwhile."""
+        if not self._leave(session):
+            return 0
+        self.suspended[session.number] = session
+        for subscription in session.subscriptions.values():
+            subscription.feed.subscribers.pop(session)
+            subscription.feed.suspended.add(session)
+        return self.rib.session_ended(session.host, session.number, now)
+
+    def resume(self, session: Session, now: float) -> None:
+        """A suspended session has a stream again: what it has published is fresh, as if it had published it again."""
+        del self.suspended[session.number]
+        self._enter(session)
+        for subscription in session.subscriptions.values():
+            subscription.feed.suspended.remove(session)
+            subscription.feed.subscribers[session] = subscription
+        self.rib.session_resumed(session.host, session.number, now)
+
+    def close(self, session: Session, now: float) -> int:
+        """A session has ended, suspended or not; how many of the host's items are stale by that."""
+        if not self._leave(session) and self.suspended.pop(session.number, None) is None:
+            return 0
         for vpn in list(session.subscriptions):
             self._unsubscribe(session, vpn)
         self._awaited.close(session)
@@ -123,7 +149,8 @@ class Service:
 
     def take_pending(self) -> list[Session]:
         """Sessions with something to pull because of changes since the last call."""
-        sessions, self._told = {**self._told, **self.admission.take_told()}, {}
+        told, self._told = {**self._told, **self.admission.take_told()}, {}
+        sessions = {session: None for session in told if session.number in self.sessions}
         for feed in self._feeds.values():
             if feed.announced != feed.table.revision:
                 feed.announced = feed.table.revision
@@ -166,14 +193,16 @@ class Service:
     def _vpn_gone(self, vpn: str) -> None:
         """Ends what sessions have in a VPN; its items go with its table."""
         feed = self._feeds.get(vpn)
-        concerned = dict.fromkeys(feed.subscribers if feed is not None else ())
+        concerned = dict.fromkeys((*feed.subscribers, *feed.suspended) if feed is not None else ())
         for session in concerned:
             self._unsubscribe(session, vpn)
-        concerned.update((self.sessions[number], None) for number in self.admission.vpn_gone(vpn))
+        gone = map(self._session, self.admission.vpn_gone(vpn))
+        concerned.update((session, None) for session in gone if session is not None)
         hosts = {*self.rib.publishing(vpn)} - {session.host for session in concerned}
         if hosts:
             # They publish without listening.
-            concerned.update((session, None) for session in self.sessions.values() if session.host in hosts)
+            everybody = (*self.sessions.values(), *self.suspended.values())
+            concerned.update((session, None) for session in everybody if session.host in hosts)
         for session in concerned:
             session.notices.drop(vpn)
             self._tell(session, NoticeKind.DELETED, vpn)
@@ -234,7 +263,8 @@ class Service:
             case pubsub.Retract():
                 payload = self._retract(session, request)
             case pubsub.Items():
-                payload = self._items(session, request)
+                self._check_vpn(session, request.node)
+                payload = retrieve(self.rib.tables[request.node], request)
             case pubsub.Subscriptions():
                 payload = self._subscriptions(session, request)
             case pubsub.Affiliations():
@@ -292,6 +322,8 @@ class Service:
                 self.joins += 1
             subscription = Subscription(feed, request.jid)
             session.subscriptions[request.node] = feed.subscribers[session] = subscription
+            if session.recoverable:
+                subscription.keep()
             session.fell_behind(subscription)
             self._set_instance(session, request.node, request.instance_id)
             self.counters["subscribe"] += 1
@@ -320,8 +352,10 @@ class Service:
     def _unsubscribe(self, session: Session, vpn: str) -> None:
         subscription = session.subscriptions.pop(vpn)
         subscription.cursor.close()
-        del subscription.feed.subscribers[session]
-        if not subscription.feed.subscribers:
+        feed = subscription.feed
+        feed.subscribers.pop(session, None)
+        feed.suspended.discard(session)
+        if not feed.subscribers and not feed.suspended:
             del self._feeds[vpn]
             self.joins += 1
 
@@ -366,54 +400,5 @@ class Service:
     def _end_of_items(self, session: Session, vpn: str) -> None:
         """What an earlier session has left and this one hasn't published again isn't there any more."""
         self._check_vpn(session, vpn)
-        self.rib.end_of_items(vpn, session.host, self.sessions)
+        self.rib.end_of_items(vpn, session.host, self.suspended)
         self.counters["end_of_items"] += 1
-
-    def _items(self, session: Session, request: pubsub.Items) -> bytes:
-        """Routes of the VPN as selected; least recently changed first, in pages."""
-        self._check_vpn(session, request.node)
-        table = self.rib.tables[request.node]
-        if request.ids:
-            named = ((prefix, table.get(prefix)) for prefix in map(_prefix, request.ids[:PAGE_ITEMS]) if prefix)
-            found = [(prefix, path) for prefix, path in named if path is not None]
-            return pubsub.items_result(request.node, _fitting(found))
-        result_set = request.result_set
-        if result_set is not None and result_set.before is not None:
-            raise StanzaError(Condition.FEATURE_NOT_IMPLEMENTED, "pages can be had forwards only (after)")
-        if request.max_items is not None and result_set is None:
-            routes = table.newest(min(request.max_items, PAGE_ITEMS))
-        else:
-            limit = PAGE_ITEMS if result_set is None or result_set.max is None else min(result_set.max, PAGE_ITEMS)
-            after = result_set.after if result_set is not None else None
-            try:
-                routes = table.page(None if after is None else Prefix.parse(after), limit)
-            except (KeyError, PrefixError):
-                text = f"there is no item {after!r} to go on from; start again"
-                raise StanzaError(Condition.ITEM_NOT_FOUND, text) from None
-        items = _fitting(routes)
-        if result_set is None and len(items) == len(table):
-            return pubsub.items_result(request.node, items)
-        ends = (items[0][0], items[-1][0]) if items else ("", "")
-        # Where a later page begins isn't known without counting (XEP-0059 leaves it out then).
-        page = pubsub.Page(len(table), *ends, offset=0 if result_set is None or result_set.after is None else None)
-        return pubsub.items_result(request.node, items, page)
-
-
-def _prefix(text: str) -> Prefix | None:
-    try:
-        return Prefix.parse(text)
-    except PrefixError:
-        return None
-
-
-def _fitting(routes: list[tuple[Prefix, Path]]) -> list[tuple[str, bytes]]:
-    """As many of the routes, encoded, as fit one answer; at least one."""
-    items: list[tuple[str, bytes]] = []
-    size = 0
-    for prefix, path in routes:
-        encoded = encode(Entry(prefix, path))
-        size += len(encoded) + 80
-        if size > PAGE_BYTES and items:
-            break
-        items.append((str(prefix), encoded))
-    return items

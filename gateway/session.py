@@ -6,6 +6,10 @@ piece, whatever happens in its VPNs, and gets only the newest state of each pref
 The pong of a ping that arrives while events are owed waits until all of them have been handed out: XMPP streams are
 ordered, so it tells the host that it has the whole table as it was when the ping arrived. What has changed again since
 then may come after the pong; but no prefix does that was there before the subscription, however often it changes.
+
+A session that can be resumed notes in its outbox (xmpp.outbox) what it hands out: answers themselves, and of events
+only how far the cursor of a subscription went. When its stream was lost, answers that were not acknowledged are handed
+out again, and events anew from where the host has them.
 """
 
 from __future__ import annotations
@@ -16,11 +20,12 @@ from collections.abc import Iterable
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
 from gateway.rib import Source
-from vpn.cursor import Change, Cursor
+from vpn.cursor import Change, Cursor, ReplayCursor
 from vpn.table import VrfTable
 from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
 from xmpp.notification import MAX_ITEMS, EventBatch, EventBuilder, recipient
+from xmpp.outbox import Outbox
 
 _CACHE_BYTES = 1 << 20
 """Serialised messages of one VPN kept for other subscribers, at most about this much."""
@@ -33,6 +38,8 @@ class Feed:
         self.vpn = vpn
         self.table = table
         self.subscribers: dict[Session, Subscription] = {}
+        self.suspended: set[Session] = set()
+        """Subscribers without a stream, which are told nothing before they have one again."""
         self.announced = 0
         """Revision up to which the sessions have been told that there is something to pull."""
         self._builder = EventBuilder(domain, vpn)
@@ -45,6 +52,10 @@ class Feed:
         if self._cached_revision != self.table.revision or self._cached_bytes > _CACHE_BYTES:
             self.forget()
             self._cached_revision = self.table.revision
+        start = cursor.revision
+        if cursor.seen != start:
+            # It reads again, and may have been told of prefixes that others at its place know nothing of.
+            return tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
         place = cursor.place
         if (known := self._cache.get(place)) is not None:
             end, batches = known
@@ -75,7 +86,19 @@ class Subscription:
         self.feed = feed
         self.jid = jid
         self.instance_id = instance_id
-        self.cursor = feed.table.cursor()
+        self.cursor: Cursor[Source] = feed.table.cursor()
+
+    def keep(self) -> None:
+        """Let it be read again from where it is now."""
+        self.cursor = ReplayCursor(self.cursor)
+
+
+Mark = tuple[Subscription, int]
+"""A subscription and the revision that it was read up to."""
+
+
+class _Pong(bytes):
+    """An answer that must not overtake events, not even those that are sent again."""
 
 
 class _Barrier:
@@ -83,7 +106,7 @@ class _Barrier:
 
     __slots__ = ("_passed", "owed", "reply")
 
-    def __init__(self, reply: bytes, owed: Iterable[tuple[Subscription, int]]) -> None:
+    def __init__(self, reply: bytes, owed: Iterable[Mark]) -> None:
         self.reply = reply
         self.owed = tuple(owed)
         self._passed = 0
@@ -115,6 +138,7 @@ class Session:
         "jid",
         "notices",
         "number",
+        "outbox",
         "permit",
         "since",
         "subscriptions",
@@ -130,6 +154,8 @@ class Session:
         self.notices = HostNotices(sender, jid)
         self.changes_sent = 0
         """Items and retractions handed out in events."""
+        self.outbox: Outbox[Mark] | None = None
+        """What was handed out and not acknowledged; None: nobody counts."""
         self._recipient = recipient(jid)
         self._replies: deque[bytes] = deque()
         self._barriers: deque[_Barrier] = deque()
@@ -147,10 +173,10 @@ class Session:
                 subscription.cursor.renew()
                 owed.append((subscription, subscription.feed.table.revision))
         if owed or self._barriers:
-            self._barriers.append(_Barrier(stanza, owed))
+            self._barriers.append(_Barrier(_Pong(stanza), owed))
             self._behind.update((subscription, None) for subscription, _ in owed)
         else:
-            self._replies.append(stanza)
+            self._replies.append(_Pong(stanza))
 
     @property
     def pending(self) -> bool:
@@ -163,18 +189,26 @@ class Session:
 
     def next_reply(self) -> bytes:
         """The next answer that waits for no event; b"" when there is none."""
-        return self._replies.popleft() if self._replies else b""
+        return self._noted(self._replies.popleft()) if self._replies else b""
+
+    def _noted(self, stanza: bytes) -> bytes:
+        if self.outbox is not None:
+            self.outbox.keep(stanza)
+        return stanza
 
     def next_output(self) -> bytes:
         """The next piece to send, whole stanzas; b"" when nothing is owed now."""
         if self._replies:
-            return self._replies.popleft()
+            return self._noted(self._replies.popleft())
         # After the answers: what an answer says of an item is older than a notice that is still waiting.
         if self.notices:
-            return self.notices.take()
+            return self._noted(self.notices.take())
         while True:
             if self._barriers and self._barriers[0].passed(self):
-                return self._barriers.popleft().reply
+                if self.outbox is not None:
+                    # The end of a table: from here on the host should not be told of it again.
+                    self.outbox.want()
+                return self._noted(self._barriers.popleft().reply)
             subscription = next(iter(self._behind), None)
             if subscription is None:
                 return b""
@@ -182,9 +216,55 @@ class Session:
             del self._behind[subscription]
             if self.subscriptions.get(subscription.feed.vpn) is not subscription:
                 continue
-            batches = subscription.feed.read(subscription.cursor)
-            if subscription.cursor.pending:
+            cursor = subscription.cursor
+            start = cursor.revision
+            batches = subscription.feed.read(cursor)
+            if cursor.pending:
                 self._behind[subscription] = None
             if batches:
                 self.changes_sent += sum(batch.changes for batch in batches)
+                if self.outbox is not None:
+                    self.outbox.mark(len(batches), (subscription, cursor.revision))
                 return b"".join(batch.to(self._recipient) for batch in batches)
+            if cursor.floor == start:
+                # Nothing was to be told and nothing is under way: nothing will have to be told again.
+                self.acknowledged([(subscription, cursor.revision)])
+
+    # -- acknowledgement and resumption
+
+    @property
+    def recoverable(self) -> bool:
+        """Whether what was handed out can be handed out again."""
+        return self.outbox is not None and self.outbox.recoverable
+
+    def count(self, outbox: Outbox[Mark]) -> None:
+        """Note from now on what is handed out."""
+        self.outbox = outbox
+        if outbox.recoverable:
+            for subscription in self.subscriptions.values():
+                subscription.keep()
+
+    def acknowledged(self, marks: Iterable[Mark]) -> None:
+        """The host has got events up to these."""
+        for subscription, revision in marks:
+            if isinstance(subscription.cursor, ReplayCursor):
+                subscription.cursor.acknowledge(revision)
+
+    def replay(self, lost: Iterable[bytes]) -> None:
+        """Hand out again what the host lacks: these answers, then events from where it has them; pongs behind them."""
+        answers = [*lost, *self._replies]
+        owed = []
+        for subscription in self.subscriptions.values():
+            cursor = subscription.cursor
+            if isinstance(cursor, ReplayCursor):
+                owed.append((subscription, cursor.seen))
+                cursor.rewind()
+            if cursor.pending:
+                self._behind[subscription] = None
+        self._replies = deque(answer for answer in answers if not isinstance(answer, _Pong))
+        self._barriers = deque(
+            [
+                *(_Barrier(answer, owed) for answer in answers if isinstance(answer, _Pong)),
+                *(_Barrier(barrier.reply, (*barrier.owed, *owed)) for barrier in self._barriers),
+            ]
+        )

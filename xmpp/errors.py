@@ -35,9 +35,13 @@ class StreamCondition(enum.StrEnum):
 
 
 class StreamError(Exception):
-    """The peer broke a rule of the stream; the stream is closed with this condition and text."""
+    """The peer broke a rule of the stream; the stream is closed with this condition and text.
 
-    def __init__(self, condition: StreamCondition, text: str = "") -> None:
+    detail: an application-specific condition, as XML (section 4.9.4).
+    """
+
+    def __init__(self, condition: StreamCondition, text: str = "", *, detail: bytes = b"") -> None:
         super().__init__(f"{condition}: {text}" if text else str(condition))
         self.condition = condition
         self.text = text
+        self.detail = detail

@@ -82,7 +82,7 @@ def test_items_of_a_session_that_may_come_back_stay(bench: Bench) -> None:
     rib = bench.service.rib
     host = bench.connect("hv1", "192.0.2.11")
     host.announce("blue", "10.1.1.1/32")
-    rib.session_ended("hv1", host.session.number, bench.now)
+    bench.service.suspend(host.session, bench.now)
     assert mark(bench.connect("hv1", "192.0.2.11", "other")).get("type") == "result"
     assert rib.stale("hv1") == 1
     assert bench.service.timer() is not None
