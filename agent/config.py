@@ -39,6 +39,9 @@ class GatewaySection:
 
     address: IPv4Address | IPv6Address = option(help="address of the gateway")
     domain: str = option(check=_host_name, help="XMPP domain of the gateway; its certificate must have this name")
+    service: str | None = option(
+        None, check=_host_name, help="JID of its service, a component of the XMPP server `domain`; default: domain"
+    )
     port: int = option(5222, check=between(1, 65535), help="TCP port of the gateway")
     starttls: bool = option(False, help="begin in clear text and change to TLS, instead of TLS from the start")
     password_file: Path | None = option(None, help="file with a SCRAM password, instead of the certificate (labs)")
@@ -92,6 +95,9 @@ class SignalingSection:
     login_time: float = option(15.0, check=positive, help="most time for a connection to become a session")
     reconnect_min: float = option(0.5, check=positive, help="first wait before connecting again")
     reconnect_max: float = option(30.0, check=positive, help="longest wait before connecting again")
+    reconnect_spread: float = option(
+        5.0, check=positive, help="time over which hosts come back to a gateway that was stopped; at most reconnect_max"
+    )
     stale_time: float = option(45.0, check=positive, help="keep a lost session's routes that long after the next one")
     end_of_table_time: float = option(30.0, check=positive, help="most time that a gateway may owe the end of a table")
     retry_time: float = option(30.0, check=positive, help="time between tries of what a gateway refused")

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address
 
 from agent.doctor import Live, examine_host
 from agent.documents import Document, Documents
-from agent.faults import session_hint
+from agent.faults import CONFLICT, CONFLICT_HINT, session_hint
 from agent.hostagent import HostAgent
 from agent.metrics import AgentMetrics
 from agent.problems import blocked
-from agent.session import SessionState
+from agent.session_values import SessionState
 from datapath.values import Kind, Neighbour
 from runtime.control import Call, Handler
 from runtime.findings import Finding, documents, failed, good
@@ -61,7 +61,10 @@ class Diagnostics:
         """What only the daemon knows."""
         for peer in self._agent.peers.values():
             check = f"gateway {peer.name}"
-            if peer.session.state is SessionState.CONNECTED:
+            connected = peer.session.state is SessionState.CONNECTED
+            if connected and peer.session.conflicted:
+                yield failed(check, CONFLICT, CONFLICT_HINT)
+            elif connected:
                 yield good(check, "connected")
             else:
                 detail = peer.session.last_error or "not connected yet"

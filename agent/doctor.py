@@ -30,7 +30,7 @@ from agent.doctor_gather import (
 from agent.doctor_kernel import Modules, check_modules, check_settings
 from agent.doctor_networkd import check_network_manager, check_networkd
 from agent.doctor_underlay import check_underlay
-from agent.session import tls_context
+from agent.tls import tls_context
 from datapath import probe
 from runtime.config import load, read_secret
 from runtime.doctor_clock import check_clock, gather_clock

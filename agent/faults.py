@@ -54,8 +54,23 @@ def refusal_hint(refusal: Refusal, attachment: Attachment | None = None) -> str:
             return "the gateway's log says more; it is tried again by itself"
 
 
+CONFLICT = "another agent logs in there by the name of this host: each throws the other one out"
+CONFLICT_HINT = (
+    "give each host a [host] name and certificate of its own (a cloned machine has those of the other one), and run one"
+    " agent on each; the gateway's log has the addresses of both"
+)
+
 _SESSION_HINTS = (
     # (what the reason has in it, what to do): the first that fits
+    (r"^stream error conflict", CONFLICT_HINT),
+    (
+        r"^stream error (policy-violation|resource-constraint)",
+        "`journalctl -u vrfwire-gateway` there says what it has too much of; the session is tried again after a while",
+    ),
+    (
+        r"^service ",
+        "does the gateway run, and is it connected to the XMPP server as this component? `vrfwire-gateway-ctl status`",
+    ),
     (
         r"^(key|certificates?) /",
         "the session is tried again by itself when the file is right; see `vrfwire doctor`",

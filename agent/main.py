@@ -18,8 +18,10 @@ from agent.drain_state import DrainPhase
 from agent.hostagent import DEFAULT_MTU, OVERHEAD, HostAgent
 from agent.methods import Methods
 from agent.peer import Peer
-from agent.session import Session, SessionSettings, tls_context
+from agent.session import Session
+from agent.session_values import SessionSettings
 from agent.store import State, Store
+from agent.tls import tls_context
 from datapath.driver import Driver
 from datapath.events import Monitor
 from datapath.observe import Observer
@@ -178,6 +180,7 @@ def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSetti
         address=str(entry.address),
         port=entry.port,
         domain=entry.domain,
+        service=entry.service or entry.domain,
         host=config.host.name,
         underlay=str(config.host.address),
         ca=config.tls.ca,
@@ -189,6 +192,7 @@ def session_settings(config: AgentConfig, entry: GatewaySection) -> SessionSetti
         login_time=signaling.login_time,
         reconnect_min=signaling.reconnect_min,
         reconnect_max=signaling.reconnect_max,
+        reconnect_spread=signaling.reconnect_spread,
     )
 
 

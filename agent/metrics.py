@@ -54,6 +54,9 @@ GATEWAY_SYNCHRONISED = Description(
 )
 GATEWAY_SESSIONS = Description("vrfwire_agent_gateway_sessions_total", "counter", _GATEWAY, "sessions with it")
 GATEWAY_LOSSES = Description("vrfwire_agent_gateway_losses_total", "counter", _GATEWAY, "sessions that were lost")
+GATEWAY_RESUMPTIONS = Description(
+    "vrfwire_agent_gateway_resumptions_total", "counter", _GATEWAY, "connections that were lost without their session"
+)
 GATEWAY_ROUTES = Description("vrfwire_agent_gateway_routes", "gauge", _GATEWAY, "routes that it announces")
 GATEWAY_REFUSED = Description(
     "vrfwire_agent_gateway_refused_items", "gauge", _GATEWAY, "items and subscriptions that it refuses or withholds"
@@ -84,8 +87,8 @@ LABELS = Description(
 
 AGENT_METRICS = (
     *(PORTS, ANNOUNCED, BLOCKED, WITHOUT_CARRIER, PROBLEMS, DRAINED, VPNS, ROUTES, RECOVERED, MTU),
-    *(GATEWAY_UP, GATEWAY_CHANGED, GATEWAY_SYNCHRONISED, GATEWAY_SESSIONS, GATEWAY_LOSSES, GATEWAY_ROUTES),
-    *(GATEWAY_REFUSED, GATEWAY_REFUSALS, GATEWAY_BAD),
+    *(GATEWAY_UP, GATEWAY_CHANGED, GATEWAY_SYNCHRONISED, GATEWAY_SESSIONS, GATEWAY_LOSSES, GATEWAY_RESUMPTIONS),
+    *(GATEWAY_ROUTES, GATEWAY_REFUSED, GATEWAY_REFUSALS, GATEWAY_BAD),
     *(OBJECTS_WANTED, OBJECTS_KERNEL, OBJECTS_PENDING, OBJECTS_FAILED, OBJECTS_STRAY, REPAIRS, DUMPS, UNREADABLE),
     LABELS,
 )
@@ -145,6 +148,7 @@ class AgentMetrics:
             yield GATEWAY_SYNCHRONISED, labels, synchronised
             yield GATEWAY_SESSIONS, labels, peer.sessions
             yield GATEWAY_LOSSES, labels, peer.losses
+            yield GATEWAY_RESUMPTIONS, labels, peer.resumptions
             yield GATEWAY_ROUTES, labels, agent.tables.routes(peer.gateway)
             yield GATEWAY_REFUSED, labels, len(signaling.refusals)
             yield GATEWAY_REFUSALS, labels, peer.refusals

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from agent.requests import Ask, Refusal, Request, Settled
 from agent.routes import GatewayId
-from agent.session import Answered, SessionState
+from agent.session_values import Answered, SessionState
 from agent.signaling import Signaling
 from runtime.log import fields
 from vpn.path import Path
@@ -26,6 +26,9 @@ class Transport(Protocol):
     state: SessionState
     since: float
     last_error: str
+
+    @property
+    def conflicted(self) -> bool: ...
 
     def start(self) -> None: ...
 
@@ -62,8 +65,9 @@ class Peer:
         """There has been a session with it in this run."""
         self.bad_items = 0
         """Items of this gateway that could not be read."""
-        self.sessions = self.losses = self.refusals = 0
-        """Sessions that there were, those that were lost, and requests that were answered with an error."""
+        self.sessions = self.losses = self.resumptions = self.refusals = 0
+        """Sessions that there were, those that were lost, connections that were lost without their session, and
+        requests that were answered with an error."""
         self._owner = owner
         self._retry_time = retry_time
         self._retry: asyncio.TimerHandle | None = None
@@ -162,6 +166,9 @@ class Peer:
         self.signaling.session_started()
         self._owner.peer_up(self)
         self.flush_soon()
+
+    def session_resumed(self) -> None:
+        self.resumptions += 1
 
     def session_ended(self, reason: str) -> None:
         self.losses += 1

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from agent.attachment import Attached
 from agent.drain import STUCK_HINT
 from agent.drain_state import DrainPhase
-from agent.faults import refusal_hint, session_hint, shortly
+from agent.faults import CONFLICT, CONFLICT_HINT, refusal_hint, session_hint, shortly
 from agent.hostagent import HostAgent
 from agent.requests import Refusal
-from agent.session import SessionState
+from agent.session_values import SessionState
 from datapath.describe import describe
 from datapath.status import Change
 from vpn.prefix import Prefix
@@ -47,6 +47,8 @@ def find_problems(
         if peer.session.state is not SessionState.CONNECTED:
             why = peer.session.last_error or "not connected yet"
             yield _problem(f"gateway {peer.name}", why, session_hint(peer.session.last_error))
+        elif peer.session.conflicted:
+            yield _problem(f"gateway {peer.name}", CONFLICT, CONFLICT_HINT)
         seen: set[tuple[str, Refusal]] = set()
         for vpn, prefix, refusal in peer.signaling.refusals:
             if (vpn, prefix) in shut:

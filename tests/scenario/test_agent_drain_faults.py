@@ -18,7 +18,7 @@ from agent.drain_state import DrainPhase
 from agent.hostagent import HostAgent
 from agent.peer import Peer
 from agent.requests import Ask, Refusal, Request
-from agent.session import Answered, SessionState
+from agent.session_values import Answered, SessionState
 from agent.store import Store
 from datapath.fake import FakeKernel
 from datapath.plane import Datapath
@@ -75,6 +75,7 @@ class Wire:
 
     def __init__(self, gateway: Gateway) -> None:
         self.state, self.since, self.last_error = SessionState.DOWN, 0.0, ""
+        self.conflicted = False
         self._gateway = gateway
 
     def start(self) -> None:

@@ -7,7 +7,7 @@ import asyncio
 from agent.peer import Peer
 from agent.requests import Ask, Refusal, Request, Settled
 from agent.routes import GatewayId
-from agent.session import Answered, SessionState
+from agent.session_values import Answered, SessionState
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix, parse_address
 from xmpp.entry import Entry, EntryError, EntryReason
@@ -24,6 +24,7 @@ class Wire:
         self.state = SessionState.DOWN
         self.since = 0.0
         self.last_error = ""
+        self.conflicted = False
         self.asked: list[tuple[Request, Answered]] = []
         self.grown = asyncio.Event()
 

@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 import pytest
 
-from agent.stream import PIECE, Stream
+from agent.stream import PIECE, Presence, Stream
 from xmpp import namespaces as ns
 
 HEADER = f"<stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' from='gw' id='1' version='1.0'>"
@@ -43,18 +43,22 @@ class World:
     def __init__(self) -> None:
         self.messages: list[Element] = []
         self.faults: list[Exception] = []
+        self.presences: list[Presence] = []
         self.transport = Transport()
         self.stream = Stream(
             "hv1@gw/vrfwire",
             "",
-            gateway="gw",
+            service="gw",
             direct_tls=True,
             on_message=self._message,
+            on_presence=self.presences.append,
             on_heard=lambda: None,
+            on_error=lambda *_: None,
             on_fault=self.faults.append,
         )
         self.stream.connection_made(self.transport)
         self.stream.data_received(HEADER.encode())
+        self.stream.begin()
 
     def _message(self, message: Element) -> bool:
         self.messages.append(message)
@@ -112,6 +116,42 @@ def test_a_lost_connection(error: Exception | None, read: bool) -> None:
         assert len(world.messages) == seen
         world.stream.connection_made(Transport())
         world.stream.data_received(HEADER.encode() + MESSAGE.encode())
+        assert len(world.messages) == seen, "nothing is believed before the login"
+        world.stream.begin()
+        world.stream.data_received(MESSAGE.encode())
         assert len(world.messages) == seen + 1
+
+    play(scenario)
+
+
+def test_what_others_send_through_a_server() -> None:
+    """Messages, presence and answers are believed of the service alone."""
+
+    async def scenario(world: World) -> None:
+        answers: list[Element] = []
+        world.stream.request("get", Element("{urn:xmpp:ping}ping"), answers.append)
+        (identifier,) = world.stream._requests
+        world.stream.data_received(
+            b"<message from='other'/><presence from='other'/><presence from='gw' id='1'/>"
+            b"<iq type='result' from='gw' id='guessed'/><iq type='get' from='other' id='%b'/>" % identifier.encode()
+        )
+        assert (world.messages, answers) == ([], [])
+        assert world.presences == [Presence("", "1", "")]
+        world.stream.data_received(b"<iq type='error' from='gw' id='%b'/>" % identifier.encode())
+        assert len(answers) == 1
+
+    play(scenario)
+
+
+def test_what_is_taken_is_counted_before_it_is_asked_for() -> None:
+    async def scenario(world: World) -> None:
+        management = world.stream.plugin["xep_0198"]
+        world.stream.data_received(b"<message from='gw'/><enabled xmlns='urn:xmpp:sm:3' id='1' resume='true'/>")
+        assert (world.stream.resumable, management.handled) == (True, 0)
+        world.stream.data_received(b"<message from='gw'/><presence/><message from='other'/>")
+        assert management.handled == 3
+        management.handled = (1 << 32) - 1
+        world.stream.data_received(b"<message from='gw'/><message from='gw'/>")
+        assert management.handled == 1
 
     play(scenario)

@@ -35,10 +35,12 @@ def test_abort_of_a_connection_that_is_closing() -> None:
         stream = Stream(
             "hv1@vpn.example.net/vrfwire",
             "",
-            gateway="vpn.example.net",
+            service="vpn.example.net",
             direct_tls=True,
             on_message=lambda _: False,
+            on_presence=lambda _: None,
             on_heard=lambda: None,
+            on_error=lambda *_: None,
             on_fault=lambda _: None,
         )
         stream.transport = transport = TlsTransport()
