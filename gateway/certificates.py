@@ -19,6 +19,8 @@ PROTOCOLS = (ALPN,)
 def tls_files(config: GatewayConfig) -> TlsFiles:
     """Files of [tls], and the certificate that the MAP server is shown."""
     tls = config.tls
+    if tls is None:
+        raise ValueError("a component has no certificates")
     kept = None if tls.crl is None else config.state.directory / KEPT_LISTS
     of_map = config.map.certificate if config.map is not None else None
     return TlsFiles(tls.certificate, tls.key, tls.ca, tls.crl, kept, () if of_map is None else (of_map,))

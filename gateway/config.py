@@ -12,7 +12,7 @@ from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
 from gateway.provisioning import VPN_NAME
 from runtime import sections
-from runtime.config import between, option, positive
+from runtime.config import between, one_of, option, positive
 from runtime.listen import Listen
 from runtime.sections import LogSection, MetricsSection
 from vpn.community import RouteTarget
@@ -27,6 +27,10 @@ def _domain(value: str) -> str:
         return prepare_domain(value)
     except JidError as error:
         raise ValueError(f"must be a domain name: {error}") from None
+
+
+def _domains(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_domain, values))
 
 
 def _host_name(value: str) -> str:
@@ -68,6 +72,21 @@ class GatewaySection:
     login_timeout: float = option(10.0, check=positive, help="time for a host to log in")
     max_items: int = option(10_000, check=between(1, 10_000_000), help="routes that one host may publish")
     max_sessions: int = option(10_000, check=between(1, 1_000_000), help="connections at a time")
+
+
+@dataclass(frozen=True, slots=True)
+class XmppSection:
+    """[xmpp]"""
+
+    mode: str = option(
+        "server", check=one_of("server", "component"), help="`component`: hosts are logged in by another XMPP server"
+    )
+    address: IPv4Address | IPv6Address = option(IPv4Address("127.0.0.1"), help="address of that server")
+    port: int = option(5347, check=between(1, 65535), help="its TCP port for components (XEP-0114)")
+    secret_file: Path | None = option(None, help="file with the secret that it has for gateway.domain")
+    host_domains: tuple[str, ...] = option(
+        (), check=_domains, help="domains whose users are hosts; default: gateway.domain without its first label"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +145,8 @@ class GatewayConfig:
     """gateway.toml"""
 
     gateway: GatewaySection
-    tls: TlsSection
+    tls: TlsSection | None = None
+    xmpp: XmppSection = XmppSection()
     vpn: tuple[VpnSection, ...] = ()
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
@@ -145,9 +165,32 @@ class GatewayConfig:
                 # With a map server VPNs come and go.
                 if name not in known and self.map is None:
                     raise ValueError(f"host {host.name!r} names the VPN {name!r}, which has no [[vpn]]")
-        if not self.gateway.listen:
-            raise ValueError("gateway.listen is empty")
+        self._check_front()
         check_peers(self.bgp, self.gateway.router_id, self.gateway.autonomous_system)
+
+    def _check_front(self) -> None:
+        if not self.is_component:
+            if self.tls is None:
+                raise ValueError("[tls] is missing: ca, certificate and key, by which hosts and gateway meet")
+            if not self.gateway.listen:
+                raise ValueError("gateway.listen is empty")
+        elif self.xmpp.secret_file is None:
+            raise ValueError('xmpp.secret_file is missing, which xmpp.mode = "component" needs')
+        elif not self.host_domains:
+            raise ValueError("xmpp.host_domains is missing, and gateway.domain has no parent domain")
+        elif self.gateway.domain in self.host_domains:
+            raise ValueError("gateway.domain is the component's own name, and can't be in xmpp.host_domains")
+
+    @property
+    def is_component(self) -> bool:
+        """Whether hosts reach the gateway through another XMPP server."""
+        return self.xmpp.mode == "component"
+
+    @property
+    def host_domains(self) -> frozenset[str]:
+        """Domains of that server whose users are hosts."""
+        parent = self.gateway.domain.partition(".")[2]
+        return frozenset(self.xmpp.host_domains or ([parent] if parent else ()))
 
     def vpns(self) -> tuple[Vpn, ...]:
         """The static VPNs and their route targets."""

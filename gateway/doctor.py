@@ -12,12 +12,18 @@ from runtime.doctor_daemon import Subject
 def subject(config: GatewayConfig, check: Callable[[GatewayConfig], None]) -> Subject:
     """What is to be looked at. check: what `--check` does."""
     tls, provisioner = config.tls, config.map
-    secrets: dict[str, Path | None] = {"tls.key": tls.key}
-    secrets.update({f"password of host {host.name}": host.password_file for host in config.host})
+    secrets: dict[str, Path | None] = {}
+    certificates: list[tuple[Path | None, bool]] = []
+    listen = [*(config.bgp.listen if config.bgp.peer else ())]
+    if config.is_component:
+        secrets["xmpp.secret_file"] = config.xmpp.secret_file
+    elif tls is not None:
+        secrets["tls.key"] = tls.key
+        secrets.update({f"password of host {host.name}": host.password_file for host in config.host})
+        certificates += [(tls.certificate, False), (tls.ca, True)]
+        listen = [*config.gateway.listen, *listen]
     secrets.update({f"password for BGP peer {peer.address}": peer.password_file for peer in config.bgp.peer})
-    certificates: list[tuple[Path | None, bool]] = [(tls.certificate, False), (tls.ca, True)]
     if provisioner is not None:
         secrets |= {"map.password_file": provisioner.password_file, "map.key": provisioner.key}
         certificates += [(provisioner.certificate, False), (provisioner.ca, True)]
-    listen = [*config.gateway.listen, *(config.bgp.listen if config.bgp.peer else ())]
     return Subject(lambda: check(config), certificates, secrets, config.state.directory, listen)

@@ -51,3 +51,9 @@ class Hosts:
         entry = self.entries.get(name)
         addresses = (entry.addresses if entry is not None else frozenset()) or certified or frozenset({peer})
         return Permit(addresses, entry.vpns if entry is not None else None)
+
+    def listed(self, name: str) -> Permit | None:
+        """The permit of a session of which neither certificate nor address is seen here; None without addresses in the
+        host's entry."""
+        entry = self.entries.get(name)
+        return Permit(entry.addresses, entry.vpns) if entry is not None and entry.addresses else None

@@ -63,7 +63,7 @@ class Daemon:
             Rib(config.policy(), stale_time=config.gateway.stale_time),
             Limits(items=config.gateway.max_items),
         )
-        self.front: Front = ServerFront(config, self.service)
+        self.front = _front(config, self.service)
         self.speaker = Speaker(
             _bgp_settings(config),
             self.service,
@@ -231,7 +231,7 @@ class Daemon:
             return
         self._reload_problem = None
         old, new = self._loaded.value, loaded.value
-        for section in ("gateway", "control", "state", "metrics", "log"):
+        for section in ("gateway", "xmpp", "control", "state", "metrics", "log"):
             if getattr(old, section) != getattr(new, section):
                 log.warning("[%s] has changed; that takes effect at the next start at the latest", section)
         self._loaded = loaded
@@ -327,6 +327,15 @@ class Daemon:
         return {"program": "vrfwire-gateway", "version": VERSION, "pid": os.getpid()}
 
 
+def _front(config: GatewayConfig, service: Service) -> Front:
+    """Where hosts come in. Raises OperatorError."""
+    if not config.is_component:
+        return ServerFront(config, service)
+    from gateway.component_front import ComponentFront
+
+    return ComponentFront(config, service)
+
+
 def _map_plan(config: GatewayConfig) -> Plan | None:
     """What [map] asks for, None without one. Raises OperatorError."""
     if config.map is None:
@@ -351,7 +360,13 @@ def _bgp_settings(config: GatewayConfig, running: Identity | None = None) -> Bgp
 
 def check(config: GatewayConfig) -> None:
     """Everything that can be found wrong without serving; raises OperatorError."""
-    check_files(config)
+    if config.is_component:
+        # Imported here: a gateway that is its own server starts without.
+        from gateway.component_front import read_component_secret
+
+        read_component_secret(config)
+    else:
+        check_files(config)
     _bgp_settings(config)
     _map_plan(config)
 

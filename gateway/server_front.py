@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 
 from gateway import certificates
 from gateway.certificates import Certificates
 from gateway.config import GatewayConfig
+from gateway.guard import Guard
+from gateway.limit_status import limit_problems, measure_limits
 from gateway.server import Server
 from gateway.service import Service
 from gateway.status import Document, Problem
@@ -28,6 +31,8 @@ class ServerFront:
         self._bound: list[Listen] = []
         self._keys = scram_keys(config)
         self._scram_secret = secrets.token_bytes(32)
+        limits = config.limits
+        self.guard = Guard(limits.settings(), limits.arrivals(config.gateway.login_timeout), limits.memory)
         credentials = ServerCredentials(certificates.tls_files(config), certificates.PROTOCOLS)
         self.gate = Server(
             service,
@@ -35,6 +40,7 @@ class ServerFront:
             self._stream_config(config),
             credentials.context,
             max_sessions=config.gateway.max_sessions,
+            guard=self.guard,
         )
         self.certificates = Certificates(credentials, self.gate)
 
@@ -53,6 +59,8 @@ class ServerFront:
 
     def prepare(self, config: GatewayConfig) -> Callable[[], None]:
         """Certificates, passwords and hosts change at once, times for the sessions that begin from then on."""
+        if config.is_component:
+            raise OperatorError("xmpp.mode", "has changed to component", "systemctl restart vrfwire-gateway")
         keys = scram_keys(config)
         context = self.certificates.prepare(config)
 
@@ -61,12 +69,17 @@ class ServerFront:
             self.gate.stream_config = self._stream_config(config)
             self.certificates.replace(config, context)
             self.gate.hosts = config.hosts()
+            limits = config.limits
+            self.guard.reload(limits.settings(), limits.arrivals(config.gateway.login_timeout), limits.memory)
 
         return apply
 
     def problems(self) -> list[Problem]:
-        """Of the certificates."""
-        return self.certificates.problems()
+        """Of the certificates and the limits."""
+        now = self._now()
+        holdings = self.guard.holdings
+        limits = limit_problems(self.guard.view(now), holdings.ceiling if holdings.high else 0, now)
+        return self.certificates.problems() + limits
 
     def document(self) -> Document:
         """Addresses as bound."""
@@ -77,12 +90,15 @@ class ServerFront:
         return ""
 
     def metrics(self) -> list[Metric]:
-        """Of the certificates."""
-        return self.certificates.credentials.metrics()
+        """Of the certificates and the limits."""
+        return self.certificates.credentials.metrics() + measure_limits(self.guard.view(self._now()))
 
     def reload_certificates(self) -> Document:
         """See Front."""
         return self.certificates.reload()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     def _stream_config(self, config: GatewayConfig) -> StreamConfig:
         gateway = config.gateway
@@ -93,6 +109,7 @@ class ServerFront:
             scram_secret=self._scram_secret,
             login_timeout=gateway.login_timeout,
             hold_time=gateway.hold_time,
+            stanza_max=config.limits.stanza_size,
         )
 
     def _lookup(self, user: str) -> ScramKeys | None:

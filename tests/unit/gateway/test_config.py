@@ -47,7 +47,7 @@ def test_a_configuration_becomes_values(tmp_path: Path) -> None:
         Listen(IPv6Address("2001:db8::1"), 5222),
     )
     assert [str(listen) for listen in config.gateway.listen] == ["192.0.2.1:5222", "[2001:db8::1]:5222"]
-    assert config.tls.ca == tmp_path / "ca.pem"
+    assert config.tls is not None and config.tls.ca == tmp_path / "ca.pem"
     assert (config.gateway.stale_time, config.gateway.hold_time) == (60.0, 90.0)
     assert config.policy().importers("blue") == {"blue"}
     peer = parse_address("192.0.2.99")
@@ -96,3 +96,46 @@ def test_contradictions_are_found(tmp_path: Path, more: str, why: str) -> None:
 def test_an_empty_list_of_addresses_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="listen"):
         read(tmp_path, BASE.replace('["192.0.2.1:5222", "[2001:db8::1]:5222"]', "[]"))
+
+
+COMPONENT = """
+[gateway]
+domain = "vpn.gw.example.org"
+[xmpp]
+mode = "component"
+secret_file = "secret"
+"""
+
+
+def test_a_component_needs_a_secret_and_no_certificates(tmp_path: Path) -> None:
+    config = read(tmp_path, COMPONENT)
+    assert config.is_component and config.tls is None
+    assert (str(config.xmpp.address), config.xmpp.port) == ("127.0.0.1", 5347)
+    assert config.xmpp.secret_file == tmp_path / "secret"
+    assert config.host_domains == {"gw.example.org"}
+    other = read(tmp_path, COMPONENT + 'host_domains = ["A.example.net", "b.example.net"]\naddress = "2001:db8::1"\n')
+    assert other.host_domains == {"a.example.net", "b.example.net"}
+    assert not read(tmp_path, BASE).is_component
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (COMPONENT.replace('secret_file = "secret"\n', ""), "secret_file"),
+        (COMPONENT.replace("vpn.gw.example.org", "gateway"), "host_domains"),
+        (COMPONENT + 'host_domains = ["vpn.gw.example.org"]\n', "own name"),
+        (COMPONENT + 'host_domains = ["a b"]\n', "domain"),
+        (COMPONENT.replace('"component"', '"client"'), "one of server, component"),
+        (
+            BASE.replace("[tls]", "[metrics]")
+            .replace('ca = "ca.pem"', "")
+            .replace('certificate = "gw.pem"', "")
+            .replace('key = "gw.key"', ""),
+            "[tls] is missing",
+        ),
+    ],
+)
+def test_mistakes_of_a_component_are_found(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(OperatorError) as caught:
+        read(tmp_path, text)
+    assert why in caught.value.why

@@ -8,6 +8,7 @@ from pathlib import Path
 from bgp.errors import CeaseSubcode
 from bgp.family import RTC, VPNV4
 from bgp.rib.peer import PrefixLimit
+from gateway.component_metrics import COMPONENT_METRICS
 from gateway.exchange import Exchange
 from gateway.metrics import GATEWAY_METRICS, GatewayMetrics
 from runtime.certificate_metrics import CERTIFICATE_METRICS
@@ -125,13 +126,13 @@ def test_every_metric_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `(vrfwire_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", part, re.MULTILINE)
     expected = [
         (name, kind, ", ".join(f"`{label}`" for label in labels) or "-", text)
-        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS)
+        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS, *COMPONENT_METRICS)
     ]
     assert rows == expected
 
 
 def test_names_follow_the_rules() -> None:
-    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS):
+    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS, *COMPONENT_METRICS):
         assert name.startswith("vrfwire_"), name
         assert name.endswith("_total") == (kind == "counter"), name
         assert text, name
