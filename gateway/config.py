@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from gateway.hosts import Host, Hosts
+from gateway.limits_config import LimitsSection
 from gateway.map_config import MapSection
 from gateway.peer_config import BgpSection, check_peers
 from gateway.policy import Policy, Vpn
@@ -151,6 +152,7 @@ class GatewayConfig:
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
     state: StateSection = StateSection()
+    limits: LimitsSection = LimitsSection()
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
     bgp: BgpSection = field(default_factory=BgpSection)

@@ -39,6 +39,7 @@ from xmpp.stream import ServerStream
 
 if TYPE_CHECKING:
     from gateway.greeting import Greeting
+    from gateway.limits import Flow
     from gateway.server import Server
 
 log = logging.getLogger("vrfwire.gateway.session")
@@ -149,6 +150,11 @@ class Connection(asyncio.Protocol):
         """Drop the connection at once."""
         if self._transport is not None:
             self._transport.abort()
+
+    @property
+    def flow(self) -> Flow | None:
+        """What its host takes, once it is a session."""
+        return self._throttle.flow
 
     @property
     def ended(self) -> bool:
@@ -268,8 +274,8 @@ class Connection(asyncio.Protocol):
                 certified = self._identity.addresses if self._mechanism == "EXTERNAL" else frozenset()
                 permit = self.server.hosts.permit(jid.localpart, certified, parse_address(self.peer[0]))
                 self.session = self.server.service.open(jid, permit, now)
-                self.server.started(self, self.session)
                 self._throttle.begin(jid.localpart, now)
+                self.server.started(self, self.session)
                 self.server.greeter.settled(self._greeting)
                 log.info(
                     "host %s connected as %s by %s from %s",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.arrivals import Arrivals, ArrivalSettings
 from gateway.holdings import Holdings
+from gateway.limit_status import LimitView
 from gateway.limits import Flow, Limiter, LimitSettings, site
 from runtime.log import fields
 
@@ -83,6 +84,18 @@ class Guard:
         self.limiter.reload(limits)
         self.arrivals.settings = arrivals
         self.holdings.ceiling = ceiling
+
+    def view(self, now: float) -> LimitView:
+        """The state of the limits."""
+        return LimitView(
+            {str(reason): self.counters[reason] for reason in Reason},
+            dict(self.errors),
+            self.arrivals.waiting,
+            self.arrivals.under_way,
+            self.arrivals.idle,
+            self.limiter.slowed(now),
+            self.holdings.total,
+        )
 
     def refusal(self, address: str, now: float) -> tuple[Reason, str] | None:
         """Why a connection from an address is not taken, None when it is."""

@@ -185,6 +185,7 @@ class Limiter:
         """Who is being slowed now, by name."""
         for host, flow in list(self._slowed.items()):
             if not flow.slowed_by or flow.recovered(now):
+                flow.slowed_by = ""
                 del self._slowed[host]
         return [Slowed(host, flow.slowed_by, flow.slowed_since) for host, flow in sorted(self._slowed.items())]
 

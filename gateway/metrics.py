@@ -122,7 +122,7 @@ XMPP_REQUESTS = Description(
     "vrfwire_xmpp_requests_total",
     "counter",
     ("request",),
-    "what hosts asked: `publish`, `item` (published), `retract`, `subscribe`, `unsubscribe`",
+    "what hosts asked: `publish`, `item` (published), `retract`, `subscribe`, `unsubscribe`, `end_of_items`",
 )
 XMPP_REFUSALS = Description(
     "vrfwire_xmpp_refusals_total", "counter", ("condition",), "requests of hosts refused, by XMPP's error condition"

@@ -148,7 +148,7 @@ class Server:
         """A connection has become a session."""
         self._by_session[session] = connection
         addresses = sorted(map(format_address, session.permit.addresses))
-        record = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses)
+        record = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses, flow=connection.flow)
         if self.trust is not None:
             record.certificates = self.trust.certificates(session.host, session.number, connection.certificate)
         self.records[session.host] = record

@@ -54,7 +54,8 @@ class ServerFront:
         await self.gate.stop()
 
     def poll(self) -> None:
-        """Look at the certificates."""
+        """Look at the certificates, and who is slowed no more."""
+        self.guard.limiter.slowed(self._now())
         self.certificates.poll()
 
     def prepare(self, config: GatewayConfig) -> Callable[[], None]:

@@ -6,6 +6,7 @@ import datetime
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gateway.limits import Flow
 from gateway.rib import Learnt, Source
 from gateway.service import Service
 from runtime.certificates import Certificate
@@ -37,13 +38,14 @@ class Problem:
 @dataclass(slots=True)
 class HostRecord:
     """What is remembered of a host beside its session. address: where it last came from; since: Unix time, seconds;
-    certificates: by the number of the session that it was shown in."""
+    certificates: by the number of the session that it was shown in. flow: what it takes, None when nobody measures."""
 
     address: str
     jid: str
     since: float
     addresses: list[str] = field(default_factory=list)
     certificates: dict[int, Certificate] = field(default_factory=dict)
+    flow: Flow | None = None
 
 
 class Status:
@@ -73,6 +75,7 @@ class Status:
                     "vpns": sorted({*joined, *self._rib.vpns(name)}),
                     "routes": self._rib.count(name),
                     "stale_routes": self._rib.stale(name),
+                    "slowed": record.flow.slowed_by if record.flow is not None and session is not None else "",
                 }
             )
         return {"items": rows}

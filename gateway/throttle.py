@@ -20,7 +20,7 @@ class Throttle:
     """Of one connection. address: the peer's; release: called when a connection that was held may go on."""
 
     __slots__ = (
-        *("_address", "_answered", "_began", "_flow", "_guard"),
+        *("_address", "_answered", "_began", "_guard", "flow"),
         *("_handle", "_loop", "_received", "_release", "_stanzas"),
     )
 
@@ -31,7 +31,8 @@ class Throttle:
         self._loop = loop
         self._address = address
         self._release = release
-        self._flow: Flow | None = None
+        self.flow: Flow | None = None
+        """What the host is charged on, once there is a session."""
         self._received = 0
         """Bytes that aren't charged yet; until there is a session, all of them."""
         self._answered = 0
@@ -46,13 +47,13 @@ class Throttle:
 
     def begin(self, host: str, now: float) -> None:
         """The connection has become a session of this host."""
-        self._flow = self._guard.limiter.begin(host, now)
+        self.flow = self._guard.limiter.begin(host, now)
         self._received = 0
 
     def end(self, now: float) -> None:
         """It is over."""
         self.free()
-        flow, self._flow = self._flow, None
+        flow, self.flow = self.flow, None
         if flow is not None:
             self._guard.limiter.end(flow, now)
 
@@ -65,7 +66,7 @@ class Throttle:
     def received(self, octets: int) -> bool:
         """Bytes have come. Whether they are still to be borne of somebody who hasn't logged in."""
         self._received += octets
-        return self._flow is not None or self._received <= EARLY_MAX
+        return self.flow is not None or self._received <= EARLY_MAX
 
     def handled(self, answer: int, now: float) -> None:
         """A stanza was handled, and answered with so many bytes. Holds the connection up when it has had its turn."""
@@ -77,7 +78,7 @@ class Throttle:
     def settle(self, now: float) -> str:
         """Charge what was taken since the last time, and hold the connection up while its host owes. Why it is to be
         ended, "" when it isn't."""
-        flow = self._flow
+        flow = self.flow
         if flow is None or not self._received:
             return ""
         # A read costs what a small stanza does, whatever is in it.

@@ -16,6 +16,7 @@ HOST_LIST = (
     Column("VPNS", "vpns"),
     Column("ROUTES", "routes", right=True),
     Column("STALE", "stale_routes", right=True),
+    Column("SLOWED", "slowed"),
     Column("JID", "jid"),
 )
 VPN_LIST = (

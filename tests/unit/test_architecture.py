@@ -45,7 +45,7 @@ CORES = {
     "gateway": {
         *("claims", "exchange", "exporting", "hosts", "obstacles", "policy", "publishing", "rib", "service", "session"),
         *("status", "candidates", "capabilities", "metrics", "peer_advice", "peer_config", "peer_status", "request"),
-        *("roster", "route_status", "views", "arrivals", "holdings", "limits"),
+        *("roster", "route_status", "views", "arrivals", "holdings", "limits", "limit_status"),
         *("pki_authority", "pki_database", "pki_snippet", "pki_subject", "pki_views"),
         *("component_guest", "component_hosts", "component_metrics"),
         *("admission", "authorization", "awaited", "grants", "host_notices", "item_index", "provisioning", "withheld"),

@@ -10,6 +10,7 @@ from bgp.family import RTC, VPNV4
 from bgp.rib.peer import PrefixLimit
 from gateway.component_metrics import COMPONENT_METRICS
 from gateway.exchange import Exchange
+from gateway.limit_status import LIMIT_METRICS
 from gateway.metrics import GATEWAY_METRICS, GatewayMetrics
 from runtime.certificate_metrics import CERTIFICATE_METRICS
 from runtime.metrics import RUNTIME_METRICS, Buckets
@@ -21,6 +22,8 @@ from vpn.path import Path as VpnPath
 from vpn.prefix import Prefix, parse_address
 
 DOCUMENT = Path(__file__).parents[3] / "docs/metrics.md"
+
+OTHERS = (*CERTIFICATE_METRICS, *COMPONENT_METRICS, *LIMIT_METRICS)
 
 
 def site() -> tuple[Network, Node, Site]:
@@ -126,13 +129,13 @@ def test_every_metric_is_documented_and_no_other() -> None:
     rows = re.findall(r"^\| `(vrfwire_\w+)` \| (\w+) \| (.*?) \| (.*) \|$", part, re.MULTILINE)
     expected = [
         (name, kind, ", ".join(f"`{label}`" for label in labels) or "-", text)
-        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS, *COMPONENT_METRICS)
+        for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *OTHERS)
     ]
     assert rows == expected
 
 
 def test_names_follow_the_rules() -> None:
-    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *CERTIFICATE_METRICS, *COMPONENT_METRICS):
+    for name, kind, labels, text in (*GATEWAY_METRICS, *RUNTIME_METRICS, *OTHERS):
         assert name.startswith("vrfwire_"), name
         assert name.endswith("_total") == (kind == "counter"), name
         assert text, name
