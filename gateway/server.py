@@ -1,7 +1,4 @@
-"""The listening side of the gateway: accepts hosts, keeps their connections, has pending output pulled.
-
-Output is pulled at most once in COALESCE seconds: what changed meanwhile in a VPN is one batch, serialised once.
-"""
+"""The listening side of the gateway: accepts hosts, keeps their connections, has pending output pulled."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from gateway.connection import Connection
+from gateway.delivery import Delivery
 from gateway.greeting import Greeter
 from gateway.guard import Guard, Reason
 from gateway.hosts import Hosts
@@ -33,10 +31,6 @@ from xmpp.jid import Jid
 
 log = logging.getLogger("vrfwire.gateway.server")
 
-COALESCE = 0.001
-"""Seconds from a change to its delivery, in which more may come."""
-PULLS_A_TURN = 200
-"""Sessions written to before the loop looks at its sockets again."""
 SESSIONS_PER_HOST = 8
 SHUTDOWN_TIME = 3.0
 """Seconds that hosts have to take the end of their streams."""
@@ -66,7 +60,7 @@ class Server:
         """Says who takes too much; without one given, rates are unlimited."""
         self.connections: set[Connection] = set()
         self.on_change: Callable[[], None] = _nothing
-        """Called after hosts may have changed items or subscriptions, at most once in COALESCE seconds."""
+        """Called after hosts may have changed items or subscriptions, before these are delivered."""
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self.trust: Trust | None = None
@@ -74,12 +68,9 @@ class Server:
         self._by_session: dict[Session, Connection] = {}
         self._acceptor = Acceptor(self._accepted, log)
         self.greeter = Greeter(self)
-        self._ready: dict[Connection, None] = {}
-        self._flush_handle: asyncio.Handle | None = None
+        self._delivery = Delivery(self._announce, service.forget_serialised)
         self._stale_handle: asyncio.TimerHandle | None = None
         self._refusals = RefusalLog()
-        self.turns = 0
-        """Deliveries done; nudge() brings one about."""
         self._loop = asyncio.get_running_loop()
 
     # -- life
@@ -113,10 +104,10 @@ class Server:
         rest = [asyncio.ensure_future(connection.wait_lost()) for connection in list(self.connections)]
         if rest:
             await asyncio.wait(rest, timeout=SHUTDOWN_TIME)
-        for handle in (self._flush_handle, self._stale_handle):
-            if handle is not None:
-                handle.cancel()
-        self._flush_handle = self._stale_handle = None
+        self._delivery.close()
+        if self._stale_handle is not None:
+            self._stale_handle.cancel()
+            self._stale_handle = None
 
     # -- accepting
 
@@ -156,7 +147,7 @@ class Server:
     def ended(self, connection: Connection, session: Session) -> None:
         """A session is over."""
         self._by_session.pop(session, None)
-        self._ready.pop(connection, None)
+        self._delivery.forget(connection)
         if not self.sessions_of(session.host):
             if self.service.rib.count(session.host):
                 self.records[session.host].since = time.time()
@@ -206,33 +197,22 @@ class Server:
 
     def changed(self) -> None:
         """Something was handled: deliver what it changed, soon."""
-        if self._flush_handle is None:
-            self._flush_handle = self._loop.call_later(COALESCE, self._flush)
+        self._delivery.changed()
 
     def wake(self, connection: Connection) -> None:
         """A session has something to pull."""
-        self._ready[connection] = None
-        self.changed()
+        self._delivery.wake(connection)
 
-    def _flush(self) -> None:
-        self._flush_handle = None
+    def _announce(self) -> list[Connection]:
         self.on_change()
         self._refusals.write(self.service.take_refusals(), self._loop.time())
-        for session in self.service.take_pending():
-            self._ready[self._by_session[session]] = None
-        turn = list(self._ready)[:PULLS_A_TURN]
-        for connection in turn:
-            del self._ready[connection]
-        for connection in turn:
-            connection.pull()
-        if self._ready:
-            if self._flush_handle is not None:
-                self._flush_handle.cancel()
-            self._flush_handle = self._loop.call_soon(self._flush)
-        else:
-            self.service.forget_serialised()
         self._arm_stale()
-        self.turns += 1
+        return [self._by_session[session] for session in self.service.take_pending()]
+
+    @property
+    def turns(self) -> int:
+        """Turns of deliveries; nudge() brings one about."""
+        return self._delivery.turns
 
     def nudge(self) -> None:
         """Let a delivery take place, although there may be nothing to deliver."""
