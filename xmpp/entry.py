@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 from vpn.label import LABEL_MAX, LABEL_MIN
 from vpn.path import DEFAULT_LOCAL_PREFERENCE, Encapsulation, NextHop, Path
 from vpn.prefix import AFI_IPV4, AFI_IPV6, Prefix, PrefixError, format_address
-from xmpp.namespaces import ENTRY, VRFWIRE_ENTRY, split_tag
+from xmpp.namespaces import ENTRY, VRFWIRE_ENTRY
 from xmpp.stanza import escape
 
 MAX_NEXT_HOPS = 64
@@ -40,9 +40,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _UINT32_MAX = 0xFFFFFFFF
 _NUMBER_DIGITS = 10
 _ADDRESS_MAX = 64
-_TAG_MAX = 128
 _AFI_OF_SIZE = {4: AFI_IPV4, 16: AFI_IPV6}
-_ENCAPSULATIONS: dict[str, Encapsulation] = {e.value: e for e in Encapsulation}
+_ALONE: dict[str, tuple[Encapsulation, ...]] = {e.value: (e,) for e in Encapsulation}
 _ENCAPSULATION_XML = {e: f"<tunnel-encapsulation>{e.value}</tunnel-encapsulation>" for e in Encapsulation}
 
 
@@ -178,19 +177,21 @@ def decode(element: XmlElement) -> Entry:
     return Entry(prefix, Path(next_hops, preference, sequence), attachment)
 
 
+_LOCAL: dict[object, str] = {
+    tag: name
+    for name in (
+        *("entry", "nlri", "next-hops", "next-hop", "af", "safi", "address", "label", "sequence-number"),
+        *("local-preference", "tunnel-encapsulation-list", "tunnel-encapsulation"),
+    )
+    for tag in (name, f"{{{ENTRY}}}{name}")
+}
+"""Names of the schema by tag, qualified and not."""
 _ENTRY_CHILDREN = frozenset({"nlri", "next-hops", "sequence-number", "local-preference", _ATTACHMENT})
-
-
-@functools.lru_cache(maxsize=256)
-def _local_of_tag(tag: str) -> str:
-    namespace, local = split_tag(tag)
-    return local if namespace in ("", ENTRY) else ""
 
 
 def _local(element: XmlElement) -> str:
     """Local name of an element of the schema; "" of a foreign one and of a comment or processing instruction."""
-    tag = element.tag
-    return _local_of_tag(tag) if isinstance(tag, str) and len(tag) <= _TAG_MAX else ""
+    return _LOCAL.get(element.tag, "")
 
 
 def _decode_nlri(element: XmlElement) -> Prefix:
@@ -264,9 +265,15 @@ def _decode_next_hop(element: XmlElement) -> NextHop:
 
 def _host_address(element: XmlElement) -> bytes:
     try:
-        prefix = Prefix.parse(_text(element))
+        return _host_packed(_text(element))
     except PrefixError as error:
         raise EntryError(EntryReason.BAD_ADDRESS, f"next hop: {error}") from None
+
+
+@functools.lru_cache(maxsize=4096)
+def _host_packed(text: str) -> bytes:
+    """Packed form of a single address. Next hops are the hosts of a network, many routes each. Raises PrefixError."""
+    prefix = Prefix.parse(text)
     if not prefix.is_host:
         raise EntryError(EntryReason.BAD_ADDRESS, f"next hop {prefix} is not a single address")
     return prefix.packed
@@ -274,13 +281,16 @@ def _host_address(element: XmlElement) -> bytes:
 
 def _decode_encapsulations(element: XmlElement) -> tuple[Encapsulation, ...]:
     """The known encapsulations, each once; unknown ones are left out, as RFC 9012, section 3.1 does in BGP."""
-    known: list[Encapsulation] = []
+    known: tuple[Encapsulation, ...] = ()
     for child in element:
         if _local(child) == "tunnel-encapsulation":
-            encapsulation = _ENCAPSULATIONS.get((child.text or "").strip())
-            if encapsulation is not None and encapsulation not in known:
-                known.append(encapsulation)
-    return tuple(known)
+            more = _ALONE.get((child.text or "").strip(), ())
+            if not known:
+                # The same tuple for every next hop.
+                known = more
+            elif more and more[0] not in known:
+                known += more
+    return known
 
 
 def _text(element: XmlElement) -> str:
@@ -289,7 +299,10 @@ def _text(element: XmlElement) -> str:
 
 
 def _number(element: XmlElement, name: str, most: int, reason: EntryReason = EntryReason.BAD_NUMBER) -> int:
-    text = (element.text or "").strip()
+    text = element.text or ""
+    if len(text) < _NUMBER_DIGITS and text.isdigit() and text.isascii() and (value := int(text)) <= most:
+        return value  # as everybody writes it
+    text = text.strip()
     if text.isascii() and text.isdigit():
         digits = text.lstrip("0")
         if len(digits) <= _NUMBER_DIGITS and (value := int(digits or "0")) <= most:
