@@ -152,7 +152,7 @@ class GatewayConfig:
     host: tuple[HostSection, ...] = ()
     control: ControlSection = ControlSection()
     state: StateSection = StateSection()
-    limits: LimitsSection = LimitsSection()
+    limits: LimitsSection = field(default_factory=LimitsSection)
     metrics: MetricsSection = field(default_factory=MetricsSection)
     log: LogSection = field(default_factory=LogSection)
     bgp: BgpSection = field(default_factory=BgpSection)

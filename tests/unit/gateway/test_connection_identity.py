@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import gateway.connection
 from gateway.connection import Connection
+from gateway.guard import Guard
 from lab.pki import Authority
 
 DOMAIN = "vpn.example.net"
@@ -39,8 +40,8 @@ class Transport(asyncio.Transport):
 
 async def identity(der: bytes) -> tuple[bool, int]:
     """Whether there is a certificate that can be looked up, and how many names it proves."""
-    server = SimpleNamespace(stream_config=SimpleNamespace(domain=DOMAIN))
-    connection = Connection(cast(Any, server), ("192.0.2.11", 40000))
+    server = SimpleNamespace(stream_config=SimpleNamespace(domain=DOMAIN), guard=Guard())
+    connection = Connection(cast(Any, server), ("192.0.2.11", 40000), cast(Any, None))
     connection._transport = Transport(der)
     assert connection._read_identity()
     return connection.certificate is not None, len(connection._identity.jids)
