@@ -85,7 +85,7 @@ MAP = {
             "host.list",
             {},
             {"items": [HOST]},
-            "hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4      0  -       hv1@vpn.example.net/vrfwire",
+            f"hv1   192.0.2.11  connected  2026-01-31T12:00:00Z  blue,red       4      0  -       {HOST['jid']}",
         ),
         (("vpn", "list"), "vpn.list", {}, {"items": [VPN]}, "blue  map     64512:1  64512:1      2       6"),
         (
