@@ -15,6 +15,7 @@ where every system call costs some 80 us and all daemons share one CPU: times th
     flap_back        an underlay that is away for 3 s: from its return until the last packet was sent that is lost
     routes           a VPN of 100,000 routes is joined, while the agent is asked (busy_question) and ports are attached
     rss_mib          resident memory of the daemon
+    intake           a route that a gateway announces, from the bytes on (benchmarks/agent_intake.py); not in the lab
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks.agent_intake import measure
 from benchmarks.report import Figures, Progress
 from lab import environment
 from lab.environment import Job
@@ -50,4 +52,4 @@ def run(progress: Progress) -> Figures:
         if status != 0:
             raise OperatorError("agent benchmark", f"ended with status {status}", "what it said is above")
         figures: dict[str, float | int | str] = json.loads(result.read_text(encoding="utf-8"))
-    return {"lab": where, **figures}
+    return {"lab": where, **figures, **measure(progress)}
