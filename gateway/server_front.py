@@ -83,8 +83,14 @@ class ServerFront:
         return self.certificates.problems() + limits
 
     def document(self) -> Document:
-        """Addresses as bound."""
-        return {"mode": "server", "listen": [str(address) for address in self._bound]}
+        """Addresses as bound, and how logins and limits go."""
+        view = self.guard.view(self._now())
+        return {
+            "mode": "server",
+            "listen": [str(address) for address in self._bound],
+            "logins": {"waiting": view.waiting, "under_way": view.under_way, "idle": view.idle},
+            "limited": {reason: count for reason, count in view.limited.items() if count},
+        }
 
     def summary(self) -> str:
         """Nothing."""

@@ -77,12 +77,14 @@ def _tag(name: str) -> str:
 
 
 class RawHost:
-    """A connection to a gateway. name: of the host; context: its TLS settings."""
+    """A connection to a gateway. name: of the host; context: its TLS settings; source: address that it comes from."""
 
-    def __init__(self, port: int, name: str, context: ssl.SSLContext, *, starttls: bool = False) -> None:
+    def __init__(
+        self, port: int, name: str, context: ssl.SSLContext, *, starttls: bool = False, source: str = "127.0.0.1"
+    ) -> None:
         self.name = name
         self.jid = f"{name}@{DOMAIN}/vrfwire"
-        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
+        self.socket: socket.socket = socket.create_connection(("127.0.0.1", port), DEADLINE, (source, 0))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.received = bytearray()
         self.stanzas: list[Element] = []
