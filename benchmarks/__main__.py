@@ -19,6 +19,7 @@ BENCHMARKS = {
     "agent": "benchmarks.agent",
     "bgp": "benchmarks.bgp",
     "ifmap": "benchmarks.ifmap",
+    "gateway": "benchmarks.gateway",
     "scale": "benchmarks.scale",
 }
 """Module by name, in the order in which all are run."""

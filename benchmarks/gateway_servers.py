@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from benchmarks.gateway_load import ROOT, Certificates
 from benchmarks.processes import processor, resident
 from benchmarks.xmpp_load import Settings
-from benchmarks.xmpp_load_stanzas import host_name
+from benchmarks.xmpp_load_stanzas import host_name, source_address
 from lab import toml
 from lab.daemon import Daemon
 from lab.errors import LabError
@@ -53,6 +54,32 @@ class Side(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
+SOCKET = "gateway.sock"
+
+
+def own_sections(directory: Path, vpns: Sequence[str]) -> dict[str, object]:
+    """What a configuration of the gateway has in either mode. vpns: names."""
+    return {
+        "control": {"socket": str(directory / SOCKET)},
+        "state": {"directory": str(directory / "state")},
+        "log": {"level": "warning"},
+        "vpn": [
+            {"name": name, "import": [f"64512:{number}"], "export": [f"64512:{number}"]}
+            for number, name in enumerate(vpns, 1)
+        ],
+    }
+
+
+def _daemon(
+    directory: Path, settings: dict[str, object], ready: Callable[[], bool], module: str = "gateway.main"
+) -> Daemon:
+    config = directory / "gateway.toml"
+    config.write_text(toml.dumps(settings), encoding="utf-8")
+    argv = [sys.executable, "-m", module, "--config", str(config)]
+    environ = {"PYTHONPATH": str(ROOT)}
+    return Daemon("vrfwire-gateway", argv, None, directory / "gateway.log", ready, environ, die_with_parent)
+
+
 class Gateway:
     """The daemon `vrfwire-gateway`. certificates: of the hosts; vpns: their names; plain: see
     benchmarks.gateway_plain."""
@@ -65,9 +92,9 @@ class Gateway:
         directory.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(ADDRESS, 1)
         self._certificates = certificates
-        self._socket = directory / "gateway.sock"
+        self._socket = directory / SOCKET
         own = Authority(directory / "pki").gateway(DOMAIN, [ADDRESS])
-        settings = {
+        settings: dict[str, object] = {
             "gateway": {
                 "domain": DOMAIN,
                 "listen": [f"{ADDRESS}:{self.port}"],
@@ -75,20 +102,9 @@ class Gateway:
                 "login_timeout": 60.0,
             },
             "tls": {"ca": str(certificates.ca), "certificate": str(own.certificate), "key": str(own.key)},
-            "control": {"socket": str(self._socket)},
-            "state": {"directory": str(directory / "state")},
-            "log": {"level": "warning"},
-            "vpn": [
-                {"name": name, "import": [f"64512:{number}"], "export": [f"64512:{number}"]}
-                for number, name in enumerate(vpns, 1)
-            ],
         }
-        config = directory / "gateway.toml"
-        config.write_text(toml.dumps(settings), encoding="utf-8")
-        module = "benchmarks.gateway_plain" if plain else "gateway.main"
-        argv = [sys.executable, "-m", module, "--config", str(config)]
-        log, environ = directory / "gateway.log", {"PYTHONPATH": str(ROOT)}
-        self.daemon = Daemon("vrfwire-gateway", argv, None, log, self._ready, environ, die_with_parent)
+        settings |= own_sections(directory, vpns)
+        self.daemon = _daemon(directory, settings, self._ready, "benchmarks.gateway_plain" if plain else "gateway.main")
 
     def settings(self, *, tls: bool = True) -> Settings:
         """See Side."""
@@ -177,5 +193,66 @@ class Other:
             self.server.daemon.kill()
 
 
-Make = Callable[[Path], Side]
-"""Takes a directory of its own."""
+class Component:
+    """Our gateway as a component behind Prosody or ejabberd. hosts: how many there are; vpns: names of theirs."""
+
+    def __init__(self, name: str, directory: Path, hosts: int, vpns: Sequence[str]) -> None:
+        self.name = f"component_{name}"
+        self._front = Other(name, directory, [])
+        server = self._front.server
+        secret = directory / "secret"
+        secret.write_text(server.component_secret + "\n", encoding="utf-8")
+        secret.chmod(0o600)
+        self._socket = directory / SOCKET
+        settings: dict[str, object] = {
+            "gateway": {"domain": server.component_domain, "max_sessions": MAX_SESSIONS},
+            "xmpp": {
+                "mode": "component",
+                "address": ADDRESS,
+                "port": server.component,
+                "secret_file": str(secret),
+                "host_domains": [DOMAIN],
+            },
+            "host": [{"name": host_name(n), "addresses": [source_address(n)]} for n in range(hosts)],
+        }
+        self._daemon = _daemon(directory, settings | own_sections(directory, vpns), self._ready)
+
+    def settings(self, *, tls: bool = True) -> Settings:
+        """See Side."""
+        return replace(self._front.settings(tls=tls), service=self._front.server.component_domain, presence=True)
+
+    def cpu(self) -> float:
+        """See Side: of both."""
+        return self._front.cpu() + self.own_cpu()
+
+    def own_cpu(self) -> float:
+        """Of the gateway alone."""
+        return processor(self._daemon.pid)
+
+    def resident(self) -> float:
+        """See Side."""
+        return self._front.resident() + resident(self._daemon.pid)
+
+    def tail(self) -> str:
+        """See Side."""
+        return f"{self._front.tail()}\n{self._daemon.tail()}"
+
+    def __enter__(self) -> Component:
+        self._front.__enter__()
+        try:
+            self._daemon.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._daemon.kill()
+        self._front.__exit__()
+
+    def _ready(self) -> bool:
+        try:
+            with ControlClient(str(self._socket), "vrfwire-gateway") as client:
+                return client.call("status", timeout=5.0)["state"] == "ok"
+        except OperatorError:
+            return False

@@ -34,8 +34,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.reconnect import Loss, loss_of
 from benchmarks import xmpp_load_stanzas as stanzas
-from benchmarks.xmpp_load_host import READ, RECORD, Host, LoginError
+from benchmarks.xmpp_load_host import READ, RECORD, Host, LoginError, StreamEnded
 from benchmarks.xmpp_load_publish import Churn, Latencies, Publisher
 
 TICK = 0.1
@@ -49,8 +50,10 @@ Document = dict[str, Any]
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
     """address, port: where to connect; service: JID of the publish-subscribe service. mechanism: EXTERNAL, PLAIN or
-    ANONYMOUS. certificates: a directory with NAME.pem, and key.pem for all of them. keepalive: seconds between the
-    pings of a host, 0 for none."""
+    ANONYMOUS. certificates: a directory with NAME.pem, and key.pem for all of them. presence: whether
+    the service is a component, whose sessions begin by it (docs/component.md). receive_buffer: bytes that the
+    kernel keeps for a host, 0 for its own choice. keepalive: seconds between the pings of a host, 0 for none. All
+    times are the agent's own defaults."""
 
     address: str
     port: int
@@ -60,10 +63,13 @@ class Settings:
     mechanism: str = "EXTERNAL"
     password: str = "none"  # not a secret: the servers compared take any
     certificates: str = ""
-    keepalive: float = 25.0
-    login_time: float = 60.0
+    presence: bool = False
+    receive_buffer: int = 0
+    keepalive: float = 10.0
+    login_time: float = 15.0
     reconnect_min: float = 0.5
     reconnect_max: float = 30.0
+    reconnect_spread: float = 5.0
 
 
 @dataclasses.dataclass(slots=True)
@@ -97,6 +103,8 @@ class Load:
         self.latencies: Latencies | None = None
         self.job: Publisher | Churn | None = None
         self.recovering = False
+        self.longest_turn = 0.0
+        """Seconds of the longest turn of the loop, and how much later than asked it woke up."""
         self._out = out
         self._epoll = select.epoll()
         self._by_descriptor: dict[int, Host] = {}
@@ -179,20 +187,24 @@ class Load:
     def _try(self, host: Host, work: Callable[[], None]) -> None:
         try:
             work()
-        except (OSError, LoginError) as error:
+        except (OSError, LoginError, StreamEnded) as error:
             self._end(host, error)
 
     def _end(self, host: Host, error: Exception) -> None:
-        was_up = host.up
+        lasted = time.monotonic() - host.since if host.up else 0.0
+        self.counts.lost += host.up
         host.close()
-        self.counts.lost += was_up
         self.fail(f"{stanzas.host_name(host.number)}: {type(error).__name__}: {error}")
         if self.recovering:
-            # As agent.session.Backoff, and like an agent not before the first wait is over.
-            full = min(self.settings.reconnect_max, self.settings.reconnect_min * 2.0 ** min(host.attempts, 10))
-            host.attempts += 1
             self._logging_in.pop(host, None)
-            self.later(full * (0.5 + 0.5 * self._random.random()), lambda: self._reconnect(host))
+            match error:
+                case StreamEnded():
+                    loss = loss_of(error.condition)
+                case TimeoutError():
+                    loss = Loss.SLOW
+                case _:
+                    loss = Loss.FAILED
+            self.later(host.reconnect.wait(loss, lasted), lambda: self._reconnect(host))
         elif self._logging_in.pop(host, None) is not None:
             self._failed += 1
             self._start_some()
@@ -202,9 +214,10 @@ class Load:
         self._try(host, host.connect)
 
     def _expire_logins(self, now: float) -> None:
-        late = [host for host, began in self._logging_in.items() if now - began > self.settings.login_time]
+        wait = self.settings.login_time
+        late = [host for host, began in self._logging_in.items() if now - began > host.reconnect.patience(wait)]
         for host in late:
-            self._end(host, TimeoutError(f"no login within {self.settings.login_time:g} s"))
+            self._end(host, TimeoutError(f"no login within {wait:g} s or more"))
 
     # -- commands
 
@@ -347,12 +360,18 @@ class Load:
         os.set_blocking(descriptor, False)
         self._epoll.register(descriptor, select.EPOLLIN)
         rest = b""
-        look = 0.0
+        look, awake = 0.0, time.monotonic()
         while True:
             timeout = TICK
             if self._timers:
                 timeout = min(max(self._timers[0][0] - time.monotonic(), 0.0), TICK)
-            for number, events in self._epoll.poll(timeout):
+            asleep = time.monotonic()
+            ready = self._epoll.poll(timeout)
+            # What of a turn isn't waiting for something: of that much a latency may be this process's own.
+            self.longest_turn = max(self.longest_turn, asleep - awake)
+            awake = time.monotonic()
+            self.longest_turn = max(self.longest_turn, awake - asleep - timeout)
+            for number, events in ready:
                 if number == descriptor:
                     data = os.read(descriptor, 1 << 20)
                     if not data:
@@ -363,7 +382,7 @@ class Load:
                 elif (host := self._by_descriptor.get(number)) is not None:
                     try:
                         host.handle(events)
-                    except (OSError, LoginError) as error:
+                    except (OSError, LoginError, StreamEnded) as error:
                         self._end(host, error)
             if self.job is not None:
                 self.job.go_on()

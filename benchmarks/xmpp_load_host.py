@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import select
 import socket
 import ssl
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.reconnect import Reconnect
 from benchmarks import xmpp_load_stanzas as stanzas
 from xmpp import namespaces as ns
 
@@ -31,9 +33,23 @@ _ITEM = ns.ENTRY.encode()
 """Occurs once in each item of an event, and in no answer. The longer the mark, the faster it is found."""
 _PING = ns.PING.encode()
 _ENDS = 400
-"""Where a ping is looked for in what was read at once, bytes from either end: hosts are asked when they were silent."""
+"""Where a ping or the end is looked for in what was read at once, bytes from either end: who is sent much isn't asked
+whether it is there."""
 _RESULTS = (b"type='result'", b'type="result"')
 _ERRORS = (b"type='error'", b'type="error"')
+
+
+_STREAM_END = b"</stream:stream>"
+_CONDITION = re.compile(rb"<([a-z-]+) xmlns=['\"]urn:ietf:params:xml:ns:xmpp-streams['\"]")
+
+
+class StreamEnded(Exception):
+    """The server has ended the stream. condition: of its stream error, "" for none (RFC 6120, section 4.9.3)."""
+
+    def __init__(self, text: bytes) -> None:
+        found = _CONDITION.search(text)
+        self.condition = found[1].decode() if found is not None else ""
+        super().__init__(self.condition or "without an error")
 
 
 class LoginError(Exception):
@@ -46,8 +62,8 @@ class Host:
 
     __slots__ = (
         *("_connecting", "_incoming", "_life", "_load", "_mark", "_outgoing", "_ready", "_seen", "_socket", "_tail"),
-        *("_template", "_tls", "_unsent", "answers", "attempts", "expected", "items", "jid", "nodes", "number", "owed"),
-        *("routes", "up", "version", "whole_since"),
+        *("_template", "_tls", "_unsent", "answers", "expected", "items", "jid", "nodes", "number", "owed"),
+        *("reconnect", "routes", "since", "up", "version", "whole_since"),
     )
 
     def __init__(self, load: Load, number: int) -> None:
@@ -64,8 +80,11 @@ class Host:
         self.owed = 0
         """Answers to requests."""
         self.version = 0
-        self.attempts = 0
+        self.since = 0.0
+        """When its session began."""
         self.jid = ""
+        settings = load.settings
+        self.reconnect = Reconnect(settings.reconnect_min, settings.reconnect_max, settings.reconnect_spread)
         self._load = load
         self._template: stanzas.Template | None = None
         self._reset()
@@ -96,11 +115,10 @@ class Host:
         """Begin. Raises OSError."""
         settings = self._load.settings
         self._reset()
-        self.up = False
-        self.items = self.answers = self.owed = 0
-        self.whole_since = 0.0
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         self._socket.setsockopt(socket.IPPROTO_IP, _IP_BIND_ADDRESS_NO_PORT, 1)
+        if settings.receive_buffer:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer)
         self._socket.bind((stanzas.source_address(self.number), 0))
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         code = self._socket.connect_ex((settings.address, settings.port))
@@ -112,6 +130,8 @@ class Host:
     def close(self) -> None:
         """Without a word. Its life may begin again."""
         self.up = False
+        self.items = self.answers = self.owed = 0
+        self.whole_since = 0.0
         if self._socket is not None:
             self._load.forget(self._socket.fileno())
             self._socket.close()
@@ -119,7 +139,7 @@ class Host:
         self._tls = None
 
     def handle(self, events: int) -> None:
-        """The socket is ready. Raises OSError, LoginError."""
+        """The socket is ready. Raises OSError, LoginError, StreamEnded."""
         if self._connecting:
             assert self._socket is not None
             if code := self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
@@ -226,6 +246,8 @@ class Host:
                 load.latencies.note(bytes(text[:end]), counts.last)
         if self.owed:
             self._count_answers(bytes(text[:end]))
+        if text.find(_STREAM_END, max(0, end - _ENDS), end) >= 0:
+            raise StreamEnded(bytes(text[max(0, end - _ENDS) : end]))
         if text.find(_PING, 0, min(end, _ENDS)) >= 0 or text.find(_PING, max(0, end - _ENDS), end) >= 0:
             self._answer_ping(bytes(text[:end]))
 
@@ -285,9 +307,13 @@ class Host:
             yield marks
         jid = bytes(self._seen).partition(b"<jid>")[2].partition(b"</jid>")[0].decode()
         self.jid = jid or f"{name}@{settings.domain}/{RESOURCE}"
+        if settings.presence:
+            self._seen.clear()
+            self.send(stanzas.presence(settings.service))
+            yield (b"<presence",)
         self._seen.clear()
         self.up = True
-        self.attempts = 0
+        self.since = time.monotonic()
         self._load.logged_in(self)
         yield from self._carry_out()
 

@@ -161,15 +161,21 @@ class Churn:
     def start(self) -> None:
         """Begin."""
         self._began = time.monotonic()
+        self._load.longest_turn = 0.0
         self._latencies = self._load.latencies = Latencies()
+        self._tick()
 
     def go_on(self) -> None:
+        """Something has come; a change isn't due by that."""
+
+    def _tick(self) -> None:
         """Whatever is due by now."""
-        now = time.monotonic()
-        due = min(now - self._began, self._seconds) * self._rate
+        due = min(time.monotonic() - self._began, self._seconds) * self._rate
         while self._changes < due:
             self._change(self._changes)
             self._changes += 1
+        if self._changes < self._seconds * self._rate:
+            self._load.later(self._began + (self._changes + 1) / self._rate - time.monotonic(), self._tick)
 
     def _change(self, number: int) -> None:
         # A large prime spreads the changes over the hosts and their routes.
@@ -202,4 +208,5 @@ class Churn:
             "p50_s": ordered[len(ordered) // 2],
             "p99_s": ordered[int(len(ordered) * 0.99)],
             "max_s": ordered[-1],
+            "stall_s": self._load.longest_turn,
         }

@@ -58,6 +58,11 @@ def ping(service: str, identifier: str) -> bytes:
     return f"<iq type='get' to='{service}' id='{identifier}'><ping xmlns='{ns.PING}'/></iq>".encode()
 
 
+def presence(service: str) -> bytes:
+    """Directed presence (RFC 6121, section 4.6)."""
+    return f"<presence to='{service}' id='q'/>".encode()
+
+
 def subscribe(service: str, node: str, jid: str) -> bytes:
     """XEP-0060, section 6.1."""
     inner = f"<pubsub xmlns='{ns.PUBSUB}'><subscribe node='{node}' jid='{jid}'/></pubsub>"
