@@ -79,6 +79,8 @@ class Connection(asyncio.Protocol):
         self._input_over = False
         """The host reads nothing more: what it asks for needn't be found."""
         self._narrow = False
+        self.condemned = False
+        """It is about to be ended for what is held for it."""
 
     # -- asyncio.Protocol
 

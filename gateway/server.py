@@ -158,9 +158,10 @@ class Server:
     def weigh(self, connection: Connection, held: int) -> None:
         """So much memory is held for a connection, bytes. When it is too much of all together, the largest goes."""
         holdings = self.guard.holdings
-        if not holdings.note(connection, held):
+        if not holdings.note(connection, 0 if connection.condemned else held):
             return
         largest = holdings.largest()
+        largest.condemned = True
         holdings.note(largest, 0)
         host, address = largest.session.host if largest.session is not None else "", largest.peer[0]
         who = f"host {host} at {address}" if host else f"connection from {address}"

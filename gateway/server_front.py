@@ -89,6 +89,7 @@ class ServerFront:
             "mode": "server",
             "listen": [str(address) for address in self._bound],
             "logins": {"waiting": view.waiting, "under_way": view.under_way, "idle": view.idle},
+            "held_bytes": view.held,
             "limited": {reason: count for reason, count in view.limited.items() if count},
         }
 
