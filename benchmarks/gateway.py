@@ -16,7 +16,8 @@ subscriber.
     tls_events_vs_*                 ours, pipelined, through theirs: the smaller one of the ratios by number of
                                     subscribers; tls_lockstep_vs_*, tls_cpu_vs_*: other ratios. Above 1 is better than
                                     theirs
-    crowd_*, *_per_host_N           logins and memory with N hosts on one gateway
+    crowd_*, kib_per_host_N         logins of the hosts up to N on one gateway, memory with N; logins_per_s,
+                                    login_cpu_ms: of the largest number
     tls_bytes_per_host              memory for a host with TLS, all told, of the largest number
     rest_cpu_percent                of a CPU, when all hosts are silent but for their pings (every 10 s)
     recovery_s                      the gateway is restarted; all hosts come back as agents do, subscribe to two VPNs,

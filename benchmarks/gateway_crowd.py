@@ -91,6 +91,8 @@ def measure(gateway: Gateway, plan: CrowdPlan, progress: Callable[[str], None]) 
             progress(
                 f"{step} hosts: " + ", ".join(f"{key} {value}" for key, value in figures.items() if str(step) in key)
             )
+        figures["login_cpu_ms"] = figures[f"crowd_login_ms_cpu_{hosts}"]
+        figures["logins_per_s"] = figures[f"crowd_logins_per_s_{hosts}"]
         figures["tls_bytes_per_host"] = round(float(figures[f"kib_per_host_{hosts}"]) * 1024)
         spent = gateway.cpu()
         time.sleep(plan.rest)

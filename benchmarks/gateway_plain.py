@@ -22,7 +22,7 @@ class PlainConnection(Connection):
     def _read_identity(self) -> bool:
         if not super()._read_identity():
             domain = self.server.stream_config.domain
-            self._identity = Identity((Jid.of(host_name(host_number(self.peer[0])), domain),))
+            self.identity = Identity((Jid.of(host_name(host_number(self.peer[0])), domain),))
         return True
 
 

@@ -39,6 +39,8 @@ _RESULTS = (b"type='result'", b'type="result"')
 _ERRORS = (b"type='error'", b'type="error"')
 
 
+_IQ = re.compile(rb"<iq(\s[^>]*)>")
+_GET, _ID = re.compile(rb"\stype=['\"]get['\"]"), re.compile(rb"\sid=['\"]([^'\"]*)['\"]")
 _STREAM_END = b"</stream:stream>"
 _CONDITION = re.compile(rb"<([a-z-]+) xmlns=['\"]urn:ietf:params:xml:ns:xmpp-streams['\"]")
 
@@ -263,12 +265,10 @@ class Host:
         self._load.answered(self)
 
     def _answer_ping(self, text: bytes) -> None:
-        for stanza in text.split(b"<iq ")[1:]:
-            head = stanza.partition(b">")[0]
-            if b"get" in head and (parts := head.replace(b'"', b"'").partition(b" id='"))[2]:
-                identifier = parts[2].partition(b"'")[0]
+        for attributes in _IQ.findall(text):
+            if _GET.search(attributes) and (identifier := _ID.search(attributes)):
                 to = self._load.settings.domain.encode()
-                self.send(b"<iq type='result' to='%b' id='%b'/>" % (to, identifier))
+                self.send(b"<iq type='result' to='%b' id='%b'/>" % (to, identifier[1]))
 
     # -- what it does, from the login on
 
