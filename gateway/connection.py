@@ -97,11 +97,10 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._stream is not None:
             now = self._loop.time()
-            self._throttle.turn(now)
             if not self._throttle.received(len(data)):
                 self._stream.close(now, StreamCondition.POLICY_VIOLATION, "too much was sent before the login")
             self._stream.receive_data(data, now)
-            self.run()
+            self._run(now)
 
     def eof_received(self) -> None:
         self._input_over = True
@@ -169,9 +168,13 @@ class Connection(asyncio.Protocol):
 
     def run(self) -> None:
         """Handle what the stream core has, send what is owed, and set the timer."""
+        self._run(self._loop.time())
+
+    def _run(self, began: float) -> None:
         if self._running:
             return
         self._running = True
+        self._throttle.turn(began)
         try:
             self._drain_events()
             self._write()

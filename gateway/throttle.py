@@ -49,6 +49,8 @@ class Throttle:
         """The connection has become a session of this host."""
         self.flow = self._guard.limiter.begin(host, now)
         self._received = 0
+        if wait := self._guard.limiter.charge(self.flow, 0, 0, 0.0, now):
+            self.hold(wait)  # of an earlier session: to come anew doesn't help
 
     def end(self, now: float) -> None:
         """It is over."""
@@ -60,7 +62,7 @@ class Throttle:
     # -- what it takes
 
     def turn(self, now: float) -> None:
-        """Something is about to be handled."""
+        """What was received is about to be handled; it may have been parsed already."""
         self._began = now
 
     def received(self, octets: int) -> bool:
@@ -79,7 +81,7 @@ class Throttle:
         """Charge what was taken since the last time, and hold the connection up while its host owes. Why it is to be
         ended, "" when it isn't."""
         flow = self.flow
-        if flow is None or not self._received:
+        if flow is None or not (self._received or self._stanzas):
             return ""
         # A read costs what a small stanza does, whatever is in it.
         stanzas, octets = max(1, self._stanzas), self._received + self._answered

@@ -116,6 +116,26 @@ def test_a_debt_is_not_forgotten_for_a_turn() -> None:
     assert loop.run() == pytest.approx(4.0), "three seconds of work, one of them free"
 
 
+def test_a_debt_of_an_earlier_session_comes_first() -> None:
+    of, loop, guard, _ = throttle(stanzas=Rate(10, 10))
+    earlier = guard.limiter.begin("hv1", 0.0)
+    guard.limiter.charge(earlier, 30, 0, 0, 0.0)
+    guard.limiter.end(earlier, 0.0)
+    of.begin("hv1", 1.0)
+    assert loop.run() == pytest.approx(1.0)
+
+
+def test_what_waited_is_charged_when_it_is_handled() -> None:
+    """A read was charged, its stanzas waited, and nothing more has come."""
+    of, _, _, _ = throttle(stanzas=Rate(10, 10))
+    of.begin("hv1", 0.0)
+    of.turn(0.0)
+    for _ in range(20):
+        of.handled(0, 0.0)
+    of.settle(0.0)
+    assert of.held
+
+
 def test_a_flood_ends_it() -> None:
     of, _, guard, _ = throttle(stanzas=Rate(10, 10), flood_time=5.0)
     of.begin("hv1", 0.0)
