@@ -63,6 +63,8 @@ def own_sections(directory: Path, vpns: Sequence[str]) -> dict[str, object]:
         "control": {"socket": str(directory / SOCKET)},
         "state": {"directory": str(directory / "state")},
         "log": {"level": "warning"},
+        # One host that publishes as fast as it can is what rates are there to slow down.
+        "limits": {"stanza_rate": 0, "byte_rate": 0, "work_share": 0},
         "vpn": [
             {"name": name, "import": [f"64512:{number}"], "export": [f"64512:{number}"]}
             for number, name in enumerate(vpns, 1)
