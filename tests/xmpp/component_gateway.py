@@ -1,4 +1,4 @@
-"""A gateway daemon that is a component of an XMPP server, in a process of its own, and hosts made of slixmpp."""
+"""A gateway that is a component of an XMPP server, in a process of its own or in this one; hosts made of slixmpp."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ import slixmpp
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
+from gateway.config import GatewayConfig
+from gateway.main import Daemon
 from lab.xmpp_servers import XmppServer
+from runtime.config import load
+from runtime.daemon import Source
+from tests.scenario.agent_harness import until
 from tests.scenario.daemon_process import DEADLINE, DaemonProcess, wait_for
 from tests.scenario.gateway_process import MESH
 from tests.scenario.raw_host import entry
@@ -86,6 +91,61 @@ class ComponentProcess(DaemonProcess):
     def wait_hosts(self, **states: str) -> None:
         """Wait for the states of the hosts that it knows."""
         wait_for(lambda: self.hosts() == states, f"hosts to be {states}, not {self.hosts()}")
+
+
+class LocalGateway:
+    """The same in this process and its loop. port: of a relay to the server, 0 for the server's own."""
+
+    def __init__(self, directory: Path, server: XmppServer, port: int = 0) -> None:
+        secret = directory / "secret"
+        secret.write_text(server.component_secret)
+        secret.chmod(0o600)
+        self._config = directory / "component.toml"
+        self._config.write_text(
+            f'[gateway]\ndomain = "{server.component_domain}"\nstale_time = 5.0\n'
+            f'[xmpp]\nmode = "component"\nport = {port or server.component}\nsecret_file = "{secret}"\n'
+            f'[control]\nsocket = "{directory}/gateway.sock"\n[state]\ndirectory = "{directory}/gateway"\n'
+            f"{MESH}{HOSTS}"
+        )
+        self.daemon: Daemon | None = None
+
+    async def start(self) -> None:
+        """Begin, and wait until the server has taken it."""
+        loaded = load(GatewayConfig, program="gateway", path=self._config, environ={})
+        self.daemon = daemon = Daemon(loaded, Source(self._config, {}))
+        daemon.front.start()
+        await until(lambda: not daemon.front.problems(), "the stream with the server")
+
+    async def stop(self) -> None:
+        """As by SIGTERM."""
+        if self.daemon is not None:
+            daemon, self.daemon = self.daemon, None
+            await daemon.front.stop()
+
+    @property
+    def running(self) -> Daemon:
+        """The daemon."""
+        assert self.daemon is not None
+        return self.daemon
+
+    def sessions(self) -> set[str]:
+        """Hosts that have one."""
+        return {session.host for session in self.running.service.sessions.values()}
+
+    def numbers(self) -> set[int]:
+        """Of the sessions: one that began anew has another."""
+        return set(self.running.service.sessions)
+
+    def stale(self) -> int:
+        """Items that wait for their host."""
+        rib = self.running.service.rib
+        return sum(map(rib.stale, rib.hosts()))
+
+    def rows(self) -> list[dict[str, Any]]:
+        """As `host list` shows them."""
+        document: Any = self.running._status.hosts()
+        rows: list[dict[str, Any]] = document["items"]
+        return rows
 
 
 class Host:

@@ -11,11 +11,11 @@ import pytest
 from slixmpp.exceptions import IqError
 
 from lab.xmpp_servers import SERVERS, XmppServer
+from tests.scenario.agent_harness import until
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import MESH
-from tests.xmpp.component_gateway import ACCOUNTS, HOSTS, ComponentProcess, Host, host_entry
-
-Play = Callable[..., None]
+from tests.xmpp.component_gateway import ACCOUNTS, HOSTS, ComponentProcess, Host, LocalGateway, host_entry
+from tests.xmpp.relay import Relay
 
 
 @pytest.fixture(scope="module", params=sorted(SERVERS))
@@ -34,12 +34,20 @@ def gateway(server: XmppServer, tmp_path: Path) -> Iterator[ComponentProcess]:
     gateway.stop()
 
 
-def play(server: XmppServer, scenario: Callable[..., Awaitable[None]], *names: str) -> None:
-    """Run a scenario with hosts that have a login, but no session with the gateway yet."""
+def play(
+    server: XmppServer, scenario: Callable[..., Awaitable[None]], *names: str, directory: Path | None = None
+) -> None:
+    """Run a scenario with hosts that have a login, but no session with the gateway yet. directory: of a gateway in this
+    process, which the scenario gets first."""
 
     async def run() -> None:
         async with AsyncExitStack() as stack:
-            hosts = []
+            hosts: list[Host | LocalGateway] = []
+            if directory is not None:
+                gateway = LocalGateway(directory, server)
+                stack.push_async_callback(gateway.stop)
+                await gateway.start()
+                hosts.append(gateway)
             for name in names:
                 host = Host(server, name)
                 stack.push_async_callback(host.close)
@@ -50,8 +58,8 @@ def play(server: XmppServer, scenario: Callable[..., Awaitable[None]], *names: s
     asyncio.run(run())
 
 
-def test_routes_go_through_the_server(server: XmppServer, gateway: ComponentProcess) -> None:
-    async def scenario(one: Host, two: Host) -> None:
+def test_routes_go_through_the_server(server: XmppServer, tmp_path: Path) -> None:
+    async def scenario(gateway: LocalGateway, one: Host, two: Host) -> None:
         for host in (one, two):
             assert await host.begin() == "available"
             await host.subscribe()
@@ -63,19 +71,19 @@ def test_routes_go_through_the_server(server: XmppServer, gateway: ComponentProc
         await two.has({"10.1.1.2/32": 102})
         info = await one.client.plugin["xep_0030"].get_info(one.service)
         assert ("pubsub", "service", None, None) in info["disco_info"]["identities"]
-        rows = gateway.ask("host.list")["items"]
+        rows = gateway.rows()
         assert [(row["name"], row["state"], row["addresses"]) for row in rows] == [
             ("hv1", "connected", ["192.0.2.11"]),
             ("hv2", "connected", ["192.0.2.12"]),
         ]
 
-    play(server, scenario, "hv1", "hv2")
+    play(server, scenario, "hv1", "hv2", directory=tmp_path)
 
 
-def test_a_table_comes_whole_before_the_pong(server: XmppServer, gateway: ComponentProcess) -> None:
+def test_a_table_comes_whole_before_the_pong(server: XmppServer, tmp_path: Path) -> None:
     prefixes = [f"10.{high}.{low}.1/32" for high in range(10) for low in range(100)]
 
-    async def scenario(one: Host, two: Host) -> None:
+    async def scenario(gateway: LocalGateway, one: Host, two: Host) -> None:
         await one.begin()
         for start in range(0, len(prefixes), 100):
             await one.publish_many(prefixes[start : start + 100], 107, "192.0.2.11")
@@ -84,12 +92,12 @@ def test_a_table_comes_whole_before_the_pong(server: XmppServer, gateway: Compon
         await two.ping()
         assert set(two.routes) == set(prefixes)
 
-    play(server, scenario, "hv1", "hv2")
+    play(server, scenario, "hv1", "hv2", directory=tmp_path)
 
 
 @pytest.mark.parametrize("ending", ["logout", "cut"])
-def test_the_end_of_a_login_ends_the_session(server: XmppServer, gateway: ComponentProcess, ending: str) -> None:
-    async def scenario(one: Host, two: Host) -> None:
+def test_the_end_of_a_login_ends_the_session(server: XmppServer, tmp_path: Path, ending: str) -> None:
+    async def scenario(gateway: LocalGateway, one: Host, two: Host) -> None:
         for host in (one, two):
             await host.begin()
         await two.subscribe()
@@ -99,22 +107,22 @@ def test_the_end_of_a_login_ends_the_session(server: XmppServer, gateway: Compon
             one.cut()
         else:
             await one.close()
-        await asyncio.to_thread(gateway.wait_hosts, hv1="stale", hv2="connected")
+        await until(lambda: gateway.sessions() == {"hv2"} and gateway.stale() == 1, "the end of the session")
         # It comes back, as the same JID, and its route is fresh when it is published again.
         again = Host(server, "hv1")
         await again.connect()
         assert await again.begin() == "available"
         await again.publish("10.1.1.1/32", 111, "192.0.2.11")
         await two.has({"10.1.1.1/32": 111})
-        [row] = [row for row in gateway.ask("host.list")["items"] if row["name"] == "hv1"]
+        [row] = [row for row in gateway.rows() if row["name"] == "hv1"]
         assert (row["state"], row["routes"], row["stale_routes"]) == ("connected", 1, 0)
         await again.close()
 
-    play(server, scenario, "hv1", "hv2")
+    play(server, scenario, "hv1", "hv2", directory=tmp_path)
 
 
-def test_a_second_login_of_one_name_takes_over(server: XmppServer, gateway: ComponentProcess) -> None:
-    async def scenario(one: Host) -> None:
+def test_a_second_login_of_one_name_takes_over(server: XmppServer, tmp_path: Path) -> None:
+    async def scenario(gateway: LocalGateway, one: Host) -> None:
         await one.begin()
         other = Host(server, "hv1")
         await other.connect()
@@ -123,10 +131,10 @@ def test_a_second_login_of_one_name_takes_over(server: XmppServer, gateway: Comp
         await other.subscribe()
         await other.publish("10.1.1.1/32", 101, "192.0.2.11")
         await other.has({"10.1.1.1/32": 101})
-        assert gateway.ask("status")["sessions"] == 1
+        assert len(gateway.numbers()) == 1
         await other.close()
 
-    play(server, scenario, "hv1")
+    play(server, scenario, "hv1", directory=tmp_path)
 
 
 def test_a_host_without_addresses_is_refused_by_name(server: XmppServer, gateway: ComponentProcess) -> None:
@@ -182,8 +190,8 @@ def test_a_gateway_that_is_killed_is_missed(server: XmppServer, gateway: Compone
     play(server, scenario, "hv1")
 
 
-def test_many_hosts_and_their_flaps(server: XmppServer, gateway: ComponentProcess) -> None:
-    async def scenario(*hosts: Host) -> None:
+def test_many_hosts_and_their_flaps(server: XmppServer, tmp_path: Path) -> None:
+    async def scenario(gateway: LocalGateway, *hosts: Host) -> None:
         for host in hosts:
             await host.begin()
             await host.subscribe()
@@ -193,7 +201,7 @@ def test_many_hosts_and_their_flaps(server: XmppServer, gateway: ComponentProces
         for host in hosts:
             await host.has(dict.fromkeys(prefixes, 105))
 
-    play(server, scenario, "hv1", "hv2", "hv3")
+    play(server, scenario, "hv1", "hv2", "hv3", directory=tmp_path)
 
 
 # -- the stream with the server
@@ -254,8 +262,6 @@ def test_the_server_goes_and_comes_back(tmp_path: Path, server: XmppServer) -> N
 
 def test_a_leg_that_is_lost_makes_hosts_begin_again(tmp_path: Path, server: XmppServer) -> None:
     """The hosts' own logins aren't lost by that, so they have to be told."""
-    from tests.xmpp.relay import Relay
-
     with Relay(server.address, server.component) as relay:
         gateway = ComponentProcess(tmp_path, server, "stale_time = 30.0")
         text = gateway.config.read_text().replace(f"port = {server.component}", f"port = {relay.port}")
