@@ -136,7 +136,7 @@ class ComponentGate:
         finally:
             leg.abort()
             self._leg = None
-        return leg.reason, self._loop.time() - leg.since if leg.attached else 0.0
+        return leg.reason, self._loop.time() - leg.since if leg.since else 0.0
 
     @property
     def where(self) -> str:

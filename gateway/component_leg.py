@@ -50,8 +50,9 @@ class Leg(asyncio.Protocol):
 
     def __init__(self, owner: Owner, config: ComponentConfig) -> None:
         self.attached = False
+        """Whether stanzas flow."""
         self.since = 0.0
-        """When it was attached (time of the loop)."""
+        """When it was attached (time of the loop); 0: never."""
         self.reason = "the connection was lost"
         """Why it ended."""
         self.paused = False
@@ -90,6 +91,7 @@ class Leg(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._owner.lost(self)
+        self.attached = False
         self._lost.set_result(None)
 
     def pause_writing(self) -> None:
