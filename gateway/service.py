@@ -25,7 +25,7 @@ from xmpp.disco import Disco, is_ping
 from xmpp.end_of_items import read_end_of_items
 from xmpp.jid import Jid
 from xmpp.notices import Notice, NoticeKind, encode_notice
-from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_result, stanza_error
+from xmpp.stanza import Condition, ErrorType, Kind, Stanza, StanzaError, iq_error, iq_result, stanza_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,17 +334,20 @@ class Service:
         if instance_id is not None:
             self.rib.set_instance(vpn, session.host, instance_id)
 
-    def _subscribed(self, session: Session, vpn: str, jid: Jid) -> Subscription:
+    def _subscribed(self, session: Session, vpn: str, jid: Jid, absent: ErrorType = ErrorType.MODIFY) -> Subscription:
+        """The session's subscription; absent: type of the error when there is none (XEP-0060: `modify` in section
+        6.3.3.2, `cancel` in 6.2.3.2). Whose it isn't is `forbidden` (6.2.3.3, 6.3.3.1)."""
         self._check_vpn(session, vpn)
-        self._check_jid(session, jid)
+        if jid not in (session.jid, session.jid.bare):
+            raise StanzaError(Condition.FORBIDDEN, f"the subscription of {jid} is not that of {session.jid}")
         subscription = session.subscriptions.get(vpn)
         if subscription is None:
             text = f"this session is not subscribed to {vpn!r}"
-            raise StanzaError(Condition.UNEXPECTED_REQUEST, text, app="not-subscribed")
+            raise StanzaError(Condition.UNEXPECTED_REQUEST, text, type=absent, app="not-subscribed")
         return subscription
 
     def _unsubscribe_request(self, session: Session, request: pubsub.Unsubscribe) -> bytes:
-        self._subscribed(session, request.node, request.jid)
+        self._subscribed(session, request.node, request.jid, ErrorType.CANCEL)
         self._unsubscribe(session, request.node)
         self.counters["unsubscribe"] += 1
         return b""
