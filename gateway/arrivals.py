@@ -36,8 +36,8 @@ class ArrivalSettings:
     one may stay SILENT."""
 
     under_way: int = 64
-    idle: int = 1000
-    idle_of_address: int = 64
+    idle: int = 2000
+    idle_of_address: int = 1000
     silence: float = 10.0
 
 

@@ -72,11 +72,15 @@ class Bucket:
 
     def charge(self, units: float, now: float) -> float:
         """Take units for what was done. Seconds until the debt is repaid, 0.0 when there is none."""
-        rate = self.rate.per_second
-        if not rate:
+        rate = self.rate
+        if not rate.per_second:
             return 0.0
-        self._level = level = self.level(now) - units
-        return -level / rate if level < 0 else 0.0
+        level = self._level + (now - self._updated) * rate.per_second
+        if level > rate.burst:
+            level = rate.burst
+        self._level = level = level - units
+        self._updated = now
+        return -level / rate.per_second if level < 0 else 0.0
 
     def part(self, now: float) -> float:
         """How full it is: 1.0 for full, 0.0 or less for empty."""

@@ -38,8 +38,8 @@ class LimitsSection:
         50.0, check=_not_negative, help="connections a second of one address that come to nothing; 0: any"
     )
     logins: int = option(64, check=between(1, 100_000), help="logins under way at a time, the others wait")
-    idle_logins: int = option(1000, check=between(1, 1_000_000), help="connections that don't get on with their login")
-    idle_logins_per_address: int = option(64, check=between(1, 1_000_000), help="those of one address")
+    idle_logins: int = option(2000, check=between(1, 1_000_000), help="connections that don't get on with their login")
+    idle_logins_per_address: int = option(1000, check=between(1, 1_000_000), help="those of one address")
     stanza_size: int = option(_MIB, check=between(10_000, 64 * _MIB), help="bytes of one stanza")
     memory: int = option(
         1024 * _MIB, check=between(0, 1 << 40), help="bytes held for what hosts send and do not read; 0: any"
