@@ -34,8 +34,8 @@ class Listen:
 
 
 def listening_socket(listen: Listen, backlog: int = 4096) -> socket.socket:
-    """A TCP socket that listens there and doesn't block. backlog: connections that may wait to be accepted, at most what
-    the kernel allows (net.core.somaxconn, 4096 by default). Raises OSError."""
+    """A TCP socket that listens there and doesn't block. backlog: connections that may wait to be accepted, at most
+    what the kernel allows (net.core.somaxconn, 4096 by default). Raises OSError."""
     family = socket.AF_INET6 if listen.address.version == 6 else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
