@@ -70,6 +70,11 @@ class GatewaySection:
     )
     hold_time: float = option(90.0, check=_not_negative, help="silence after which a host is taken for gone; 0: never")
     stale_time: float = option(60.0, check=positive, help="how long the routes of a host outlive its session")
+    resume_time: float = option(
+        60.0,
+        check=_not_negative,
+        help="how long a host that has lost its connection may resume its session, at most stale_time; 0: never",
+    )
     login_timeout: float = option(10.0, check=positive, help="time for a host to log in")
     max_items: int = option(10_000, check=between(1, 10_000_000), help="routes that one host may publish")
     max_sessions: int = option(10_000, check=between(1, 1_000_000), help="connections at a time")
@@ -193,6 +198,11 @@ class GatewayConfig:
         """Domains of that server whose users are hosts."""
         parent = self.gateway.domain.partition(".")[2]
         return frozenset(self.xmpp.host_domains or ([parent] if parent else ()))
+
+    @property
+    def resume_time(self) -> float:
+        """Seconds that a session outlives its connection: no longer than its items do."""
+        return min(self.gateway.resume_time, self.gateway.stale_time)
 
     def vpns(self) -> tuple[Vpn, ...]:
         """The static VPNs and their route targets."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from gateway.guard import Reason
 from gateway.holdings import LITTLE
 from gateway.identity import Identity, identity_of
+from gateway.login import log_in
 from gateway.session import Session
 from gateway.throttle import Throttle
 from runtime.certificates import Certificate
@@ -23,18 +24,19 @@ from runtime.credentials import read_peer
 from runtime.log import fields
 from runtime.socket_transport import SocketTransport
 from runtime.tls import handshake_failure
-from vpn.prefix import parse_address
 from xmpp.errors import StreamCondition
 from xmpp.events import (
+    Acknowledged,
     Authenticated,
     BindRequested,
+    EnableRequested,
     Event,
+    ResumeRequested,
     SessionStarted,
     StanzaReceived,
     StreamClosed,
     TlsRequested,
 )
-from xmpp.stanza import Condition, StanzaError
 from xmpp.stream import ServerStream
 
 if TYPE_CHECKING:
@@ -65,11 +67,15 @@ class Connection(asyncio.Protocol):
         self._stream: ServerStream | None = None
         self.certificate: Certificate | None = None
         """That the host has shown."""
-        self._identity = Identity()
-        self._mechanism = ""
+        self.identity = Identity()
+        """What the certificate says."""
+        self.mechanism = ""
+        """By which the host has proved who it is."""
         self._paused = False
         self._running = False
         self._ended = False
+        self._handed_over = False
+        """Its session goes on with another connection."""
         self._unsent = 0
         self._securing = False
         """A TLS handshake is under way: nothing comes, and nothing may be written."""
@@ -89,7 +95,7 @@ class Connection(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         secure = self._read_identity()
         now = self._loop.time()
-        self._stream = ServerStream(self.server.stream_config, now, secure=secure, identities=self._identity.jids)
+        self._stream = ServerStream(self.server.stream_config, now, secure=secure, identities=self.identity.jids)
         self.server.connections.add(self)
         self._arm()
         self._refuse_revoked()
@@ -139,6 +145,11 @@ class Connection(asyncio.Protocol):
             self._paused = False
             self._throttle.free()
             self.run()
+
+    def hand_over(self) -> None:
+        """End the stream; its session, if it is there yet, waits for another connection."""
+        self._handed_over = True
+        self.close(StreamCondition.CONFLICT, "its session goes on with another connection")
 
     def exhaust(self) -> None:
         """End it, since too much memory is held for it: what it holds has to go, whether it reads or not."""
@@ -246,7 +257,7 @@ class Connection(asyncio.Protocol):
         match event:
             case StanzaReceived(stanza):
                 assert self.session is not None
-                if self._input_over and stanza.type == "get":
+                if self._input_over and stanza.type == "get" and not self.session.recoverable:
                     return
                 try:
                     self.server.service.handle(self.session, stanza, now)
@@ -258,58 +269,36 @@ class Connection(asyncio.Protocol):
                     stream.close(now, StreamCondition.INTERNAL_SERVER_ERROR, "error of this server")
                 else:
                     before = self._unsent
-                    self._pull_replies()
+                    self.send_replies()
                     if not self._input_over:
                         self._throttle.handled(self._unsent - before, self._loop.time())
             case TlsRequested():
                 self._begin_tls()
-            case Authenticated(jid, mechanism):
-                self._mechanism = mechanism
-                log.debug("%s authenticated by %s", jid, mechanism, extra=fields(peer=self.peer[0]))
-                self._admit(stream, jid.localpart, now)
-            case BindRequested(jid):
-                self.server.supersede(jid)
-                others = self.server.sessions_of(jid.localpart)
-                if others >= self.server.sessions_per_host:
-                    text = f"host {jid.localpart} has {others} sessions, which is the most allowed"
-                    stream.reject_bind(now, StanzaError(Condition.RESOURCE_CONSTRAINT, text))
-                else:
-                    stream.accept_bind(now)
-            case SessionStarted(jid):
-                certified = self._identity.addresses if self._mechanism == "EXTERNAL" else frozenset()
-                permit = self.server.hosts.permit(jid.localpart, certified, parse_address(self.peer[0]))
-                self.session = self.server.service.open(jid, permit, now)
-                self._throttle.begin(jid.localpart, now)
-                self.server.started(self, self.session)
-                self.server.greeter.settled(self._greeting)
-                log.info(
-                    "host %s connected as %s by %s from %s",
-                    *(jid.localpart, jid, self._mechanism, self.peer[0]),
-                    extra=fields(peer=self.peer[0], host=jid.localpart),
-                )
-            case StreamClosed(condition, text, by_peer):
+            case Authenticated() | BindRequested() | SessionStarted() | ResumeRequested():
+                log_in(self, stream, event, now)
+            case EnableRequested(wish):
+                assert self.session is not None
+                stream.accept_enable(now, self.server.resumption.enable(self.session, wish))
+            case Acknowledged(marks):
+                assert self.session is not None
+                self.session.acknowledged(marks)
+            case StreamClosed(condition, text, by_peer, lost):
                 if condition is not None and not by_peer:
                     self.server.guard.errors[condition] += 1
                 reason = ": ".join(part for part in (condition, text) if part) or "closed"
-                self._end(f"{reason} by the host" if by_peer else reason)
+                self._end(f"{reason} by the host" if by_peer else reason, lost=lost)
 
-    def _admit(self, stream: ServerStream, host: str, now: float) -> None:
-        """Let a host in that has proved who it is; one that comes too often has to wait."""
-        guard, wait = self.server.guard, self.server.guard.limiter.login(host, now)
-        if not wait:
-            stream.accept_auth(now)
-            return
-        message = f"host {host} at {self.peer[0]} logs in too often: it waits {wait:.1f} s"
-        guard.told(Reason.LOGIN_RATE, message, now, self.peer[0], host)
-        if wait < self.server.stream_config.login_timeout:
-            self._loop.call_later(wait, self._admit_now, stream)
-        else:
-            stream.close(now, StreamCondition.POLICY_VIOLATION, f"logs in too often; try again in {wait:.0f} s")
-
-    def _admit_now(self, stream: ServerStream) -> None:
-        if not stream.closed:
-            stream.accept_auth(self._loop.time())
-            self.run()
+    def begin(self, session: Session, how: str, now: float) -> None:
+        """The connection has a session from now on. how: for the log."""
+        self.session = session
+        self._throttle.begin(session.host, now)
+        self.server.started(self, session)
+        self.server.greeter.settled(self._greeting)
+        log.info(
+            "host %s %s %s by %s from %s",
+            *(session.host, how, session.jid, self.mechanism, self.peer[0]),
+            extra=fields(peer=self.peer[0], host=session.host),
+        )
 
     def _end_of_input(self) -> None:
         if self._stream is not None and not self._stream.closed:
@@ -319,8 +308,8 @@ class Connection(asyncio.Protocol):
         self._throttle.free()
         self.run()
 
-    def _end(self, reason: str) -> None:
-        """The stream is over: give up the session, send the rest, and then close."""
+    def _end(self, reason: str, *, lost: bool = False) -> None:
+        """The stream is over: give up the session, send the rest, and then close. lost: the session may be resumed."""
         if self._ended:
             return
         self._ended = True
@@ -329,8 +318,7 @@ class Connection(asyncio.Protocol):
         wanted = self.server.greeter.settled(self._greeting)
         session, self.session = self.session, None
         if session is not None:
-            stale = self.server.service.close(session, now)
-            self.server.ended(self, session)
+            stale = self.server.ended(self, session, lost=lost or self._handed_over)
             log.info(
                 "host %s disconnected (%s); %d of its routes are stale",
                 *(session.host, reason, stale),
@@ -354,7 +342,7 @@ class Connection(asyncio.Protocol):
             if data:
                 self._transport.write(data)
 
-    def _pull_replies(self) -> None:
+    def send_replies(self) -> None:
         """Answers leave before the next stanza is handled, so what a host asks for is bounded by what it reads."""
         assert self._stream is not None
         while self.session is not None and (reply := self.session.next_reply()):
@@ -373,7 +361,7 @@ class Connection(asyncio.Protocol):
         self.certificate = read_peer(der)
         # A certificate that can't be looked up in a list proves nothing, even if others have understood it.
         known = der if self.certificate is not None else None
-        self._identity = identity_of(known, self.server.stream_config.domain)
+        self.identity = identity_of(known, self.server.stream_config.domain)
         return True
 
     def _refuse_revoked(self) -> None:
@@ -397,7 +385,7 @@ class Connection(asyncio.Protocol):
             self._end_of_input()
             return
         self._read_identity()
-        self._stream.tls_started(self._loop.time(), self._identity.jids)
+        self._stream.tls_started(self._loop.time(), self.identity.jids)
         self._refuse_revoked()
         self.run()
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import base64
 import heapq
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -57,8 +56,6 @@ class Resumption:
         self, service: Service, random: Callable[[int], bytes], resume_time: float, *, most: int = 10_000
     ) -> None:
         self.resume_time = resume_time
-        self.counters: Counter[str] = Counter()
-        """"suspended", "resumed", "refused", "expired" since the start."""
         self._service = service
         self._random = random
         self._most = most
@@ -101,7 +98,6 @@ class Resumption:
         entry.deadline = now + entry.management.resume_time
         heapq.heappush(self._deadlines, (entry.deadline, entry.management.id))
         self._waiting.setdefault(session.host, {})[session] = None
-        self.counters["suspended"] += 1
         while len(self) > self._most:
             self.end(next(iter(self._service.suspended.values())), now)
         return stale
@@ -122,7 +118,6 @@ class Resumption:
         while (due := self.timer()) is not None and due <= now:
             session = self._entries[self._deadlines[0][1]].session
             self.end(session, now)
-            self.counters["expired"] += 1
             expired.append(session)
         return expired
 
@@ -138,7 +133,7 @@ class Resumption:
         if entry is not None and entry.session.host == host:
             return entry.session
         owner, handled = self._ended.get(identifier, ("", 0))
-        self.counters["refused"] += 1
+        self._service.counters["refused/item-not-found"] += 1
         raise NotResumable("there is no such session (any more)", handled if owner == host else None)
 
     def resume(self, session: Session, permit: Permit, handled: int, now: float) -> Management:
@@ -164,11 +159,11 @@ class Resumption:
         self._stop_waiting(entry)
         self._service.resume(session, now)
         session.replay(outbox.take_back())
-        self.counters["resumed"] += 1
+        self._service.counters["resume"] += 1
         return management
 
     def _refuse(self, session: Session, now: float) -> None:
-        self.counters["refused"] += 1
+        self._service.counters["refused/item-not-found"] += 1
         self.end(session, now)
 
     # -- the end

@@ -15,8 +15,9 @@ from gateway.connection import Connection
 from gateway.delivery import Delivery
 from gateway.greeting import Greeter
 from gateway.guard import Guard, Reason
-from gateway.hosts import Hosts
+from gateway.hosts import Hosts, Permit
 from gateway.refusals import RefusalLog
+from gateway.resumption import Resumption
 from gateway.service import Service
 from gateway.session import Session
 from gateway.status import HostRecord
@@ -28,6 +29,7 @@ from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
 from xmpp.jid import Jid
+from xmpp.stream_management import Management
 
 log = logging.getLogger("vrfwire.gateway.server")
 
@@ -50,6 +52,7 @@ class Server:
         *,
         max_sessions: int = 10000,
         guard: Guard | None = None,
+        resume_time: float = 0.0,
     ) -> None:
         self.service = service
         self.hosts = hosts
@@ -58,6 +61,7 @@ class Server:
         self.max_sessions = max_sessions
         self.guard = guard or Guard()
         """Says who takes too much; without one given, rates are unlimited."""
+        self.resumption = Resumption(service, stream_config.random, resume_time, most=max_sessions)
         self.connections: set[Connection] = set()
         self.on_change: Callable[[], None] = _nothing
         """Called after hosts may have changed items or subscriptions, before these are delivered."""
@@ -134,6 +138,17 @@ class Server:
         session = self.service.session_of(jid)
         if session is not None:
             self._by_session[session].close(StreamCondition.CONFLICT, "replaced by a newer session")
+        now = self._loop.time()
+        self.resumption.supersede(jid, now)
+        self.resumption.make_room(jid.localpart, self.sessions_per_host, now)
+
+    def resume(self, host: str, identifier: str, permit: Permit, handled: int) -> tuple[Session, Management]:
+        """Go on with a session of the host, for a connection that is its own. Raises NotResumable and StreamError."""
+        connection = self._by_session.get(self.resumption.find(identifier, host))
+        if connection is not None:
+            connection.hand_over()
+        session = self.resumption.find(identifier, host)
+        return session, self.resumption.resume(session, permit, handled, self._loop.time())
 
     def started(self, connection: Connection, session: Session) -> None:
         """A connection has become a session."""
@@ -144,8 +159,12 @@ class Server:
             record.certificates = self.trust.certificates(session.host, session.number, connection.certificate)
         self.records[session.host] = record
 
-    def ended(self, connection: Connection, session: Session) -> None:
-        """A session is over."""
+    def ended(self, connection: Connection, session: Session, *, lost: bool) -> int:
+        """A session has no stream any more. lost: it may be resumed; how many of the host's items are stale by that."""
+        now = self._loop.time()
+        stale = self.resumption.suspend(session, now) if lost else None
+        if stale is None:
+            stale = self.resumption.end(session, now)
         self._by_session.pop(session, None)
         self._delivery.forget(connection)
         if not self.sessions_of(session.host):
@@ -154,6 +173,7 @@ class Server:
             else:
                 del self.records[session.host]
         self.changed()
+        return stale
 
     def weigh(self, connection: Connection, held: int) -> None:
         """So much memory is held for a connection, bytes. When it is too much of all together, the largest goes."""
@@ -182,6 +202,7 @@ class Server:
                 if connection.session is not None:
                     connection.abort()  # its stream is ending already, and may take its time
         for host, count in self.trust.withdraw():
+            self.resumption.end_host(host, self._loop.time())
             if not self.sessions_of(host) and not self.service.rib.count(host):
                 del self.records[host]
             if count:
@@ -220,7 +241,7 @@ class Server:
         self.changed()
 
     def _arm_stale(self) -> None:
-        due = self.service.timer()
+        due = min((due for due in (self.service.timer(), self.resumption.timer()) if due is not None), default=None)
         if self._stale_handle is not None:
             if due is not None and self._stale_handle.when() == due:
                 return
@@ -231,6 +252,8 @@ class Server:
 
     def _expire(self) -> None:
         self._stale_handle = None
+        for session in self.resumption.expire(self._loop.time()):
+            log.debug("host %s did not come back to its session", session.host, extra=fields(host=session.host))
         for host, count in self.service.expire(self._loop.time()):
             if not self.sessions_of(host):
                 self.records.pop(host, None)

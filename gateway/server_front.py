@@ -41,6 +41,7 @@ class ServerFront:
             credentials.context,
             max_sessions=config.gateway.max_sessions,
             guard=self.guard,
+            resume_time=config.resume_time,
         )
         self.certificates = Certificates(credentials, self.gate)
 
@@ -70,6 +71,7 @@ class ServerFront:
             self.gate.stream_config = self._stream_config(config)
             self.certificates.replace(config, context)
             self.gate.hosts = config.hosts()
+            self.gate.resumption.resume_time = config.resume_time
             limits = config.limits
             self.guard.reload(limits.settings(), limits.arrivals(config.gateway.login_timeout), limits.memory)
 

@@ -125,6 +125,11 @@ class ReplayCursor(Cursor[S]):
     def seen(self) -> int:
         return max(self._told, self.revision)
 
+    def renew(self) -> None:
+        """Only one that was never read can begin anew: of what was told before, withdrawals have to be told."""
+        if not self._told:
+            super().renew()
+
     def acknowledge(self, revision: int) -> None:
         """What was read up to this revision has been received; less than before is no news, nor is it once closed."""
         start = self.acknowledged

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from xmpp.errors import StreamCondition
 from xmpp.jid import Jid
 from xmpp.scram import ScramKeys
 from xmpp.stanza import Stanza
+from xmpp.stream_management import EnableWish
 
 _SECRET_OCTETS = 16
 
@@ -21,6 +23,8 @@ class StreamConfig:
     scram_keys: keys of a user name (prepared localpart), None for an unknown one, or None when SCRAM isn't offered;
     scram_secret: secret of this process (16 bytes or more) that makes an unknown user look like a known one.
     hold_time: silence after which the peer is held for dead; it is pinged after a third of it. 0: never.
+    keepalive: once nothing was sent for so long a space is (RFC 6120, section 4.6.1), at the latest after twice that.
+    0: never.
     """
 
     domain: str
@@ -29,6 +33,7 @@ class StreamConfig:
     scram_secret: bytes = b""
     login_timeout: float = 10.0
     hold_time: float = 90.0
+    keepalive: float = 30.0
     close_timeout: float = 2.0
     stanza_max: int = 1024 * 1024
     stanza_max_unauthenticated: int = 10 * 1024
@@ -71,6 +76,30 @@ class SessionStarted:
 
 
 @dataclass(frozen=True, slots=True)
+class EnableRequested:
+    """The session is to have its stanzas counted (XEP-0198); answer with accept_enable()."""
+
+    wish: EnableWish
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """The peer, authenticated as this bare JID, wants to go on with an earlier session, of which it has handled so many
+    stanzas; answer with accept_resume(), reject_resume() or fail()."""
+
+    jid: Jid
+    id: str
+    handled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """Marks of the outbox that the peer has reached (see xmpp.outbox), oldest first."""
+
+    marks: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class StanzaReceived:
     """A stanza of the bound session. Each IQ request must be answered exactly once; broken ones were answered here."""
 
@@ -81,12 +110,24 @@ class StanzaReceived:
 class StreamClosed:
     """Nothing more follows: send what data_to_send() has and close the transport.
 
-    condition: of the stream error, None when there was none; by_peer: whether the peer began it.
+    condition: of the stream error, None when there was none; by_peer: whether the peer began it; lost: nobody ended it,
+    so that the session may be resumed.
     """
 
     condition: StreamCondition | None
     text: str
     by_peer: bool
+    lost: bool = False
 
 
-Event = TlsRequested | Authenticated | BindRequested | SessionStarted | StanzaReceived | StreamClosed
+Event = (
+    TlsRequested
+    | Authenticated
+    | BindRequested
+    | SessionStarted
+    | EnableRequested
+    | ResumeRequested
+    | Acknowledged
+    | StanzaReceived
+    | StreamClosed
+)

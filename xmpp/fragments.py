@@ -18,7 +18,8 @@ TLS_FAILURE = f"<failure xmlns='{ns.TLS}'/>".encode()
 FEATURES_STARTTLS = f"<stream:features><starttls xmlns='{ns.TLS}'><required/></starttls></stream:features>".encode()
 # Clients of RFC 3921 wait for the session feature; to those of RFC 6120 it is optional.
 FEATURES_BIND = (
-    f"<stream:features><bind xmlns='{ns.BIND}'/><session xmlns='{ns.SESSION}'><optional/></session></stream:features>"
+    f"<stream:features><bind xmlns='{ns.BIND}'/><session xmlns='{ns.SESSION}'><optional/></session>"
+    f"<sm xmlns='{ns.SM}'/></stream:features>"
 ).encode()
 
 
@@ -53,10 +54,10 @@ def sasl_failure(condition: str, text: str) -> bytes:
     return f"<failure xmlns='{ns.SASL}'><{condition}/>{detail}</failure>".encode()
 
 
-def stream_error(condition: StreamCondition, text: str) -> bytes:
-    """A stream error (section 4.9.2)."""
-    detail = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ""
-    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{detail}</stream:error>".encode()
+def stream_error(condition: StreamCondition, text: str, detail: bytes = b"") -> bytes:
+    """A stream error (section 4.9.2). detail: an application-specific condition, as XML."""
+    said = f"<text xmlns='{ns.STREAM_ERRORS}' xml:lang='en'>{escape(text)}</text>" if text else ""
+    return f"<stream:error><{condition} xmlns='{ns.STREAM_ERRORS}'/>{said}".encode() + detail + b"</stream:error>"
 
 
 def read_stream_error(element: Element) -> tuple[StreamCondition, str]:

@@ -40,7 +40,7 @@ class Outbox(Generic[M]):
     """
 
     __slots__ = (
-        *("_asked", "_entries", "_kept", "_marks", "_missing", "_unasked_bytes", "_wanted"),
+        *("_asked", "_entries", "_kept", "_marks", "_merged", "_missing", "_stride", "_unasked_bytes", "_wanted"),
         *("acknowledged", "recoverable", "sent"),
     )
 
@@ -52,6 +52,10 @@ class Outbox(Generic[M]):
         """Stanzas that the peer has said to have."""
         self._entries: deque[tuple[int, M | None, bytes]] = deque()
         self._marks = 0
+        self._stride = 1
+        """Marks in a row of which the last one is enough."""
+        self._merged = 0
+        """Marks that the newest entry stands for."""
         self._kept = 0
         self._missing = 0
         """Number of the newest stanza whose bytes were dropped before they were acknowledged."""
@@ -75,7 +79,13 @@ class Outbox(Generic[M]):
         self.sent += stanzas
         if not self.recoverable:
             return
-        self._entries.append((self.sent, mark, b""))
+        entry = (self.sent, mark, b"")
+        if self._merged < self._stride and self._entries and self._entries[-1][1] is not None:
+            self._entries[-1] = entry
+            self._merged += 1
+            return
+        self._entries.append(entry)
+        self._merged = 1
         self._marks += 1
         if self._marks > MARKS_MAX:
             self._thin_marks()
@@ -90,7 +100,8 @@ class Outbox(Generic[M]):
         self._kept = 0
 
     def _thin_marks(self) -> None:
-        """Drop every second mark, the newest not among them."""
+        """Drop every second mark, the newest not among them, and go on like that."""
+        self._stride *= 2
         entries: list[tuple[int, M | None, bytes]] = []
         wanted = False
         for entry in reversed(self._entries):
@@ -126,6 +137,8 @@ class Outbox(Generic[M]):
                 self._marks -= 1
                 reached.append(mark)
             self._kept -= len(stanza)
+        if not self._marks:
+            self._stride = 1
         return reached
 
     @property
@@ -143,6 +156,7 @@ class Outbox(Generic[M]):
         lost = [stanza for _, mark, stanza in self._entries if mark is None]
         self._entries.clear()
         self._marks = self._kept = self._unasked_bytes = 0
+        self._stride = 1
         self.sent = self._asked = self.acknowledged
         return lost
 

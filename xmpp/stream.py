@@ -5,9 +5,10 @@ this object, and decides what the events ask.
 
     header, features -> STARTTLS -> header, features -> SASL -> header, features -> bind -> stanzas -> close
                         TlsRequested                    Authenticated            BindRequested, SessionStarted
+                                                                                 or ResumeRequested
 
-At each of the three questions to the shell the stream stands still: bytes received meanwhile wait, up to the limit of
-a stanza.
+At each of the questions to the shell the stream stands still: bytes received meanwhile wait, up to the limit of a
+stanza. Acknowledgement and resumption: xmpp.stream_management.
 """
 
 from __future__ import annotations
@@ -17,13 +18,16 @@ import enum
 from collections import deque
 from xml.etree.ElementTree import Element
 
-from xmpp import fragments, intake, opening
+from xmpp import fragments, intake, opening, stream_management
 from xmpp import namespaces as ns
 from xmpp.errors import StreamCondition, StreamError
 from xmpp.events import (
+    Acknowledged,
     Authenticated,
     BindRequested,
+    EnableRequested,
     Event,
+    ResumeRequested,
     SessionStarted,
     StanzaReceived,
     StreamClosed,
@@ -31,11 +35,12 @@ from xmpp.events import (
     TlsRequested,
 )
 from xmpp.jid import Jid, JidError
-from xmpp.liveness import Liveness, Verdict
+from xmpp.liveness import Keepalive, Liveness, Verdict
 from xmpp.namespaces import split_tag
 from xmpp.parser import WAITING_WEIGHT, End, Header, StreamParser
 from xmpp.sasl import Challenge, SaslCondition, SaslError, SaslServer, Success
 from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_request, iq_result, stanza_error
+from xmpp.stream_management import Management
 
 _STREAM_ERROR = f"{{{ns.STREAMS}}}error"
 _STARTTLS = f"{{{ns.TLS}}}starttls"
@@ -54,6 +59,8 @@ class _Wait(enum.Enum):
     TLS = enum.auto()
     AUTH = enum.auto()
     BIND = enum.auto()
+    RESUME = enum.auto()
+    ENABLE = enum.auto()
 
 
 class _Life(enum.Enum):
@@ -97,8 +104,10 @@ class ServerStream:
         self._jid: Jid | None = None
         self._bind_request: tuple[Stanza, Jid] | None = None
         self._bound = False
+        self._management: Management | None = None
         self._deadline: float | None = now + config.login_timeout
         self._liveness = Liveness(config.hold_time, now)
+        self._keepalive = Keepalive(config.keepalive, now)
         self._pings_sent = 0
 
     def _new_sasl(self, identities: tuple[Jid, ...]) -> SaslServer:
@@ -125,8 +134,11 @@ class ServerStream:
 
     def data_to_send(self) -> bytes:
         """Bytes to send now, taken out of the queue; b"" when there are none."""
+        if not self._output:
+            return b""
         data = b"".join(self._output)
         self._output.clear()
+        self._keepalive.sent()
         return data
 
     def next_event(self) -> Event | None:
@@ -150,8 +162,8 @@ class ServerStream:
     def receive_eof(self, now: float) -> None:
         """The transport has ended (closed by the peer or lost)."""
         if self._life is not _Life.CLOSED:
-            text = "" if self._life is _Life.CLOSING else "the connection was lost"
-            self._finish(None, text, by_peer=self._life is _Life.OPEN)
+            lost = self._life is _Life.OPEN
+            self._finish(None, "the connection was lost" if lost else "", by_peer=lost, lost=lost)
 
     def _pump(self, now: float) -> None:
         try:
@@ -206,6 +218,8 @@ class ServerStream:
             self._on_stream_error(element)
         elif self._life is _Life.CLOSING:
             return
+        elif element.tag in stream_management.NAMES:
+            self._on_management(element)
         elif self._bound:
             self._on_stanza(element)
         elif element.tag.startswith(f"{{{ns.CLIENT}}}"):
@@ -345,12 +359,16 @@ class ServerStream:
         if self._answered(_Wait.BIND) and self._bind_request is not None:
             request, self._jid = self._bind_request
             self._output.append(fragments.bind_result(request.id, str(self._jid)))
-            self._bound = True
-            self._deadline = None
-            self._parser.bulk = True
-            self._liveness.heard(now)
             self._events.append(SessionStarted(self._jid))
-            self._pump(now)
+            self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """The session is there: stanzas from now on."""
+        self._bound = True
+        self._deadline = None
+        self._parser.bulk = True
+        self._liveness.heard(now)
+        self._pump(now)
 
     def reject_bind(self, now: float, error: StanzaError) -> None:
         """Refuse it; the peer may ask again."""
@@ -358,15 +376,69 @@ class ServerStream:
             self._output.append(iq_error(self._bind_request[0], error))
             self._pump(now)
 
+    # Acknowledgement and resumption (XEP-0198).
+
+    def _on_management(self, element: Element) -> None:
+        management = self._management
+        kind = stream_management.NAMES[element.tag]
+        if kind == "r" and management is not None:
+            self._output.append(stream_management.answer(management))
+        elif kind == "a" and management is not None:
+            marks = management.outbox.acknowledge(stream_management.read_count(element))
+            if marks:
+                self._events.append(Acknowledged(tuple(marks)))
+        elif kind == "enable" and self._bound and management is None:
+            self._wait = _Wait.ENABLE
+            self._events.append(EnableRequested(stream_management.read_enable(element)))
+        elif kind == "resume" and self._jid is not None and not self._bound:
+            resume = stream_management.read_resume(element)
+            if resume is None:
+                self._output.append(stream_management.failed(Condition.BAD_REQUEST))
+            else:
+                self._wait = _Wait.RESUME
+                self._events.append(ResumeRequested(self._jid, *resume))
+        else:
+            # The order of things is the server's to enforce, and the stream goes on (section 3).
+            self._output.append(stream_management.failed(Condition.UNEXPECTED_REQUEST))
+
+    def accept_enable(self, now: float, management: Management) -> None:
+        """Count from here on, after EnableRequested. What the caller sends is to be noted in the outbox."""
+        if self._answered(_Wait.ENABLE):
+            self._management = management
+            self._output.append(stream_management.enabled(management))
+            self._pump(now)
+
+    def accept_resume(self, now: float, jid: Jid, management: Management) -> None:
+        """Go on with the session of this full JID, after ResumeRequested; what the peer lacks the caller sends."""
+        if self._answered(_Wait.RESUME):
+            self._jid = jid
+            self._management = management
+            self._output.append(stream_management.resumed(management))
+            self._begin(now)
+
+    def reject_resume(self, now: float, handled: int | None = None) -> None:
+        """There is no such session to be had; handled: how many of its stanzas had come, when that is known."""
+        if self._answered(_Wait.RESUME):
+            self._output.append(stream_management.failed(Condition.ITEM_NOT_FOUND, handled))
+            self._pump(now)
+
+    def _reply(self, stanza: bytes) -> None:
+        """Send a stanza of the stream's own."""
+        if self._management is not None:
+            self._management.outbox.keep(stanza)
+        self._output.append(stanza)
+
     # Stanzas (section 8).
 
     def _on_stanza(self, element: Element) -> None:
         assert self._jid is not None
+        if self._management is not None:
+            self._management.received()
         try:
             stanza = intake.check(element, self._jid)
         except intake.Refused as refused:
             if refused.answered:
-                self._output.append(stanza_error(refused.stanza, refused.error))
+                self._reply(stanza_error(refused.stanza, refused.error))
             return
         if stanza.kind is Kind.IQ and self._handled_here(stanza):
             return
@@ -378,22 +450,24 @@ class ServerStream:
             return iq.id.startswith(_PING_ID)
         if payload is not None and iq.type == "set" and (iq.to is None or iq.to == self._domain):
             if payload.tag == _SESSION:
-                self._output.append(iq_result(iq))
+                self._reply(iq_result(iq))
                 return True
             if payload.tag == _BIND:
-                self._output.append(iq_error(iq, StanzaError(Condition.NOT_ALLOWED, "a resource is bound already")))
+                self._reply(iq_error(iq, StanzaError(Condition.NOT_ALLOWED, "a resource is bound already")))
                 return True
         return False
 
     def send_stanza(self, stanza: bytes) -> None:
         """Queue a whole stanza (or several); dropped silently once the stream is closing.
 
-        Raises RuntimeError before the session has started.
+        With an outbox the caller has noted there what it is. Raises RuntimeError before the session has started.
         """
         if self._life is _Life.OPEN:
             if not self._bound:
                 raise RuntimeError("no session yet")
             self._output.append(stanza)
+            if self._management is not None and self._management.outbox.ask():
+                self._output.append(stream_management.REQUEST)
 
     # Time.
 
@@ -401,10 +475,12 @@ class ServerStream:
         """The time at which handle_timer() wants to be called; None: not at all."""
         if self._life is _Life.CLOSED:
             return None
-        return self._deadline if self._deadline is not None else self._liveness.timer()
+        if self._deadline is not None:
+            return self._deadline
+        return min((due for due in (self._liveness.timer(), self._keepalive.timer()) if due is not None), default=None)
 
     def handle_timer(self, now: float) -> None:
-        """Do what is due: login deadline, ping after silence, hold time, end of the close handshake."""
+        """Do what is due: login deadline, ping after silence, hold time, keepalive, end of the close handshake."""
         due = self.get_timer()
         if due is None or now < due:
             return
@@ -412,12 +488,25 @@ class ServerStream:
             self._finish(None, "the peer didn't close its stream", by_peer=False)
         elif self._jid is None or not self._bound:
             self._fail(StreamError(StreamCondition.CONNECTION_TIMEOUT, "the login took too long"))
-        elif self._liveness.judge(now) is Verdict.DEAD:
-            self._fail(StreamError(StreamCondition.CONNECTION_TIMEOUT, "nothing was heard for too long"))
         else:
-            self._pings_sent += 1
-            ping_id = f"{_PING_ID}{self._pings_sent}"
-            self._output.append(iq_request("get", ping_id, self._domain, self._jid, _PING))
+            verdict = self._liveness.judge(now)
+            if verdict is Verdict.DEAD:
+                self._fail(StreamError(StreamCondition.CONNECTION_TIMEOUT, "nothing was heard for too long"), lost=True)
+                return
+            if verdict is Verdict.PING:
+                self._pings_sent += 1
+                ping_id = f"{_PING_ID}{self._pings_sent}"
+                self._output.append(iq_request("get", ping_id, self._domain, self._jid, _PING))
+                if self._management is not None:
+                    self._management.outbox.skip()
+            self._keep_alive(now)
+
+    def _keep_alive(self, now: float) -> None:
+        quiet = self._keepalive.due(now)
+        if self._management is not None and self._management.outbox.ask(idle=True):
+            self._output.append(stream_management.REQUEST)
+        elif quiet and not self._output:
+            self._output.append(b" ")
 
     # The end (section 4.4 and 4.9).
 
@@ -436,16 +525,21 @@ class ServerStream:
             self._deadline = now + self._config.close_timeout
             self._pump(now)
 
-    def _fail(self, error: StreamError) -> None:
+    def fail(self, error: StreamError) -> None:
+        """End the stream with this error, if it is open."""
+        if self._life is _Life.OPEN:
+            self._fail(error)
+
+    def _fail(self, error: StreamError, *, lost: bool = False) -> None:
         if self._life is _Life.OPEN and self._wait is not _Wait.TLS:
             if not self._header_sent:
                 # A header must come first, so that the error is inside a stream (section 4.9.1.2).
                 self._send_header()
-            self._output += [fragments.stream_error(error.condition, error.text), fragments.FOOTER]
-        self._finish(error.condition, error.text, by_peer=False)
+            self._output += [fragments.stream_error(error.condition, error.text, error.detail), fragments.FOOTER]
+        self._finish(error.condition, error.text, by_peer=False, lost=lost)
 
-    def _finish(self, condition: StreamCondition | None, text: str, *, by_peer: bool) -> None:
+    def _finish(self, condition: StreamCondition | None, text: str, *, by_peer: bool, lost: bool = False) -> None:
         self._life = _Life.CLOSED
         self._wait = None
         self._parser.close()
-        self._events.append(StreamClosed(condition, text, by_peer))
+        self._events.append(StreamClosed(condition, text, by_peer, lost))

@@ -44,7 +44,7 @@ async def identity(der: bytes) -> tuple[bool, int]:
     connection = Connection(cast(Any, server), ("192.0.2.11", 40000), cast(Any, None))
     connection._transport = Transport(der)
     assert connection._read_identity()
-    return connection.certificate is not None, len(connection._identity.jids)
+    return connection.certificate is not None, len(connection.identity.jids)
 
 
 def test_a_certificate_that_cannot_be_looked_up_proves_nothing(

@@ -74,6 +74,22 @@ def test_a_withdrawal_is_kept_even_when_both_it_and_the_prefix_were_read_and_per
     assert cursor.read(10) == [(P1, None)]
 
 
+def test_one_that_went_back_to_the_start_does_not_begin_anew() -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    table.update("a", P1, path())
+    cursor = ReplayCursor(table.cursor())
+    cursor.read(10)
+    cursor.rewind()
+    table.withdraw("a", P1)
+    cursor.renew()
+    assert (P1, None) in cursor.read(10)
+    fresh = ReplayCursor(table.cursor())
+    table.update("a", P2, path())
+    table.withdraw("a", P2)
+    fresh.renew()
+    assert fresh.read(10) == []
+
+
 def test_acknowledged_withdrawals_are_let_go() -> None:
     table: VrfTable[str] = VrfTable(multipath)
     cursor = ReplayCursor(table.cursor())

@@ -115,7 +115,11 @@ class Peer:
 
     def login(self) -> Peer:
         """Go through EXTERNAL and bind."""
-        self.send(header(), auth("EXTERNAL"), header(), BIND)
+        return self.login_from(header(), auth("EXTERNAL"), header(), BIND)
+
+    def login_from(self, *pieces: bytes) -> Peer:
+        """Send what is left of a login."""
+        self.send(*pieces)
         assert SessionStarted(FULL) in self.events
         return self
 

@@ -145,7 +145,7 @@ class Host(slixmpp.ClientXMPP):  # type: ignore[misc]
 
 def run(work: Callable[[Host, Service, Wire], Awaitable[None]], *, identities: tuple[Jid, ...] = (HOST,)) -> Service:
     """Log a client in, let work drive it, log out; whatever hangs fails after ten seconds."""
-    service = Service(Peer(identities=identities))
+    service = Service(Peer(identities=identities, keepalive=0.0))
 
     async def main() -> None:
         loop = asyncio.get_running_loop()

@@ -290,13 +290,31 @@ def test_a_silent_peer_is_pinged_twice_then_dropped() -> None:
 
 
 def test_any_byte_is_a_sign_of_life() -> None:
-    peer = Peer(hold_time=90.0).login()
+    peer = Peer(hold_time=90.0, keepalive=0.0).login()
     for _ in range(20):
         peer.advance(29)
         peer.send(b" ")
     assert b"ping" not in peer.sent
     assert peer.stream.get_timer() == peer.now + 30
-    assert Peer(hold_time=0.0).login().stream.get_timer() is None
+    assert Peer(hold_time=0.0, keepalive=0.0).login().stream.get_timer() is None
+
+
+def test_a_peer_that_needs_no_answer_hears_of_us() -> None:
+    peer = Peer(hold_time=0.0, keepalive=30.0).login()
+    assert peer.advance(30) == b"", "the login was not so long ago"
+    assert peer.advance(29) == b""
+    assert peer.advance(1) == b" "
+    assert [peer.advance(30) for _ in range(4)] == [b"", b" ", b"", b" "]
+    peer.advance(29)
+    peer.stream.send_stanza(b"<message/>")
+    peer.output()
+    assert [peer.advance(seconds) for seconds in (1, 30)] == [b"", b" "]
+
+
+def test_a_peer_that_is_pinged_needs_no_keepalive() -> None:
+    peer = Peer(hold_time=90.0, keepalive=30.0).login()
+    for _ in range(2):
+        assert peer.advance(30).startswith(b"<iq type='get'")
 
 
 # Closing.
@@ -371,7 +389,7 @@ def test_the_connection_is_lost() -> None:
     peer.stream.receive_eof(peer.now)
     peer._answer()
     assert [e for e in peer.events if isinstance(e, StreamClosed)] == [
-        StreamClosed(None, "the connection was lost", True)
+        StreamClosed(None, "the connection was lost", True, lost=True)
     ]
 
 
