@@ -42,6 +42,8 @@ _CONDITIONS = {condition.value: condition for condition in Condition}
 _SWEEPS = 12
 """Looks at all sessions in a hold time."""
 _MAX_UNLISTED = 100
+ANSWER_MAX = 500 * 1024
+"""Bytes of an answer. Prosody ends a component's stream, and with it every session, at a stanza of 512 KiB."""
 _EVENT = b"<message from='"
 # A server keeps other messages for somebody who has gone; those of this type are dropped (RFC 6121, section 5.2.2).
 _HEADLINE = b"<message type='headline' from='"
@@ -311,6 +313,9 @@ class ComponentHosts:
         self._service.handle(guest.session, stanza, now)
         # Answers are counted here as long as they wait for the stream, whoever they are for.
         while reply := guest.session.next_reply():
+            if len(reply) > ANSWER_MAX:
+                text = f"the answer has {len(reply)} bytes, more than a component may send"
+                reply = iq_error(stanza, StanzaError(Condition.RESOURCE_CONSTRAINT, text))
             self._send(reply)
         if guest.session.pending:
             self._ready[guest] = None

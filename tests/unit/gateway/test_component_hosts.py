@@ -6,9 +6,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from gateway import component_hosts
 from gateway.component_guest import WINDOW
 from gateway.hosts import Host, Hosts
+from gateway.policy import Policy
 from tests.unit.gateway.component_site import DOMAIN, USERS, Client, Site, condition, fault, kind, listed
+from tests.unit.gateway.harness import vpn
 from vpn.prefix import parse_address
 from xmpp import namespaces as ns
 from xmpp.jid import Jid
@@ -193,6 +196,18 @@ def test_what_is_for_another_address_is_not_served() -> None:
     host = Client(Site()).login()
     [answer] = host.ask("get", f"<ping xmlns='{ns.PING}'/>", to=f"blue@{DOMAIN}")
     assert condition(answer) == "service-unavailable" and answer.get("from") == f"blue@{DOMAIN}"
+
+
+def test_an_answer_that_would_end_the_stream_of_all_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prosody takes 512 KiB of a component, and ends its stream for more."""
+    assert component_hosts.ANSWER_MAX < 512 * 1024
+    monkeypatch.setattr(component_hosts, "ANSWER_MAX", 5_000)
+    names = [f"{number:03d}" for number in range(100)]
+    site = Site(policy=Policy([vpn(name, "64512:1", "64512:1") for name in names]))
+    host = Client(site).login()
+    [answer] = host.ask("get", f"<query xmlns='{ns.DISCO_ITEMS}'/>")
+    assert (answer.get("type"), condition(answer), answer.get("id")) == ("error", "resource-constraint", "q1")
+    assert host.subscribe(names[0])[0].get("type") == "result"
 
 
 def test_messages_are_refused_and_errors_never_answered() -> None:
