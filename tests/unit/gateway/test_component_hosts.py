@@ -202,7 +202,7 @@ def test_an_answer_that_would_end_the_stream_of_all_is_an_error(monkeypatch: pyt
     """Prosody takes 512 KiB of a component, and ends its stream for more."""
     assert component_hosts.ANSWER_MAX < 512 * 1024
     monkeypatch.setattr(component_hosts, "ANSWER_MAX", 5_000)
-    names = [f"{number:03d}" for number in range(100)]
+    names = [f"{number:03d}" for number in range(200)]
     site = Site(policy=Policy([vpn(name, "64512:1", "64512:1") for name in names]))
     host = Client(site).login()
     [answer] = host.ask("get", f"<query xmlns='{ns.DISCO_ITEMS}'/>")
