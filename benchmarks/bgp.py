@@ -223,14 +223,15 @@ class Prober(threading.Thread):
         self.join()
 
 
-def hold(stage: Stage, count: int, hosts: int) -> Figures:
-    """A million routes while many hosts are connected."""
+def hold(stage: Stage, count: int, hosts: int, targets: int = HOLD_TARGETS, *, newcomer: bool = False) -> Figures:
+    """A million routes while many hosts are connected. targets: of the routes; the first of them are those of the VPNs.
+    newcomer: one more host logs in again and again."""
     names = [f"vpn{number}" for number in range(1, VPNS + 1)]
     tables = "".join(
         f'[[vpn]]\nname = "{name}"\nimport = ["64512:{number}"]\nexport = ["64512:{number}"]\n'
         for number, name in enumerate(names, 1)
     )
-    people = [f"hv{number}" for number in range(hosts)]
+    people = [f"hv{number}" for number in range(hosts + newcomer)]
     issued = [stage.authority.host(name, DOMAIN, []) for name in people]
     connecting = {
         "gateway": REMOTE,
@@ -240,6 +241,7 @@ def hold(stage: Stage, count: int, hosts: int) -> Figures:
         "vpns": names,
         "hosts": people,
         "certificates": [(str(one.certificate), str(one.key)) for one in issued],
+        "newcomer": newcomer,
     }
     made: list[Gateway] = []
 
@@ -262,13 +264,13 @@ def hold(stage: Stage, count: int, hosts: int) -> Figures:
             prober = Prober(made[0])
             prober.start()
             try:
-                wanted = Settings(speaker.pid, count, 100, HOLD_TARGETS, HOLD_TIME, 120.0)
+                wanted = Settings(speaker.pid, count, 100, targets, HOLD_TIME, 120.0)
                 found = scenario(namespace, "hold", wanted)
             finally:
                 prober.finish()
                 out, _ = process.communicate("")
         seen = json.loads(out)
-    return {
+    figures: Figures = {
         "hold_gap_s": found["silence_s"],
         "hold_sessions_lost": int(found["sessions_lost"]) + int(seen["lost"]),
         "hold_load_s": found["seconds"],
@@ -278,6 +280,9 @@ def hold(stage: Stage, count: int, hosts: int) -> Figures:
         "hold_ping_longest_s": round(seen["longest_answer_s"], 3),
         "hold_command_longest_s": round(prober.longest, 3),
     }
+    if newcomer:
+        figures |= {"hold_login_longest_s": round(seen["longest_login_s"], 3), "hold_logins": seen["logins"]}
+    return figures
 
 
 def run(progress: Progress) -> Report:

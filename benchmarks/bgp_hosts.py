@@ -30,7 +30,8 @@ _ITEM = b"<item "
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Settings:
-    """vpns: subscribed to by turns; certificates: PEM files and keys, one pair a host; hosts: their names."""
+    """vpns: subscribed to by turns; certificates: PEM files and keys, one pair a host; hosts: their names. The last one
+    of them is a newcomer, if there is to be one: it logs in again and again."""
 
     gateway: str
     port: int
@@ -39,15 +40,19 @@ class Settings:
     vpns: list[str]
     hosts: list[str]
     certificates: list[tuple[str, str]]
+    newcomer: bool = False
 
 
 @dataclasses.dataclass(slots=True)
 class Outcome:
-    """lost: hosts whose stream ended; routes: received by all together; longest_answer_s: of a ping, by one host."""
+    """lost: hosts whose stream ended; routes: received by all together; longest_answer_s: of a ping, by one host;
+    longest_login_s: of the newcomer, subscription included; logins: of it."""
 
     lost: int = 0
     routes: int = 0
     longest_answer_s: float = 0.0
+    longest_login_s: float = 0.0
+    logins: int = 0
 
 
 class Host:
@@ -105,6 +110,10 @@ class Host:
                     self._answered.set()
         self._outcome.lost += 1
 
+    def leave(self) -> None:
+        """End the connection at once."""
+        self._writer.transport.abort()
+
     async def stay(self) -> None:
         """Give signs of life."""
         while True:
@@ -123,10 +132,22 @@ class Host:
             await asyncio.sleep(PROBE)
 
 
+async def arrive(settings: Settings, outcome: Outcome) -> None:
+    """The newcomer: log in, subscribe and leave, again and again."""
+    while True:
+        host = Host(settings, len(settings.hosts) - 1, outcome)
+        began = time.perf_counter()
+        await host.login()
+        outcome.longest_login_s = max(outcome.longest_login_s, time.perf_counter() - began)
+        outcome.logins += 1
+        host.leave()
+        await asyncio.sleep(PROBE)
+
+
 async def serve(settings: Settings) -> Outcome:
     """Connect all, and keep them until standard input ends."""
     outcome = Outcome()
-    hosts = [Host(settings, number, outcome) for number in range(len(settings.hosts))]
+    hosts = [Host(settings, number, outcome) for number in range(len(settings.hosts) - settings.newcomer)]
     gate = asyncio.Semaphore(LOGINS)
 
     async def login(host: Host) -> None:
@@ -138,8 +159,14 @@ async def serve(settings: Settings) -> Outcome:
     print(json.dumps({"seconds": time.perf_counter() - began}), flush=True)
     tasks = [asyncio.ensure_future(work) for host in hosts for work in (host.listen(), host.stay())]
     tasks.append(asyncio.ensure_future(hosts[0].probe()))
+    newcomer = asyncio.ensure_future(arrive(settings, outcome)) if settings.newcomer else None
+    if newcomer is not None:
+        tasks.append(newcomer)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     found = dataclasses.replace(outcome)
+    if newcomer is not None and newcomer.done():
+        # It can't end by itself.
+        newcomer.result()
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
