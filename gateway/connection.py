@@ -236,9 +236,13 @@ class Connection(asyncio.Protocol):
             while size < WRITE_CHUNK and (piece := self.session.next_output()):
                 self._stream.send_stanza(piece)
                 size += len(piece)
+                if not self.session.pending:
+                    break
             if not size:
                 return
             self._write()
+            if self.session is None or not self.session.pending:
+                return
         self.server.wake(self)
 
     # -- events of the stream core

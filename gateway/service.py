@@ -70,6 +70,10 @@ class Service:
         """Grows whenever a VPN gets its first subscriber or loses its last one (see joined())."""
         self._by_jid: dict[Jid, Session] = {}
         self._feeds: dict[str, Feed] = {}
+        self._changed: dict[Feed, None] = {}
+        """Those whose tables have changed since they were announced."""
+        self._warm: dict[Feed, None] = {}
+        """Those that keep messages."""
         self._refusals: list[Refusal] = []
         self._awaited = Awaited()
         self._told: dict[Session, None] = {}
@@ -151,9 +155,10 @@ class Service:
         """Sessions with something to pull because of changes since the last call."""
         told, self._told = {**self._told, **self.admission.take_told()}, {}
         sessions = {session: None for session in told if session.number in self.sessions}
-        for feed in self._feeds.values():
-            if feed.announced != feed.table.revision:
-                feed.announced = feed.table.revision
+        changed = list(self._changed)
+        self._changed.clear()
+        for feed in changed:
+            if feed.announce():
                 for session, subscription in feed.subscribers.items():
                     session.fell_behind(subscription)
                     sessions[session] = None
@@ -161,8 +166,9 @@ class Service:
 
     def forget_serialised(self) -> None:
         """All who were pending have pulled: drop the messages kept for sharing."""
-        for feed in self._feeds.values():
+        for feed in self._warm:
             feed.forget()
+        self._warm.clear()
 
     def take_refusals(self) -> list[Refusal]:
         """What was refused since the last call."""
@@ -317,8 +323,9 @@ class Service:
             feed = self._feeds.get(request.node)
             if feed is None:
                 table = self.rib.tables[request.node]
-                feed = self._feeds[request.node] = Feed(self.domain, request.node, table)
-                feed.announced = table.revision
+                feed = Feed(self.domain, request.node, table, self._changed, self._warm)
+                feed.announce()
+                self._feeds[request.node] = feed
                 self.joins += 1
             subscription = Subscription(feed, request.jid)
             session.subscriptions[request.node] = feed.subscribers[session] = subscription
@@ -359,7 +366,7 @@ class Service:
         feed.subscribers.pop(session, None)
         feed.suspended.discard(session)
         if not feed.subscribers and not feed.suspended:
-            del self._feeds[vpn]
+            self._feeds.pop(vpn).close()
             self.joins += 1
 
     def _subscriptions(self, session: Session, request: pubsub.Subscriptions) -> bytes:

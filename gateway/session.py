@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
@@ -32,44 +33,82 @@ _CACHE_BYTES = 1 << 20
 
 
 class Feed:
-    """Turns the changes of one table into event messages, once for all subscribers at the same position."""
+    """Turns the changes of one table into event messages, once for all subscribers at the same position.
 
-    def __init__(self, domain: Jid, vpn: str, table: VrfTable[Source]) -> None:
+    changed, warm: where it puts itself when its table has changed, and when it keeps messages.
+    """
+
+    def __init__(
+        self, domain: Jid, vpn: str, table: VrfTable[Source], changed: dict[Feed, None], warm: dict[Feed, None]
+    ) -> None:
         self.vpn = vpn
         self.table = table
+        self._changed = changed
+        self._warm = warm
         self.subscribers: dict[Session, Subscription] = {}
         self.suspended: set[Session] = set()
         """Subscribers without a stream, which are told nothing before they have one again."""
         self.announced = 0
         """Revision up to which the sessions have been told that there is something to pull."""
         self._builder = EventBuilder(domain, vpn)
-        self._cache: dict[int | tuple[int, int], tuple[int, tuple[EventBatch, ...]]] = {}
+        self._cache: dict[int | tuple[int, int], _Cached] = {}
         self._cached_bytes = 0
-        self._cached_revision = 0
+
+    def announce(self) -> bool:
+        """Whether the table has changed since the last call. All who are told so now read up to here, and no further
+        before the next call (unless they have asked for more): they stay together."""
+        news, self.announced = self.announced != self.table.revision, self.table.revision
+        self.table.once(self._note)
+        return news
+
+    def _note(self) -> None:
+        self._changed[self] = None
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        self.table.once(None)
+        self.forget()
+        self._changed.pop(self, None)
+        self._warm.pop(self, None)
 
     def read(self, cursor: Cursor[Source]) -> tuple[EventBatch, ...]:
-        """The next messages for a reader, and move it on; none when it has read everything."""
-        if self._cached_revision != self.table.revision or self._cached_bytes > _CACHE_BYTES:
-            self.forget()
-            self._cached_revision = self.table.revision
-        start = cursor.revision
-        if cursor.seen != start:
+        """The next messages for a reader, and move it on; none when it has read everything.
+
+        They may have been made for another one at the same place, some changes ago. What has changed since is read
+        next; and that no withdrawal is let go of meanwhile that a reader of these messages has to be told of, a cursor
+        sees to that is kept with them.
+        """
+        if cursor.seen != cursor.revision:
             # It reads again, and may have been told of prefixes that others at its place know nothing of.
             return tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
         place = cursor.place
         if (known := self._cache.get(place)) is not None:
-            end, batches = known
-            cursor.advance(end)
-            return batches
+            cursor.advance(known.end)
+            return known.batches
+        if self._cached_bytes > _CACHE_BYTES:
+            self.forget()
         batches = tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
-        self._cache[place] = (cursor.revision, batches)
-        self._cached_bytes += sum(len(batch.head) + len(batch.tail) for batch in batches)
+        if batches:
+            self._cache[place] = _Cached(cursor.revision, batches, self.table.cursor(from_start=False))
+            self._cached_bytes += sum(len(batch.head) + len(batch.tail) for batch in batches)
+            self._warm[self] = None
         return batches
 
     def forget(self) -> None:
         """Drop the serialised messages."""
+        for cached in self._cache.values():
+            cached.guard.close()
         self._cache.clear()
         self._cached_bytes = 0
+
+
+class _Cached(NamedTuple):
+    """Messages for readers at some place, and the revision they bring them to. guard: at the revision of the table when
+    they were made."""
+
+    end: int
+    batches: tuple[EventBatch, ...]
+    guard: Cursor[Source]
 
 
 def _encoded(change: Change) -> tuple[str, bytes | None]:
@@ -219,13 +258,16 @@ class Session:
             cursor = subscription.cursor
             start = cursor.revision
             batches = subscription.feed.read(cursor)
-            if cursor.pending:
+            if cursor.revision < subscription.feed.announced or (self._barriers and cursor.pending):
                 self._behind[subscription] = None
             if batches:
-                self.changes_sent += sum(batch.changes for batch in batches)
                 if self.outbox is not None:
                     self.outbox.mark(len(batches), (subscription, cursor.revision))
-                return b"".join(batch.to(self._recipient) for batch in batches)
+                if len(batches) == 1:
+                    self.changes_sent += batches[0].changes
+                    return batches[0].to(self._recipient)
+                self.changes_sent += sum(batch.changes for batch in batches)
+                return b"".join([batch.to(self._recipient) for batch in batches])
             if cursor.floor == start:
                 # Nothing was to be told and nothing is under way: nothing will have to be told again.
                 self.acknowledged([(subscription, cursor.revision)])

@@ -16,7 +16,7 @@ sweep of a large table is nobody's pause.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from itertools import accumulate, islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -148,6 +148,7 @@ class ChangeStream(Generic[S]):
     """The changes of a table whose nodes are given, and its readers."""
 
     __slots__ = (
+        "_alarm",
         "_behind",
         "_debt",
         "_nodes",
@@ -174,6 +175,11 @@ class ChangeStream(Generic[S]):
         """Number of readers that have not read that far."""
         self._sweep: _Sweep | None = None
         self._debt = 0
+        self._alarm: Callable[[], object] | None = None
+
+    def once(self, alarm: Callable[[], object] | None) -> None:
+        """Call this at the next change, and not again; None: nothing."""
+        self._alarm = alarm
 
     @property
     def revision(self) -> int:
@@ -192,6 +198,9 @@ class ChangeStream(Generic[S]):
         if fresh:
             node.born = node.revision
             self.births.append(node)
+        if self._alarm is not None:
+            alarm, self._alarm = self._alarm, None
+            alarm()
         if self._sweep is not None:
             self._work(_BY_CHANGE)
         elif self.tombstones > self._prune_at:

@@ -253,6 +253,11 @@ class VrfTable(Generic[S]):
         self._stream.join(cursor)
         return cursor
 
+    def once(self, alarm: Callable[[], object] | None) -> None:
+        """Call this at the next change of a selected path, and not again; None: call nothing. It must do no more than
+        note that there was one."""
+        self._stream.once(alarm)
+
     def _candidates(self, node: Node[S]) -> list[Candidate[S]]:
         prefix, sources, stale = node.prefix, self._sources, self._stale
         if not stale:
