@@ -41,6 +41,7 @@ _ERRORS = (b"type='error'", b'type="error"')
 
 _IQ = re.compile(rb"<iq(\s[^>]*)>")
 _GET, _ID = re.compile(rb"\stype=['\"]get['\"]"), re.compile(rb"\sid=['\"]([^'\"]*)['\"]")
+_FROM = re.compile(rb"\sfrom=['\"]([^'\"]*)['\"]")
 _STREAM_END = b"</stream:stream>"
 _CONDITION = re.compile(rb"<([a-z-]+) xmlns=['\"]urn:ietf:params:xml:ns:xmpp-streams['\"]")
 
@@ -267,7 +268,9 @@ class Host:
     def _answer_ping(self, text: bytes) -> None:
         for attributes in _IQ.findall(text):
             if _GET.search(attributes) and (identifier := _ID.search(attributes)):
-                to = self._load.settings.domain.encode()
+                # Of the server, or of a component of it, which sends no more than a window until it is answered.
+                sender = _FROM.search(attributes)
+                to = sender[1] if sender else self._load.settings.domain.encode()
                 self.send(b"<iq type='result' to='%b' id='%b'/>" % (to, identifier[1]))
 
     # -- what it does, from the login on
