@@ -190,6 +190,7 @@ def test_what_the_operator_sees(make_gateway: MakeGateway, connect: Connect) -> 
         "vpns": ["blue", "red"],
         "routes": 2,
         "stale_routes": 0,
+        "slowed": "",
     }
     blue: dict[str, object] = {"name": "blue", "source": "static", "import": ["64512:1"], "export": ["64512:1"]}
     blue |= {"hosts": ["hv1"], "routes": 1}
