@@ -167,10 +167,10 @@ def test_whoever_floods_regardless_is_sent_away(make_gateway: MakeGateway, conne
     other.ping()
 
 
-def test_a_host_that_publishes_a_hundred_thousand_routes(
+def test_a_host_that_publishes_far_more_than_its_quota(
     gateway: GatewayProcess, connect: Connect, bystander: Bystander
 ) -> None:
-    """It gets its quota, and then refusals."""
+    """6,250 routes: it gets its 500, and then refusals, at the same cost however long it goes on."""
     greedy = connect(gateway, "greedy")
 
     def publish(part: int) -> str:
