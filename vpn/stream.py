@@ -34,6 +34,8 @@ SLACK = 256
 """Tombstones that are not worth a sweep."""
 STEP = 1024
 """Entries that a sweep looks at in one go."""
+_AT_ONCE = 4 * STEP
+"""Prefixes of a table that is swept in one go."""
 _SLACK_IN_SEGMENT = 64
 _BY_CHANGE = 4
 """Entries that a sweep may look at for a change: it is through before the table has grown by half."""
@@ -238,8 +240,8 @@ class ChangeStream(Generic[S]):
     def sweep(self) -> None:
         """Begin to look for tombstones that nobody needs; in a small table look at all of them."""
         self._sweep = _Sweep(self.revision, [(cursor.seen, cursor.floor) for cursor in self.cursors])
-        if len(self._nodes) <= 4 * STEP:
-            self._step(4 * STEP)
+        if len(self._nodes) <= _AT_ONCE:
+            self._step(_AT_ONCE)
 
     def _work(self, entries: int) -> None:
         self._debt += entries
