@@ -77,15 +77,22 @@ def test_two_sessions_of_a_host(bench: Bench, reader: Peer) -> None:
     assert seen(reader) == {"10.1.1.1/32"}
 
 
-def test_items_of_a_session_that_may_come_back_stay(bench: Bench) -> None:
+def test_items_of_a_session_that_may_come_back_stay(bench: Bench, reader: Peer) -> None:
     """A session that can be resumed is not there, its items are stale, and it won't publish them again."""
-    rib = bench.service.rib
+    service = bench.service
     host = bench.connect("hv1", "192.0.2.11")
     host.announce("blue", "10.1.1.1/32")
-    bench.service.suspend(host.session, bench.now)
-    assert mark(bench.connect("hv1", "192.0.2.11", "other")).get("type") == "result"
-    assert rib.stale("hv1") == 1
-    assert bench.service.timer() is not None
+    assert service.suspend(host.session, bench.now) == 1
+    other = bench.connect("hv1", "192.0.2.11", "other")
+    assert mark(other).get("type") == "result"
+    assert seen(reader) == {"10.1.1.1/32"}
+    assert service.timer() is not None, "the time goes on"
+    service.resume(host.session, bench.now)
+    assert service.rib.stale("hv1") == 0
+    service.suspend(host.session, bench.now)
+    service.close(host.session, bench.now)
+    assert mark(other).get("type") == "result"
+    assert seen(reader) == set(), "it can't be resumed any more"
 
 
 def test_bgp_and_the_record_of_hosts_hear_of_it(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""The stream of changes, with short segments and steps: what takes many calls in a large table does so in a small one."""
+"""The stream of changes with short segments and steps, so that a small table takes as many calls as a large one."""
 
 from __future__ import annotations
 
