@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import slixmpp
+from slixmpp.exceptions import IqError, IqTimeout
 from slixmpp.xmlstream.handler import Callback
 from slixmpp.xmlstream.matcher import MatchXPath
 
@@ -233,6 +234,18 @@ class Host:
     async def ping(self) -> None:
         """XEP-0199 to the service: everything owed has come when it is answered."""
         await self.client.plugin["xep_0199"].send_ping(self.service, timeout=DEADLINE)
+
+    async def refused_ping(self) -> str:
+        """Ping until the server answers for a service that isn't there; the condition. What it has passed on before it
+        knew that is answered by nobody."""
+        async with asyncio.timeout(DEADLINE):
+            while True:
+                try:
+                    await self.client.plugin["xep_0199"].send_ping(self.service, timeout=0.5)
+                except IqTimeout:
+                    continue
+                except IqError as error:
+                    return str(error.condition)
 
     @property
     def pubsub(self) -> Any:
