@@ -15,6 +15,7 @@ from typing import NamedTuple, assert_never
 from gateway.admission import Admission
 from gateway.awaited import Awaited
 from gateway.hosts import Permit
+from gateway.item_cache import ItemCache
 from gateway.policy import Policy
 from gateway.publishing import check_publish, check_retract
 from gateway.retrieval import retrieve
@@ -70,6 +71,7 @@ class Service:
         """Grows whenever a VPN gets its first subscriber or loses its last one (see joined())."""
         self._by_jid: dict[Jid, Session] = {}
         self._feeds: dict[str, Feed] = {}
+        self._items = ItemCache()
         self._changed: dict[Feed, None] = {}
         """Those whose tables have changed since they were announced."""
         self._warm: dict[Feed, None] = {}
@@ -222,6 +224,7 @@ class Service:
 
     def handle(self, session: Session, stanza: Stanza, now: float) -> None:
         """Do what a stanza asks, and queue the answer."""
+        self._items.tick(now)
         if not stanza.is_request:
             if stanza.kind is Kind.MESSAGE and stanza.type != "error":
                 error = StanzaError(Condition.SERVICE_UNAVAILABLE, "this server takes no messages")
@@ -323,7 +326,7 @@ class Service:
             feed = self._feeds.get(request.node)
             if feed is None:
                 table = self.rib.tables[request.node]
-                feed = Feed(self.domain, request.node, table, self._changed, self._warm)
+                feed = Feed(self.domain, request.node, table, self._items, self._changed, self._warm)
                 feed.announce()
                 self._feeds[request.node] = feed
                 self.joins += 1

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
+from gateway.item_cache import ItemCache, serialise
 from gateway.rib import Source
-from vpn.cursor import Change, Cursor, ReplayCursor
+from vpn.cursor import Cursor, ReplayCursor
 from vpn.table import VrfTable
-from xmpp.entry import Entry, encode
 from xmpp.jid import Jid
 from xmpp.notification import MAX_ITEMS, EventBatch, EventBuilder, recipient
 from xmpp.outbox import Outbox
@@ -35,14 +35,22 @@ _CACHE_BYTES = 1 << 20
 class Feed:
     """Turns the changes of one table into event messages, once for all subscribers at the same position.
 
-    changed, warm: where it puts itself when its table has changed, and when it keeps messages.
+    items: serialised for newcomers. changed, warm: where it puts itself when its table has changed, and when it keeps
+    messages.
     """
 
     def __init__(
-        self, domain: Jid, vpn: str, table: VrfTable[Source], changed: dict[Feed, None], warm: dict[Feed, None]
+        self,
+        domain: Jid,
+        vpn: str,
+        table: VrfTable[Source],
+        items: ItemCache,
+        changed: dict[Feed, None],
+        warm: dict[Feed, None],
     ) -> None:
         self.vpn = vpn
         self.table = table
+        self._items = items
         self._changed = changed
         self._warm = warm
         self.subscribers: dict[Session, Subscription] = {}
@@ -80,19 +88,24 @@ class Feed:
         """
         if cursor.seen != cursor.revision:
             # It reads again, and may have been told of prefixes that others at its place know nothing of.
-            return tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
+            return self._serialised(cursor)
         place = cursor.place
         if (known := self._cache.get(place)) is not None:
             cursor.advance(known.end)
             return known.batches
         if self._cached_bytes > _CACHE_BYTES:
             self.forget()
-        batches = tuple(self._builder.batches(map(_encoded, cursor.read(MAX_ITEMS))))
+        batches = self._serialised(cursor)
         if batches:
             self._cache[place] = _Cached(cursor.revision, batches, self.table.cursor(from_start=False))
             self._cached_bytes += sum(len(batch.head) + len(batch.tail) for batch in batches)
             self._warm[self] = None
         return batches
+
+    def _serialised(self, cursor: Cursor[Source]) -> tuple[EventBatch, ...]:
+        # The table as a newcomer finds it; what has changed since is new to all others as well.
+        by = self._items.get if cursor.revision < cursor.start else serialise
+        return tuple(self._builder.batches(map(by, cursor.read(MAX_ITEMS))))
 
     def forget(self) -> None:
         """Drop the serialised messages."""
@@ -109,11 +122,6 @@ class _Cached(NamedTuple):
     end: int
     batches: tuple[EventBatch, ...]
     guard: Cursor[Source]
-
-
-def _encoded(change: Change) -> tuple[str, bytes | None]:
-    prefix, path = change
-    return str(prefix), None if path is None else encode(Entry(prefix, path))
 
 
 class Subscription:

@@ -147,7 +147,7 @@ def test_readers_in_the_first_dump_share_what_is_serialised(bench: Bench, source
     readers = [bench.connect(f"hv{number}", f"192.0.2.{number}") for number in range(20, 25)]
     for one in readers:
         subscribe(one, "blue")
-    with mock.patch("gateway.session.encode", side_effect=lambda entry: b"<entry/>") as encode:
+    with mock.patch("gateway.item_cache.encode", side_effect=lambda entry: b"<entry/>") as encode:
         for one in readers:
             while one.session.next_output():
                 pass

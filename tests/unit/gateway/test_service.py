@@ -198,7 +198,7 @@ def test_subscribers_in_step_share_the_serialised_message(
         encoded.append(route)
         return encode(route)
 
-    monkeypatch.setattr("gateway.session.encode", counting)
+    monkeypatch.setattr("gateway.item_cache.encode", counting)
     hv1.announce("blue", "10.1.1.1/32")
     for peer in peers:
         peer.pull()
