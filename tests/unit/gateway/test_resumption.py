@@ -151,8 +151,8 @@ def test_a_change_of_no_concern_acknowledges_nothing(host: Host, source: Peer) -
     host.lose_and_resume()
     host.pull()
     assert list(host.next_hops("blue")) == ["10.1.1.1/32"]
-    source.announce("blue", "10.1.1.2/32")
-    source.retract("blue", "192.0.2.12:1:10.1.1.2/32")
+    source.announce("blue", "10.1.1.3/32")
+    source.retract("blue", "192.0.2.12:1:10.1.1.3/32")
     host.acknowledge()
     host.pull()
     cursor = host.session.subscriptions["blue"].cursor
