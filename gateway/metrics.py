@@ -113,6 +113,9 @@ UNANNOUNCED = Description(
 VPN_ROUTES = Description("vrfwire_vpn_routes", "gauge", ("vpn",), "prefixes of a VPN")
 VPN_HOSTS = Description("vrfwire_vpn_hosts", "gauge", ("vpn",), "hosts subscribed to a VPN")
 XMPP_SESSIONS = Description("vrfwire_xmpp_sessions", "gauge", (), "sessions of hosts")
+XMPP_SUSPENDED = Description(
+    "vrfwire_xmpp_suspended_sessions", "gauge", (), "sessions that have lost their connection and may be resumed"
+)
 XMPP_HOSTS = Description(
     "vrfwire_xmpp_hosts", "gauge", ("state",), "hosts by state: `connected`, or `stale`, gone with items that stay"
 )
@@ -122,7 +125,7 @@ XMPP_REQUESTS = Description(
     "vrfwire_xmpp_requests_total",
     "counter",
     ("request",),
-    "what hosts asked: `publish`, `item` (published), `retract`, `subscribe`, `unsubscribe`, `end_of_items`",
+    "what hosts asked: `publish`, `item` (published), `retract`, `subscribe`, `unsubscribe`, `end_of_items`, `resume`",
 )
 XMPP_REFUSALS = Description(
     "vrfwire_xmpp_refusals_total", "counter", ("condition",), "requests of hosts refused, by XMPP's error condition"
@@ -134,7 +137,17 @@ GATEWAY_METRICS = (
     *(PEER_ROUTES, PEER_STALE, PEER_LIMIT, PEER_ENDED, PEER_ANNOUNCED, PEER_WITHDRAWN, PEER_WAITING),
     *(PEER_MEMBERSHIPS, TABLE_DESTINATIONS, TABLE_PATHS, TABLE_IMPORTED, TABLE_TARGETS, UPDATE_GROUPS, UNSENT),
     *(REFUSED, ERRORS, UNANNOUNCED),
-    *(VPN_ROUTES, VPN_HOSTS, XMPP_SESSIONS, XMPP_HOSTS, XMPP_ITEMS, XMPP_STALE, XMPP_REQUESTS, XMPP_REFUSALS),
+    *(
+        VPN_ROUTES,
+        VPN_HOSTS,
+        XMPP_SESSIONS,
+        XMPP_SUSPENDED,
+        XMPP_HOSTS,
+        XMPP_ITEMS,
+        XMPP_STALE,
+        XMPP_REQUESTS,
+        XMPP_REFUSALS,
+    ),
     *MAP_METRICS,
 )
 """All of them, in the order of docs/metrics.md."""
@@ -182,6 +195,7 @@ class GatewayMetrics:
         connected = {session.host for session in service.sessions.values()}
         known = rib.hosts()
         yield XMPP_SESSIONS, (), len(service.sessions)
+        yield XMPP_SUSPENDED, (), len(service.suspended)
         yield XMPP_HOSTS, ("connected",), len(connected)
         yield XMPP_HOSTS, ("stale",), len(set(known) - connected)
         yield XMPP_ITEMS, (), sum(map(rib.count, known))
