@@ -25,8 +25,6 @@ COALESCE = 0.001
 COALESCE_MAX = 0.010
 TURN = 0.002
 """Seconds of a round after which the loop looks at its sockets and timers."""
-_LOOK = 8
-"""Pulls between two looks at the clock."""
 
 
 class Pulled(Protocol):
@@ -100,11 +98,10 @@ class Delivery:
         now = began = self._loop.time()
         if not self._round:
             self._begin(now)
-        pulls = 0
         while self._round:
+            # A single pull takes milliseconds when it is of a large table.
             self._round.popleft().pull()
-            pulls += 1
-            if not pulls % _LOOK and self._loop.time() - began > TURN:
+            if self._loop.time() - began > TURN:
                 break
         now = self._loop.time()
         self._spent += now - began

@@ -141,7 +141,7 @@ def test_what_changes_while_a_round_lasts_is_the_next_one(site: Site) -> None:
         assert site.clock.turn()
         site.delivery.changed()
         turns += 1
-    assert turns == 5 and len(site.announced) == 1
+    assert turns == 10 and len(site.announced) == 1, "the clock is looked at after each pull"
     assert site.names() == [str(number) for number in range(40)]
     site.clock.run()
     assert len(site.announced) == 2 and len(site.pulled) == 80
