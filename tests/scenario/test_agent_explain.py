@@ -313,9 +313,10 @@ def test_sessions_and_repairs_are_told() -> None:
         one = await world.host(1, gateway)
         web = await one.attach("web", "blue", "10.1.1.1")
         async with Watching(one, kinds=["gateway", "repair"]) as watching:
-            gateway.crash()
+            await gateway.stop()
             lost = (await watching.until("gateway", "lost"))[-1]
             assert lost["gateway"] == "127.0.0.1"
+            await gateway.start()
             await watching.until("gateway", "connected")
             one.kernel.delete(Kind.MPLS_ROUTE, int(str(web["label"])))
             drift, repaired = [e for e in await watching.until("repair", "repaired") if e["kind"] == "repair"]
