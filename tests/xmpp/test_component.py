@@ -126,9 +126,10 @@ def test_a_second_login_of_one_name_takes_over(server: XmppServer, tmp_path: Pat
         await one.begin()
         other = Host(server, "hv1")
         await other.connect()
-        # The goodbye for the older login may come behind it.
+        # The goodbye for the older login may come behind it, and its answer goes to whoever has that JID by then.
         await until(lambda: not gateway.numbers(), "the end of the older session")
-        assert await other.begin() == "available"
+        while await other.begin() != "available":
+            pass
         await other.subscribe()
         await other.publish("10.1.1.1/32", 101, "192.0.2.11")
         await other.has({"10.1.1.1/32": 101})
