@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from gateway.item_cache import ItemCache
 from gateway.rib import Source
 from gateway.session import Feed, Subscription
 from vpn.path import NextHop, Path
@@ -27,7 +28,7 @@ class Site:
         self.table: VrfTable[Source] = VrfTable(multipath)
         self.changed: dict[Feed, None] = {}
         self.warm: dict[Feed, None] = {}
-        self.feed = Feed(DOMAIN, "blue", self.table, self.changed, self.warm)
+        self.feed = Feed(DOMAIN, "blue", self.table, ItemCache(), self.changed, self.warm)
         self.feed.announce()
 
     def set(self, number: int, label: int) -> None:
