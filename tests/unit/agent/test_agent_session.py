@@ -276,6 +276,8 @@ def test_a_silent_gateway_is_pinged_and_then_held_for_dead(play: Callable[..., N
     async def scenario(world: World) -> None:
         await world.up()
         link = world.gateway.keep()
+        for _ in range(8):
+            world.ask()
         await world.gateway.until(lambda: len(world.told) > 1)
         assert world.told[1] == "ended: heard nothing for 0.3 s"
         assert any(stanza.find(f"{{{ns.PING}}}ping") is not None for stanza in link.stanzas)
