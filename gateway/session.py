@@ -86,7 +86,7 @@ class Feed:
         next; and that no withdrawal is let go of meanwhile that a reader of these messages has to be told of, a cursor
         sees to that is kept with them.
         """
-        if cursor.seen != cursor.revision:
+        if cursor.replaying:
             # It reads again, and may have been told of prefixes that others at its place know nothing of.
             return self._serialised(cursor)
         place = cursor.place
@@ -296,7 +296,8 @@ class Session:
 
     def acknowledged(self, marks: Iterable[Mark]) -> None:
         """The host has got events up to these."""
-        for subscription, revision in marks:
+        # Of several marks of a subscription the last one says it all.
+        for subscription, revision in dict(marks).items():
             if isinstance(subscription.cursor, ReplayCursor):
                 subscription.cursor.acknowledge(revision)
 

@@ -57,6 +57,11 @@ class Cursor(Generic[S]):
         return self.revision
 
     @property
+    def replaying(self) -> bool:
+        """Whether it reads again what was read before: it may be told of more withdrawals than others at its place."""
+        return False
+
+    @property
     def pending(self) -> bool:
         """Whether there may be something to read."""
         return self.revision < self._stream.log.revision
@@ -124,6 +129,10 @@ class ReplayCursor(Cursor[S]):
     @property
     def seen(self) -> int:
         return max(self._told, self.revision)
+
+    @property
+    def replaying(self) -> bool:
+        return self._told > self.revision
 
     def renew(self) -> None:
         """Only one that was never read can begin anew: of what was told before, withdrawals have to be told."""

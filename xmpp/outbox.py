@@ -40,8 +40,8 @@ class Outbox(Generic[M]):
     """
 
     __slots__ = (
-        *("_asked", "_entries", "_kept", "_marks", "_merged", "_missing", "_stride", "_unasked_bytes", "_wanted"),
-        *("acknowledged", "recoverable", "sent"),
+        *("_asked", "_entries", "_kept", "_marks", "_merged", "_missing", "_stride", "_unasked_bytes"),
+        *("acknowledged", "ask_at", "recoverable", "sent"),
     )
 
     def __init__(self, *, recoverable: bool = True) -> None:
@@ -61,7 +61,8 @@ class Outbox(Generic[M]):
         """Number of the newest stanza whose bytes were dropped before they were acknowledged."""
         self._asked = 0
         self._unasked_bytes = 0
-        self._wanted = False
+        self.ask_at = ASK_STANZAS
+        """Number of stanzas sent at which ask() says yes."""
 
     def keep(self, stanza: bytes) -> None:
         """One stanza, to be sent again when it is lost."""
@@ -71,21 +72,24 @@ class Outbox(Generic[M]):
         self._entries.append((self.sent, None, stanza))
         self._kept += len(stanza)
         self._unasked_bytes += len(stanza)
+        if self._unasked_bytes >= ASK_BYTES:
+            self.want()
         if self._kept > KEPT_MAX:
             self._drop_kept()
 
     def mark(self, stanzas: int, mark: M) -> None:
         """So many stanzas; once all of them are acknowledged, acknowledge() returns the mark."""
-        self.sent += stanzas
+        self.sent = sent = self.sent + stanzas
         if not self.recoverable:
             return
-        entry = (self.sent, mark, b"")
-        if self._merged < self._stride and self._entries and self._entries[-1][1] is not None:
-            self._entries[-1] = entry
-            self._merged += 1
-            return
-        self._entries.append(entry)
-        self._merged = 1
+        entries = self._entries
+        if self._stride > 1:
+            if self._merged < self._stride and entries and entries[-1][1] is not None:
+                entries[-1] = (sent, mark, b"")
+                self._merged += 1
+                return
+            self._merged = 1
+        entries.append((sent, mark, b""))
         self._marks += 1
         if self._marks > MARKS_MAX:
             self._thin_marks()
@@ -102,6 +106,7 @@ class Outbox(Generic[M]):
     def _thin_marks(self) -> None:
         """Drop every second mark, the newest not among them, and go on like that."""
         self._stride *= 2
+        self._merged = 1
         entries: list[tuple[int, M | None, bytes]] = []
         wanted = False
         for entry in reversed(self._entries):
@@ -158,22 +163,23 @@ class Outbox(Generic[M]):
         self._marks = self._kept = self._unasked_bytes = 0
         self._stride = 1
         self.sent = self._asked = self.acknowledged
+        self.ask_at = self.sent + ASK_STANZAS
         return lost
 
     # -- asking for them
 
     def want(self) -> None:
         """Have the peer asked with the next stanza."""
-        self._wanted = True
+        self.ask_at = 0
 
     def ask(self, *, idle: bool = False) -> bool:
         """Whether to ask the peer now, which then counts as done. idle: there is nothing else to do."""
         if idle:
             due = self._asked < self.sent and (self._marks > 0 or self._kept > IDLE_BYTES)
         else:
-            due = self._wanted or self.sent - self._asked >= ASK_STANZAS or self._unasked_bytes >= ASK_BYTES
+            due = self.sent >= self.ask_at
         if due:
-            self._wanted = False
             self._asked = self.sent
             self._unasked_bytes = 0
+            self.ask_at = self.sent + ASK_STANZAS
         return due

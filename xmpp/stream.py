@@ -466,8 +466,10 @@ class ServerStream:
             if not self._bound:
                 raise RuntimeError("no session yet")
             self._output.append(stanza)
-            if self._management is not None and self._management.outbox.ask():
-                self._output.append(stream_management.REQUEST)
+            if self._management is not None:
+                outbox = self._management.outbox
+                if outbox.sent >= outbox.ask_at and outbox.ask():
+                    self._output.append(stream_management.REQUEST)
 
     # Time.
 
