@@ -23,6 +23,7 @@ import gc
 import heapq
 import itertools
 import json
+import math
 import os
 import random
 import select
@@ -112,6 +113,7 @@ class Load:
         self._numbers = itertools.count()
         self._queue: deque[Host] = deque()
         self._logging_in: dict[Host, float] = {}
+        """Since when; who has a session, and is carrying out its plan, can't be late."""
         self._at_once = 64
         self._failed = 0
         self._error = ""
@@ -147,8 +149,10 @@ class Load:
             self._epoll.unregister(descriptor)
 
     def logged_in(self, host: Host) -> None:
-        """A session has begun."""
+        """A session has begun, in which the host takes the time that it needs."""
         self.counts.logins += 1
+        if host in self._logging_in:
+            self._logging_in[host] = math.inf
         if self.settings.keepalive:
             self.later(self.settings.keepalive * self._random.random(), lambda: self._keep_alive(host, host.jid))
 

@@ -161,6 +161,15 @@ def test_a_host_that_is_lost_begins_anew(load: Load, line: Line, replies: Replie
     assert "error" in replies[-1]
 
 
+def test_who_has_a_session_is_not_late_with_its_plan(load: Load, line: Line) -> None:
+    late = load.host(2)
+    for host in (line.host, late):
+        load._logging_in[host] = 0.0
+    load.logged_in(line.host)
+    load._expire_logins(load.settings.login_time + 1.0)
+    assert (line.host.up, list(load._logging_in)) == (True, [line.host])
+
+
 def test_latency_is_of_items_that_were_published(load: Load, line: Line) -> None:
     load.latencies = Latencies()
     load.latencies.sent[prefix_text(2)] = 0.0
