@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from gateway.rib import Source
 from vpn.path import Path
 from vpn.prefix import Prefix, PrefixError
@@ -21,26 +23,47 @@ def retrieve(table: VrfTable[Source], request: pubsub.Items) -> bytes:
         named = ((prefix, table.get(prefix)) for prefix in map(_prefix, request.ids[:PAGE_ITEMS]) if prefix)
         found = [(prefix, path) for prefix, path in named if path is not None]
         return pubsub.items_result(request.node, _fitting(found))
-    result_set = request.result_set
-    if result_set is not None and result_set.before is not None:
-        raise StanzaError(Condition.FEATURE_NOT_IMPLEMENTED, "pages can be had forwards only (after)")
-    if request.max_items is not None and result_set is None:
+    if request.result_set is not None:
+        return _page(table, request.node, request.result_set)
+    if request.max_items is not None:
         routes = table.newest(min(request.max_items, PAGE_ITEMS))
     else:
-        limit = PAGE_ITEMS if result_set is None or result_set.max is None else min(result_set.max, PAGE_ITEMS)
-        after = result_set.after if result_set is not None else None
-        try:
-            routes = table.page(None if after is None else Prefix.parse(after), limit)
-        except (KeyError, PrefixError):
-            text = f"there is no item {after!r} to go on from; start again"
-            raise StanzaError(Condition.ITEM_NOT_FOUND, text) from None
+        routes = table.page(None, PAGE_ITEMS)
     items = _fitting(routes)
-    if result_set is None and len(items) == len(table):
-        return pubsub.items_result(request.node, items)
-    ends = (items[0][0], items[-1][0]) if items else ("", "")
-    # Where a later page begins isn't known without counting (XEP-0059 leaves it out then).
-    page = pubsub.Page(len(table), *ends, offset=0 if result_set is None or result_set.after is None else None)
+    page = None if len(items) == len(table) else _described(table, items, 0)
     return pubsub.items_result(request.node, items, page)
+
+
+def _page(table: VrfTable[Source], node: str, asked: pubsub.ResultSet) -> bytes:
+    """A page behind or before an item, or the last one (`before` without an item). Raises StanzaError."""
+    limit = PAGE_ITEMS if asked.max is None else min(asked.max, PAGE_ITEMS)
+    if asked.before is None:
+        items = _fitting(_from(lambda: table.page(_parsed(asked.after), limit), asked.after))
+        # Where another page than an end begins isn't known without counting (XEP-0059 leaves it out then).
+        offset = None if asked.after else 0
+    else:
+        # What doesn't fit is left out at the far end of the page.
+        items = _fitting(_from(lambda: table.newest(limit, _parsed(asked.before)), asked.before))[::-1]
+        offset = None if asked.before else len(table) - len(items)
+    return pubsub.items_result(node, items, _described(table, items, offset))
+
+
+def _from(read: Callable[[], list[tuple[Prefix, Path]]], item: str | None) -> list[tuple[Prefix, Path]]:
+    """Routes that are read on from an item."""
+    try:
+        return read()
+    except (KeyError, PrefixError):
+        text = f"there is no item {item!r} to go on from; start again"
+        raise StanzaError(Condition.ITEM_NOT_FOUND, text) from None
+
+
+def _parsed(item: str | None) -> Prefix | None:
+    return Prefix.parse(item) if item else None
+
+
+def _described(table: VrfTable[Source], items: list[tuple[str, bytes]], offset: int | None) -> pubsub.Page:
+    ends = (items[0][0], items[-1][0]) if items else ("", "")
+    return pubsub.Page(len(table), *ends, offset=offset)
 
 
 def _prefix(text: str) -> Prefix | None:

@@ -13,8 +13,9 @@ nothing that is done to the log takes long, however many entries there are.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 SEGMENT = 4096
@@ -119,10 +120,18 @@ class ChangeLog(Generic[E]):
             index, start = index + 1, 0
         return found, self.revision
 
-    def newest(self) -> Iterator[E]:
-        """All entries, newest first; nothing is to change meanwhile."""
-        for segment in reversed(self._segments):
-            for entry, revision in zip(reversed(segment.entries), reversed(segment.revisions), strict=True):
+    def newest(self, before: int | None = None) -> Iterator[E]:
+        """All entries (those older than the revision `before`), newest first; nothing is to change meanwhile."""
+        last = len(self._segments) - 1
+        if before is not None:
+            last = max(bisect_right(self._starts, before) - 1, 0)
+        for segment in self._segments[last::-1]:
+            entries, revisions = reversed(segment.entries), reversed(segment.revisions)
+            if before is not None:
+                newer = len(segment.revisions) - bisect_left(segment.revisions, before)
+                entries, revisions = islice(entries, newer, None), islice(revisions, newer, None)
+                before = None
+            for entry, revision in zip(entries, revisions, strict=True):
                 if entry.revision == revision:
                     yield entry
 

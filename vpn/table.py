@@ -139,12 +139,7 @@ class VrfTable(Generic[S]):
         Going on from the last prefix of a page visits every route once; one that changes meanwhile is seen again.
         Raises KeyError when `after` has no path.
         """
-        start = 0
-        if after is not None:
-            node = self._nodes[after]
-            if node.path is None:
-                raise KeyError(after)
-            start = node.revision
+        start = 0 if after is None else self._live(after).revision
         routes: list[tuple[Prefix, Path]] = []
         while len(routes) < limit and start < self._stream.revision:
             found, start = self.read(start, limit - len(routes))
@@ -159,10 +154,21 @@ class VrfTable(Generic[S]):
         nodes, reached = self._stream.log.read(after, limit)
         return [(node.prefix, node.path) for node in nodes if node.path is not None], reached
 
-    def newest(self, limit: int) -> list[tuple[Prefix, Path]]:
-        """At most `limit` routes, the most recently changed first."""
-        routes = ((node.prefix, node.path) for node in self._stream.log.newest() if node.path is not None)
+    def newest(self, limit: int, before: Prefix | None = None) -> list[tuple[Prefix, Path]]:
+        """At most `limit` routes, the most recently changed first, those older than that of `before` when it is given.
+
+        Raises KeyError when `before` has no path.
+        """
+        nodes = self._stream.log.newest(None if before is None else self._live(before).revision)
+        routes = ((node.prefix, node.path) for node in nodes if node.path is not None)
         return list(islice(routes, limit))
+
+    def _live(self, prefix: Prefix) -> Node[S]:
+        """The node of a prefix with a path; raises KeyError."""
+        node = self._nodes[prefix]
+        if node.path is None:
+            raise KeyError(prefix)
+        return node
 
     # -- changing
 

@@ -457,6 +457,22 @@ def test_items_are_retrieved_whole_by_name_or_in_pages(hv1: Peer) -> None:
     assert refusal(hv1.pubsub(page.format("<after>10.7.7.7/32</after>"), "get"))[0] == "item-not-found"
 
 
+def test_items_are_retrieved_backwards(hv1: Peer) -> None:
+    """XEP-0059, sections 2.3 and 2.5: the last page, the one before it; each in the same order as forwards."""
+    hv1.announce("blue", *(f"10.1.1.{n}/32" for n in range(5)))
+    page = f"<items node='blue'/><set xmlns='{ns.RSM}'><max>2</max><before>{{}}</before></set>"
+    last = hv1.pubsub(page.format(""), "get")
+    assert ids(last) == ["10.1.1.3/32", "10.1.1.4/32"]
+    first = last.find(f".//{{{ns.RSM}}}first")
+    assert first is not None and first.get("index") == "3" and first.text == "10.1.1.3/32"
+    middle = hv1.pubsub(page.format("10.1.1.3/32"), "get")
+    assert ids(middle) == ["10.1.1.1/32", "10.1.1.2/32"] and middle.findtext(f".//{{{ns.RSM}}}count") == "5"
+    assert ids(hv1.pubsub(page.format("10.1.1.1/32"), "get")) == ["10.1.1.0/32"]
+    assert ids(hv1.pubsub(page.format("10.1.1.0/32"), "get")) == []
+    for gone in ("10.7.7.7/32", "x"):
+        assert refusal(hv1.pubsub(page.format(gone), "get"))[0] == "item-not-found"
+
+
 def test_a_retrieval_of_a_large_table_is_cut(bench: Bench) -> None:
     hv1 = bench.connect("hv1", "192.0.2.11")
     announce_many(hv1, "blue", 1100)

@@ -195,6 +195,39 @@ def test_pages_visit_every_route_once() -> None:
         table.page(prefixes[2], 3)
     with pytest.raises(KeyError):
         table.page(P2, 3)
+    for gone in (prefixes[2], P2):
+        with pytest.raises(KeyError):
+            table.newest(3, gone)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([A, B, None])), max_size=200),
+    st.integers(1, 7),
+)
+def test_pages_backwards_are_those_forwards(changes: list[tuple[int, Path | None]], limit: int) -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    for number, changed in changes:
+        prefix = Prefix(bytes([10, 0, 0, number]), 32)
+        if changed is None:
+            table.withdraw("a", prefix)
+        else:
+            table.update("a", prefix, changed)
+    backwards = page = table.newest(limit)
+    while page:
+        assert len(page) <= limit
+        page = table.newest(limit, page[-1][0])
+        backwards = backwards + page
+    assert backwards[::-1] == table.page(None, 1000)
+
+
+def test_pages_backwards_through_a_large_table() -> None:
+    table: VrfTable[str] = VrfTable(multipath)
+    prefixes = [Prefix(number.to_bytes(4, "big"), 32) for number in range(10_000)]
+    for prefix in prefixes:
+        table.update("a", prefix, A)
+    for number in (0, 1, 4095, 4096, 4097, 9_999):
+        found = [prefix for prefix, _ in table.newest(3, prefixes[number])]
+        assert found == prefixes[max(0, number - 3) : number][::-1]
 
 
 def test_a_reader_can_follow_another() -> None:
