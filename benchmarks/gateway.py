@@ -29,6 +29,7 @@ subscriber.
     publish_to_delivery_*           the worse one of both
     stopped_*                       a host stops reading (SIGSTOP) while changes go by: growth of the gateway in MiB,
                                     speed of the others as a share of that without, and what it is sent afterwards
+    fairness_*                      see benchmarks.gateway_fairness
 
 QUICK=1 in the environment: smaller numbers and fewer of them, for a minute.
 """
@@ -42,7 +43,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import gateway_crowd, gateway_fanout, gateway_latency
+from benchmarks import gateway_crowd, gateway_fairness, gateway_fanout, gateway_latency
 from benchmarks.gateway_crowd import CrowdPlan
 from benchmarks.gateway_fanout import BATCHED, PIPELINED, PUBLISHERS, SINGLE, Figures, Plan, Shape, node_names
 from benchmarks.gateway_latency import STOPPED, LatencyPlan
@@ -67,10 +68,12 @@ class Extent:
     plain: bool
     crowd: CrowdPlan
     latency: LatencyPlan
+    routes: int = gateway_fairness.MANY
+    """That come from a BGP peer; 0: that isn't measured."""
 
 
 WHOLE = Extent((500, 1000), 3.0, True, CrowdPlan((1000, 5000, 10_000), 20.0), LatencyPlan(1000, 8.0))
-QUICK = Extent((200,), 1.0, False, CrowdPlan((500, 1000), 4.0), LatencyPlan(200, 2.0))
+QUICK = Extent((200,), 1.0, False, CrowdPlan((500, 1000), 4.0), LatencyPlan(200, 2.0), routes=0)
 
 
 class Stage:
@@ -186,4 +189,7 @@ def _measured(stage: Stage, extent: Extent) -> Figures:
     hosts = crowd.steps[-1]
     large = stage.gateway(range(hosts), gateway_crowd.vpn_names(hosts))
     figures |= stage.running(large, partial(gateway_crowd.measure, large, crowd, stage.progress))
+    if extent.routes:
+        stage.progress(f"{extent.routes} routes from a BGP peer")
+        figures |= gateway_fairness.measure(stage.progress, extent.routes)
     return figures
