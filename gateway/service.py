@@ -283,7 +283,8 @@ class Service:
                 payload = pubsub.options_result(request.node, request.jid, subscription.instance_id)
             case pubsub.OptionsSet():
                 self._subscribed(session, request.node, request.jid)
-                self._set_instance(session, request.node, request.instance_id)
+                if not request.cancelled:
+                    self._set_instance(session, request.node, request.instance_id)
                 payload = b""
             case _:
                 assert_never(request)

@@ -59,6 +59,7 @@ ITEM_ID_MAX = 256
 """Longest item id taken, in characters; ours have at most 66 (two addresses, an instance id and a length)."""
 _PUBSUB = f"{{{ns.PUBSUB}}}pubsub"
 _OWNER = f"{{{ns.PUBSUB_OWNER}}}pubsub"
+_FORM = f"{{{ns.DATA_FORMS}}}x"
 
 
 class Subscribe(NamedTuple):
@@ -136,11 +137,12 @@ class OptionsGet(NamedTuple):
 
 
 class OptionsSet(NamedTuple):
-    """Set the options of a subscription."""
+    """Set the options of a subscription. cancelled: the form was, so that they stay as they are (XEP-0004, 2.1)."""
 
     node: str
     jid: Jid
     instance_id: int | None = None
+    cancelled: bool = False
 
 
 Request = Subscribe | Unsubscribe | Publish | Retract | Items | Subscriptions | Affiliations | OptionsGet | OptionsSet
@@ -273,12 +275,24 @@ def _instance_id(options: Element) -> int | None:
     for child in options:
         if split_tag(child.tag)[1] == "instance-id":
             return _instance_number(child.text)
-        if child.tag == f"{{{ns.DATA_FORMS}}}x":
-            for field in child:
-                if field.get("var") == VLAN_FIELD and split_tag(field.tag)[1] == "field":
-                    value = next((v for v in field if split_tag(v.tag)[1] == "value"), None)
-                    return _instance_number(value.text if value is not None else None)
+        if child.tag == _FORM:
+            return _submitted(child)
     return None
+
+
+def _submitted(form: Element) -> int | None:
+    """What a form of subscription options says of the instance (XEP-0060, section 6.3.5); unknown fields don't count."""
+    if form.get("type") != "submit":
+        raise _bad("invalid-options", "the form is not submitted")
+    fields = {field.get("var"): _value(field) for field in form if field.tag == f"{{{ns.DATA_FORMS}}}field"}
+    # Without a type a form can't be another one (XEP-0068, section 3).
+    if fields.get("FORM_TYPE") not in (None, ns.PUBSUB_OPTIONS):
+        raise _bad("invalid-options", "the form is not one for options of a subscription")
+    return _instance_number(fields[VLAN_FIELD]) if VLAN_FIELD in fields else None
+
+
+def _value(field: Element) -> str | None:
+    return next((value.text for value in field if split_tag(value.tag)[1] == "value"), None)
 
 
 def _instance_number(text: str | None) -> int:
@@ -371,7 +385,11 @@ def _options_get(action: Element) -> OptionsGet:
 
 
 def _options_set(action: Element) -> OptionsSet:
-    return OptionsSet(_node(action), _jid(action), _instance_id(action))
+    node, jid = _node(action), _jid(action)
+    form = action.find(_FORM)
+    if form is not None and form.get("type") == "cancel":
+        return OptionsSet(node, jid, cancelled=True)
+    return OptionsSet(node, jid, _instance_id(action))
 
 
 _HANDLERS: dict[tuple[str, str], Callable[[Element], Request]] = {

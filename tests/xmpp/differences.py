@@ -66,6 +66,9 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             ("injection of an open tag", "discarded", "forgets what was unfinished when TLS begins"),
             ("starttls within tls", "closed", "answers with <failure/> (RFC 6120, 5.4.2.2)"),
             # Requests.
+            ("pages", "False", "has no pages of items"),
+            ("affiliation", "error cancel service-unavailable", "doesn't tell affiliations"),
+            ("replay", "", "was told to send nothing of what was there before"),
             ("an absent host", "result", "answers pings for accounts, whether there or not (RFC 6121, 8.5.2)"),
             ("disco by set", "error cancel service-unavailable", "serves by name and type together"),
             ("presence", "presence", "sends it back to its sender's sessions (RFC 6121, 4.2.2)"),
@@ -184,6 +187,8 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             ("starttls first", "stream invalid-xml", "its name for every header that is none"),
             ("unbound", "waits", "drops it without a word"),
             # Requests.
+            ("affiliation", "owner", "who makes a node owns it"),
+            ("replay", "", "was told to send nothing of what was there before"),
             ("an absent host", "result", "answers pings for accounts, whether there or not (RFC 6121, 8.5.2)"),
             ("malformed address", "error modify bad-request", "calls it by another condition than RFC 6120, 8.3.3.8"),
             ("roster", "error cancel service-unavailable", "has no rosters here (mod_roster)"),

@@ -214,10 +214,33 @@ def test_results() -> None:
 
 
 def test_options_come_back_as_they_were_set() -> None:
-    element = ElementTree.fromstring(pubsub.options_result("blue", HOST, 7))
+    form = pubsub.options_result("blue", HOST, 7).replace(b"type='form'", b"type='submit'")
+    element = ElementTree.fromstring(form)
     iq_element = ElementTree.Element("iq")
     iq_element.append(element)
     assert pubsub.parse_request(Stanza(Kind.IQ, "set", "1", FULL, None, iq_element)) == OptionsSet("blue", HOST, 7)
+
+
+@pytest.mark.parametrize("type", ["form", "result", "cancel", "x", ""])
+def test_a_form_that_is_not_submitted_sets_nothing(type: str) -> None:
+    options = form(VLAN).replace("'submit'", f"'{type}'")
+    with pytest.raises(StanzaError) as caught:
+        pubsub.parse_request(iq(SUBSCRIBE + options))
+    assert caught.value.app == "invalid-options"
+    options = options.replace("<options>", "<options node='blue' jid='hv1@vpn.example.net'>")
+    if type == "cancel":
+        assert pubsub.parse_request(iq(options)) == OptionsSet("blue", HOST, cancelled=True)
+        return
+    with pytest.raises(StanzaError) as caught:
+        pubsub.parse_request(iq(options))
+    assert caught.value.app == "invalid-options"
+
+
+def test_a_form_of_another_type_is_refused() -> None:
+    options = form(VLAN).replace("<field var='FORM_TYPE'/>", "<field var='FORM_TYPE'><value>x</value></field>")
+    with pytest.raises(StanzaError) as caught:
+        pubsub.parse_request(iq(SUBSCRIBE + options))
+    assert caught.value.app == "invalid-options"
 
 
 names = st.sampled_from(
