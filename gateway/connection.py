@@ -413,4 +413,6 @@ class Connection(asyncio.Protocol):
             if self._paused and self._stream.closed:
                 self._paused = False  # nobody reads: what is left to do is to end it
             self.run()
+            if self._stream is not None:
+                self._stream.rest()
             self._arm()

@@ -92,7 +92,7 @@ class Greeter:
         greeting = Greeting(self, connection, peer)
         self._waiting[greeting] = None
         self._arrivals.arrived(greeting, peer[0], self._loop.time())
-        self._loop.add_reader(connection, self._spoken, greeting)
+        self._loop.add_reader(connection.fileno(), self._spoken, greeting)
         self._arm()
 
     def make_room(self, peer: tuple[str, int]) -> bool:

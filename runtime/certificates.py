@@ -121,6 +121,9 @@ AUTHORITY_HINT = "`vrfwire-gateway-ctl pki init --replace` begins with the next 
 # -- DER (X.690)
 
 
+_MOMENT = re.compile(r"[0-9]{14}Z")
+
+
 class _Value(NamedTuple):
     """A value: its tag, its content, and all of it."""
 
@@ -183,7 +186,11 @@ def _seconds(value: _Value) -> float:
         text = ("19" if text[:2] >= "50" else "20") + text
     elif value.tag != _TIME:
         raise ValueError("time")
-    return datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=datetime.UTC).timestamp()
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("time")
+    # strptime() would be a third of what reading a certificate takes.
+    month, day, hour, minute, second = (int(text[at : at + 2]) for at in range(4, 14, 2))
+    return datetime.datetime(int(text[:4]), month, day, hour, minute, second, tzinfo=datetime.UTC).timestamp()
 
 
 def _common_name(subject: bytes) -> str:

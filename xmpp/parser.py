@@ -28,6 +28,8 @@ ATTRIBUTES_WEIGHT = 250
 WAITING_WEIGHT = 1024
 """That a whole stanza takes which waits to be handled, about."""
 
+_TEXT_BUFFER = 1024
+"""Octets of text that are handed on at once; pyexpat's own 8 KiB would be a sixth of an idle session."""
 _XML_SPACE = " \t\r\n"
 
 
@@ -52,6 +54,9 @@ Item = Header | Element | End
 def _qualified(name: str) -> str:
     """expat's "namespace}local" as ElementTree's "{namespace}local"."""
     return "{" + name if "}" in name else name
+
+
+_NO_BUILDER = TreeBuilder()
 
 
 class StreamParser:
@@ -82,6 +87,7 @@ class StreamParser:
     def _new_expat(self) -> None:
         # No interning: its dictionary would grow with every name a peer makes up.
         parser = expat.ParserCreate("UTF-8", "}", None)
+        parser.buffer_size = _TEXT_BUFFER
         parser.buffer_text = True
         parser.StartElementHandler = self._on_start
         parser.EndElementHandler = self._on_end
@@ -89,13 +95,23 @@ class StreamParser:
         parser.XmlDeclHandler = self._on_declaration
         parser.StartNamespaceDeclHandler = self._on_namespace
         self._expat = parser
+        self._resting = False
         self._fed = 0
         self._stanza_start = 0
         self._weight = 0
 
+    def rest(self) -> None:
+        """Nothing is expected for a while: free what can be made again when bytes come (a third of an idle session)."""
+        if self._depth == 1 and not self._framer and not self._items and self._error is None and not self._resting:
+            del self._expat
+            self._builder = _NO_BUILDER
+            self._resting = True
+
     def close(self) -> None:
         """No more will be parsed: break the cycles (expat's handlers, an error's traceback), so that all is freed."""
-        del self._expat
+        if not self._resting:
+            del self._expat
+            self._resting = True
         self._error = None
         self._framer = Framer()
 
@@ -137,6 +153,8 @@ class StreamParser:
         in_header = self._depth == 0
         piece = self._framer.take(one=not self.bulk or in_header or self._fed > RECYCLE_BYTES)
         if piece:
+            if self._resting:
+                self._recycle()
             self._fed += len(piece)
             if in_header:
                 self._check_header(piece)

@@ -510,6 +510,10 @@ class ServerStream:
         elif quiet and not self._output:
             self._output.append(b" ")
 
+    def rest(self) -> None:
+        """Nothing is expected for a while: let go of what can be made again."""
+        self._parser.rest()
+
     # The end (section 4.4 and 4.9).
 
     def close(self, now: float, condition: StreamCondition | None = None, text: str = "") -> None:

@@ -251,3 +251,58 @@ def test_names_are_forgotten_from_time_to_time(monkeypatch: pytest.MonkeyPatch) 
     assert len(seen) > 1
     parser.feed(END)
     assert parser.next() == End()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_parser_that_has_rested_goes_on_where_it_was(size: int) -> None:
+    """After any piece: between stanzas what it holds is made anew, within one nothing happens."""
+    data = header() + STANZA + b"  " + CDATA + STANZA + END
+    pieces = [data[start : start + size] for start in range(0, len(data), size)]
+
+    def rested() -> list[object]:
+        parser = StreamParser(4096)
+        found: list[object] = []
+        for piece in pieces:
+            parser.feed(piece)
+            while (item := parser.next()) is not None:
+                found.append(ElementTree.tostring(item) if isinstance(item, Element) else item)
+                parser.rest()
+            parser.rest()
+            parser.rest()
+        parser.close()
+        return found
+
+    assert rested() == parse(pieces)
+
+
+def test_a_parser_that_rests_holds_little_and_can_be_closed() -> None:
+    parsers = [StreamParser(4096) for _ in range(50)]
+    for parser in parsers:
+        parser.feed(header() + STANZA)
+        while parser.next() is not None:
+            pass
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for parser in parsers:
+            parser.feed(STANZA)
+            assert parser.next() is not None
+            parser.rest()
+        for parser in parsers:
+            parser.feed(STANZA)
+            assert parser.next() is not None
+        awake = tracemalloc.get_traced_memory()[0] - before
+        for parser in parsers:
+            parser.rest()
+        asleep = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert awake - asleep > 50 * 5000
+    parsers[0].close()
+    parsers[0].rest()
+
+
+def test_text_longer_than_its_buffer_stays_whole() -> None:
+    text = "word &amp; " * 5000
+    [_, stanza] = parse([header(), f"<message><body>{text}</body></message>".encode()], 1_000_000)
+    assert ElementTree.fromstring(stanza)[0].text == "word & " * 5000  # type: ignore[arg-type]
