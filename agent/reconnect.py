@@ -35,6 +35,14 @@ class Loss(enum.Enum):
     """Somebody else has logged in by the name of this host. To come back at once would throw that one out."""
 
 
+class Lost(Exception):
+    """A session, or the attempt at one, is over; the text says why, and loss how."""
+
+    def __init__(self, reason: str, loss: Loss) -> None:
+        super().__init__(reason)
+        self.loss = loss
+
+
 _BY_CONDITION = {
     "system-shutdown": Loss.SHUTDOWN,
     "policy-violation": Loss.AWAY,

@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element
 
-from agent.reconnect import Loss, Reconnect, loss_of
+from agent.reconnect import Loss, Lost, Reconnect, loss_of
 from agent.requests import Request
 from agent.session_values import Answered, SessionListener, SessionSettings, SessionState
 from agent.stanzas import noticed, payload, ping, refusal
@@ -61,14 +61,6 @@ _ABSENT = frozenset(
 """What a server answers to a ping of a component that isn't connected to it."""
 
 
-class _Lost(Exception):
-    """The session, or the attempt at one, is over; the text says why, and loss how."""
-
-    def __init__(self, reason: str, loss: Loss) -> None:
-        super().__init__(reason)
-        self.loss = loss
-
-
 class Session:
     """One gateway. The listener is told of every session; requests can be sent while there is one.
 
@@ -92,7 +84,7 @@ class Session:
         self._extra = fields(peer=settings.address, gateway=settings.address)
         self._task: asyncio.Task[None] | None = None
         self._stream: Stream | None = None
-        self._ended: asyncio.Future[_Lost] | None = None
+        self._ended: asyncio.Future[Lost] | None = None
         self._logged_in: asyncio.Future[bool] | None = None
         """Its result: whether the stream was resumed."""
         self._answer: asyncio.Future[str] | None = None
@@ -118,8 +110,7 @@ class Session:
             await asyncio.wait([task])
         if self._stream is not None and self._stream.is_connected():
             self._stream.disconnect(0.2, ignore_send_queue=True)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._disconnected.wait(), 0.5)
+            await self._gone(0.5)
         await self._close()
         self._live = False
         self.state = SessionState.DOWN
@@ -153,7 +144,7 @@ class Session:
             self._began = None
             try:
                 await self._serve(await self._login(module))
-            except _Lost as lost:
+            except Lost as lost:
                 reason, loss = str(lost), lost.loss
             except (OperatorError, OSError) as error:
                 reason, loss = str(error), Loss.FAILED
@@ -186,7 +177,7 @@ class Session:
             self.since = time.time()
 
     async def _login(self, module: Any) -> bool:
-        """Connect and log in; returns whether the last session goes on. Raises _Lost, OperatorError, OSError."""
+        """Connect and log in; returns whether the last session goes on. Raises Lost, OperatorError, OSError."""
         self._set_state(SessionState.CONNECTING)
         settings = self.settings
         stream = self._stream
@@ -204,7 +195,7 @@ class Session:
         if self._ended.done():
             raise self._ended.result()
         if not self._logged_in.done():
-            raise _Lost(f"no session within {patience:g} s", Loss.SLOW)
+            raise Lost(f"no session within {patience:g} s", Loss.SLOW)
         return self._logged_in.result()
 
     def _make_stream(self, module: Any) -> Stream:
@@ -231,7 +222,7 @@ class Session:
         return stream
 
     async def _serve(self, resumed: bool) -> None:
-        """Sessions on one connection; always raises _Lost."""
+        """Sessions on one connection; always raises Lost."""
         assert self._stream is not None
         address = self.settings.address
         if not resumed:
@@ -265,7 +256,7 @@ class Session:
             self._listener.session_ended(reason)
 
     async def _enter(self) -> None:
-        """Directed presence to the service; returns when there is a session with it. Raises _Lost."""
+        """Directed presence to the service; returns when there is a session with it. Raises Lost."""
         assert self._stream is not None
         settings = self.settings
         waits = Reconnect(settings.reconnect_min, settings.reconnect_max, settings.reconnect_spread)
@@ -277,7 +268,7 @@ class Session:
                 return
             self._set_state(SessionState.WAITING)
             if not await self._wait(self._answer, settings.login_time):
-                raise _Lost(f"service {settings.service} doesn't answer", Loss.SLOW)
+                raise Lost(f"service {settings.service} doesn't answer", Loss.SLOW)
             if not (why := self._answer.result()):
                 self._answer = asyncio.get_running_loop().create_future()
                 return
@@ -287,7 +278,7 @@ class Session:
             await self._pause(waits.wait(Loss.FAILED))
 
     async def _watch(self) -> str:
-        """Keep the session alive until the service ends it; returns why. Raises _Lost."""
+        """Keep the session alive until the service ends it; returns why. Raises Lost."""
         assert self._stream is not None and self._answer is not None
         hold = self.settings.hold_time
         loop = asyncio.get_running_loop()
@@ -299,14 +290,14 @@ class Session:
                 return self._answer.result()
             verdict = self._liveness.judge(loop.time())
             if verdict is Verdict.DEAD:
-                raise _Lost(f"heard nothing for {hold:g} s", Loss.FAILED)
+                raise Lost(f"heard nothing for {hold:g} s", Loss.FAILED)
             self.check_gateway()
             if verdict is Verdict.PING:
                 self._stream.request(*ping(), self._on_pong)
                 self._stream.ask_for_acknowledgement()
 
     async def _wait(self, outcome: asyncio.Future[str], timeout: float) -> bool:
-        """Whether the outcome has come within timeout. Raises _Lost at the end of the connection."""
+        """Whether the outcome has come within timeout. Raises Lost at the end of the connection."""
         assert self._ended is not None
         both: list[asyncio.Future[Any]] = [self._ended, outcome]
         await asyncio.wait(both, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -315,7 +306,7 @@ class Session:
         return outcome.done()
 
     async def _pause(self, seconds: float) -> None:
-        """Raises _Lost when the connection ends meanwhile."""
+        """Raises Lost when the connection ends meanwhile."""
         await self._wait(asyncio.get_running_loop().create_future(), seconds)
 
     async def _close(self) -> None:
@@ -327,19 +318,24 @@ class Session:
             stream.cancel_connection_attempt()
             if stream.is_connected():
                 stream.abort()
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._disconnected.wait(), 2.0)
+                await self._gone(2.0)
         except Exception:
             # The next session has a client of its own, and there is one in any case.
             log.exception("gateway %s: connection not closed", self.settings.address, extra=self._extra)
             self._over(self.last_error)
             self._stream = None
 
+    async def _gone(self, most: float) -> None:
+        """Until the connection is, at most so long. Not by wait_for: before Python 3.12 it can lose a cancellation."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(most):
+                await self._disconnected.wait()
+
     # -- what the stream reports
 
     def _end(self, reason: str, loss: Loss = Loss.FAILED) -> None:
         if self._ended is not None and not self._ended.done():
-            self._ended.set_result(_Lost(reason, loss))
+            self._ended.set_result(Lost(reason, loss))
 
     def _on_login(self, resumed: bool) -> None:
         """Before anything is believed that comes in the same bytes."""

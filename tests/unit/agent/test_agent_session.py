@@ -288,6 +288,27 @@ def test_a_silent_gateway_is_pinged_and_then_held_for_dead(play: Callable[..., N
     play(scenario, hold_time=0.3)
 
 
+def test_stopped_in_the_moment_in_which_a_connection_is_gone(play: Callable[..., None]) -> None:
+    """The session would go on for ever, and whoever stops the agent would wait for it."""
+
+    async def scenario(world: World) -> None:
+        await world.up()
+        link = world.gateway.link
+        held: list[bool] = []
+        link.close = link.abort = lambda: held.append(True)  # type: ignore[method-assign]
+        link.send(f"<stream:error><reset xmlns='{ns.STREAM_ERRORS}'/></stream:error>")
+        await world.gateway.until(lambda: bool(held))
+        world.session._disconnected.set()
+        await world.session.stop()
+        assert world.session.state is SessionState.DOWN
+        link.lose(None)
+        await world.gateway.until(
+            lambda: world.session._stream is not None and not world.session._stream.is_connected()
+        )
+
+    play(scenario)
+
+
 # -- behind an XMPP server
 
 SERVICE = "vpn.gw"
