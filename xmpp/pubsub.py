@@ -281,7 +281,7 @@ def _instance_id(options: Element) -> int | None:
 
 
 def _submitted(form: Element) -> int | None:
-    """What a form of subscription options says of the instance (XEP-0060, section 6.3.5); unknown fields don't count."""
+    """What a form of subscription options says of the instance (XEP-0060, 6.3.5); unknown fields don't count."""
     if form.get("type") != "submit":
         raise _bad("invalid-options", "the form is not submitted")
     fields = {field.get("var"): _value(field) for field in form if field.tag == f"{{{ns.DATA_FORMS}}}field"}
