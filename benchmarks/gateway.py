@@ -44,6 +44,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import gateway_crowd, gateway_fairness, gateway_fanout, gateway_latency
+from benchmarks.bgp import MANY
 from benchmarks.gateway_crowd import CrowdPlan
 from benchmarks.gateway_fanout import BATCHED, PIPELINED, PUBLISHERS, SINGLE, Figures, Plan, Shape, node_names
 from benchmarks.gateway_latency import STOPPED, LatencyPlan
@@ -68,7 +69,7 @@ class Extent:
     plain: bool
     crowd: CrowdPlan
     latency: LatencyPlan
-    routes: int = gateway_fairness.MANY
+    routes: int = MANY
     """That come from a BGP peer; 0: that isn't measured."""
 
 
