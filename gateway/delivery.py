@@ -5,8 +5,8 @@
 
 A round for changes begins at once when nothing was delivered of late, so that a lone change is told without delay. The
 next one begins only after as long a rest as the last one took (COALESCE to COALESCE_MAX): what changes meanwhile is one
-batch, serialised once and sent as one message. So under load half of the time at most goes into deliveries, and the
-more subscribers there are, the more changes one message holds.
+batch, serialised once and sent as one message. So under load about half of the time goes into deliveries, more only
+where a round takes longer than COALESCE_MAX; and the more subscribers there are, the more changes one message holds.
 
 Who is woken (because more is owed to it than one pull takes, its transport takes more again, or it has subscribed) is
 pulled without that rest; a round that was begun is finished first. So nobody is pulled twice before everybody else was
