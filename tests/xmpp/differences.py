@@ -138,6 +138,15 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             ("no request", "error cancel bad-request", "has a type of its own"),
             ("two requests", "result", "does the first"),
             ("unknown request", "error cancel service-unavailable", "serves by name and type together"),
+            # Stream management.
+            ("length of id", "False", "makes shorter ones"),
+            ("count no number", "stream invalid-xml", "its name for what it can't read"),
+            ("count no count", "stream invalid-xml", "its name for what it can't read"),
+            ("count negative count", "stream undefined-condition", "looks at the value alone"),
+            ("count beyond 32 bits", "stream undefined-condition", "looks at the value alone"),
+            ("resumed elsewhere", "closed", "XEP-0198, 5, has conflict for it"),
+            ("resume with no id", "failed item-not-found", "doesn't tell no id from an unknown one"),
+            ("resume with no count", "failed item-not-found", "looks for the id first"),
         )
     },
     **{
@@ -240,6 +249,12 @@ DIFFERENCES: dict[tuple[str, str], Difference] = {
             ("subscriptions of all", "error cancel item-not-found", "tells owners; there is no such node"),
             ("affiliations of all", "error cancel item-not-found", "tells owners; there is no such node"),
             ("unknown request", "error modify bad-request", "takes it for no request"),
+            # Stream management.
+            ("enable unbound", "failed not-authorized", "XEP-0198, 3, has unexpected-request for it"),
+            ("count no number", "waits", "skips what it can't read"),
+            ("count no count", "waits", "skips what it can't read"),
+            ("count negative count", "waits", "skips what it can't read"),
+            ("count beyond 32 bits", "stream undefined-condition", "looks at the value alone"),
         )
     },
 }

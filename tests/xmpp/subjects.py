@@ -83,7 +83,7 @@ def running(name: str, directory: Path, authority: Authority) -> Iterator[Subjec
     secret.touch(mode=0o600)
     secret.write_text(f"{PASSWORD}\n")
     hosts = "".join(f'[[host]]\nname = "{user}"\npassword_file = "{secret}"\n' for user in USERS)
-    gateway = GatewayProcess(directory, authority, "stale_time = 0.5", MESH + hosts)
+    gateway = GatewayProcess(directory, authority, "stale_time = 30", MESH + hosts)
     try:
         gateway.start()
         yield Subject(name, "127.0.0.1", gateway.port, gateway.port, DOMAIN, context, gateway=gateway)
