@@ -32,7 +32,7 @@ types:
 unit:
 	@$(BIN)/pytest -q tests/unit
 
-# make bench [BENCH=datapath|agent|bgp|ifmap|gateway] (QUICK=1: less of it, where there is less)
+# make bench [BENCH=datapath|agent|bgp|ifmap|gateway|scale] (QUICK=1: less of it, where there is less)
 bench: setup
 	@$(BIN)/python -m benchmarks $(BENCH)
 

@@ -51,6 +51,11 @@ key = "hv7.key"
             " `export` targets; it takes in every route that carries one of its `import` targets.",
             "Without a `[[bgp.peer]]` nothing of BGP runs and nothing listens. With one, `router_id` and `as` are"
             " needed.",
+            'With `mode = "component"` in `[xmpp]` hosts reach the gateway through an XMPP server (XEP-0114). `[tls]`'
+            " and `listen` aren't needed then, but `secret_file` is, and `addresses` of each `[[host]]`; `[limits]` has"
+            " no effect, since rates of hosts are for that server to say.",
+            "`[limits]` is what one host, and one address, may take of the gateway. Of each rate ten seconds' worth may"
+            " come at once.",
         ),
         """[gateway]
 domain = "vpn.example.net"
