@@ -68,6 +68,10 @@ _SESSION_HINTS = (
         "`journalctl -u vrfwire-gateway` there says what it has too much of; the session is tried again after a while",
     ),
     (
+        r"^service .* has no next hops",
+        "addresses in its [[host]] of the gateway's configuration, then SIGHUP there; it is tried again by itself",
+    ),
+    (
         r"^service ",
         "does the gateway run, and is it connected to the XMPP server as this component? `vrfwire-gateway-ctl status`",
     ),

@@ -372,7 +372,9 @@ def check(config: GatewayConfig) -> None:
 
 
 async def _serve(loaded: Loaded[GatewayConfig], source: Source) -> None:
-    raise_file_limit()
+    config = loaded.value
+    # Behind an XMPP server all hosts come by one connection.
+    raise_file_limit(0 if config.is_component else config.gateway.max_sessions, "gateway.max_sessions")
     await Daemon(loaded, source).run()
 
 

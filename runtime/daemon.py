@@ -21,6 +21,9 @@ from runtime.sections import ControlSection, LogSection
 
 log = logging.getLogger("vrfwire.daemon")
 
+FILES_BESIDE = 100
+"""Open files of a server that are no connections of its clients."""
+
 
 class DaemonConfig(Protocol):
     """What the configuration of every daemon has."""
@@ -112,13 +115,17 @@ class Program(Generic[C]):
         return parser
 
 
-def raise_file_limit() -> None:
-    """For servers, where a connection is a file: take as many as the service manager allows."""
+def raise_file_limit(connections: int, key: str) -> None:
+    """For servers, where a connection is a file: take as many as the service manager allows, and say so when they are
+    too few. connections: that there may be at once, by this key of the configuration."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == hard:
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (OSError, ValueError) as error:
-        # Units of the packages let nobody change limits, and say themselves what they are.
-        log.warning("there can be %d files, and connections, at once: the limit can't be raised: %s", soft, error)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+        except (OSError, ValueError) as error:
+            # Units of the packages let nobody change limits, and say themselves what they are.
+            log.warning("there can be %d files, and connections, at once: the limit can't be raised: %s", soft, error)
+    if soft != resource.RLIM_INFINITY and soft < connections + FILES_BESIDE:
+        message = "there can be %d files at once, too few for %s = %d: LimitNOFILE of the unit, or `ulimit -n`"
+        log.warning(message, soft, key, connections)

@@ -25,7 +25,7 @@ def check(config: MapConfig) -> None:
 
 async def _serve(loaded: Loaded[MapConfig], source: Source) -> None:
     config = loaded.value
-    raise_file_limit()
+    raise_file_limit(config.map.max_connections, "map.max_connections")
     # The cheap checks first: loading a large map takes seconds.
     check(config)
     stored = open_map(config.store.address(), name=server_name(config), lease=config.store.lease)

@@ -59,6 +59,8 @@ def test_what_the_gateways_configuration_forbids() -> None:
         ("key /etc/vrfwire/hv7.key: Permission denied", "when the file is right"),
         ("can't connect: Connection refused", "does vrfwire-gateway run there"),
         ("connection lost", "`journalctl -u vrfwire-gateway`"),
+        ("service vpn.example.net: host hv9 has no next hops: set addresses of its [[host]] in ...", "SIGHUP there"),
+        ("service vpn.example.net doesn't answer", "connected to the XMPP server as this component"),
         ("heard nothing for 10 s", "does vrfwire-gateway run there"),
         ("", "does vrfwire-gateway run there"),
     ],

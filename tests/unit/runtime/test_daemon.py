@@ -13,11 +13,22 @@ def test_servers_take_as_many_files_as_they_may(monkeypatch: pytest.MonkeyPatch)
     wanted = []
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 65536))
     monkeypatch.setattr(resource, "setrlimit", lambda what, limits: wanted.append((what, limits)))
-    raise_file_limit()
+    raise_file_limit(10_000, "some.key")
     assert wanted == [(resource.RLIMIT_NOFILE, (65536, 65536))]
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (65536, 65536))
-    raise_file_limit()
+    raise_file_limit(10_000, "some.key")
     assert len(wanted) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [(65536, False), (10_200, False), (10_000, True), (1024, True), (resource.RLIM_INFINITY, False)]
+)
+def test_too_few_files_are_told(
+    limit: int, told: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (limit, limit))
+    raise_file_limit(10_000, "some.key")
+    assert ("too few for some.key = 10000" in caplog.text) is told
 
 
 def test_a_unit_that_lets_nobody_change_limits_stops_no_server(
@@ -28,5 +39,5 @@ def test_a_unit_that_lets_nobody_change_limits_stops_no_server(
 
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 65536))
     monkeypatch.setattr(resource, "setrlimit", refused)
-    raise_file_limit()
-    assert "1024" in caplog.text
+    raise_file_limit(500, "some.key")
+    assert "1024" in caplog.text and "some.key" not in caplog.text
