@@ -229,15 +229,15 @@ class Connection(asyncio.Protocol):
             # Little memory is left: what is owed stays a cursor for longer.
             self._narrow = not self._narrow
             self._transport.set_write_buffer_limits(high=LITTLE if self._narrow else WRITE_HIGH)
+        session, stream, more = self.session, self._stream, True
         for _ in range(CHUNKS_A_TURN):
-            if self.session is None or self._stream is None or self._paused:
+            if session is None or stream is None or self._paused:
                 return
             size = 0
-            while size < WRITE_CHUNK and (piece := self.session.next_output()):
-                self._stream.send_stanza(piece)
+            while more and size < WRITE_CHUNK and (piece := session.next_output()):
+                stream.send_stanza(piece)
                 size += len(piece)
-                if not self.session.pending:
-                    break
+                more = session.pending
             if not size:
                 return
             self._write()
@@ -410,9 +410,11 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._stream is not None and self._transport is not None:
             self._stream.handle_timer(self._loop.time())
-            if self._paused and self._stream.closed:
+            if self._stream.closed:
                 self._paused = False  # nobody reads: what is left to do is to end it
-            self.run()
-            if self._stream is not None:
+                self.run()
+            else:
+                # A ping at most: there is nothing to handle, and nothing has changed by that.
+                self._write()
                 self._stream.rest()
             self._arm()
