@@ -1,7 +1,7 @@
 """All hosts of a gateway that has restarted come back: how long that takes, simulated; no clock, no I/O.
 
-The gateway is one core. It serves logins in the order in which they came, and sends tables when no login waits. Hosts
-that are refused, or not served in time, come again after a while, as the agent does (agent/session.py).
+The gateway is one core. It serves logins in the order in which they came, and sends tables when no login waits. It was
+stopped, and said so; hosts wait as the agent does (agent/reconnect.py), also when they are refused or not served in time.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import random
 from collections import deque
 from dataclasses import dataclass
 
+from agent.reconnect import Loss, Reconnect
 from benchmarks.scale_events import Clock
 from benchmarks.scale_model import Costs
 
-SHORTEST, LONGEST = 0.5, 30.0
-"""Seconds: waits of an agent between attempts, doubled each time; each is between half of it and all of it."""
+SHORTEST, LONGEST, SPREAD = 0.5, 30.0, 5.0
+"""Seconds: defaults of [signaling] reconnect_min, reconnect_max and reconnect_spread."""
 LOGIN_TIME = 15.0
-"""Seconds after which an agent gives an attempt up."""
+"""Seconds after which an agent gives its first attempt up."""
 ITEMS_A_MESSAGE = 100
 
 
@@ -54,7 +55,7 @@ class _Gateway:
         now = self.clock.now
         while self._logins:
             host = self._logins.popleft()
-            if now - host.asked > LOGIN_TIME:
+            if now > host.patient_until:
                 continue  # it has given up, and comes again
             host.served = True
             self.longest_wait = max(self.longest_wait, now - host.asked)
@@ -72,31 +73,30 @@ class _Gateway:
 
 class _Host:
     def __init__(self, gateway: _Gateway, up: float) -> None:
-        self.asked = 0.0
+        self.asked = self.patient_until = 0.0
         self.served = False
         self._gateway = gateway
         self._up = up
-        self._failures = 0
-        self._again()
+        self._reconnect = Reconnect(SHORTEST, LONGEST, SPREAD, gateway.random.random)
+        self._again(Loss.SHUTDOWN)
 
-    def _again(self) -> None:
-        wait = min(LONGEST, SHORTEST * 2.0**self._failures) * (0.5 + 0.5 * self._gateway.random.random())
-        self._failures += 1
+    def _again(self, loss: Loss) -> None:
         clock = self._gateway.clock
-        clock.at(clock.now + wait, self._attempt)
+        clock.at(clock.now + self._reconnect.wait(loss), self._attempt)
 
     def _attempt(self) -> None:
         clock = self._gateway.clock
         if clock.now < self._up:
-            self._again()
+            self._again(Loss.FAILED)
             return
         self.asked = clock.now
-        clock.at(clock.now + LOGIN_TIME, self._give_up)
+        self.patient_until = clock.now + self._reconnect.patience(LOGIN_TIME)
+        clock.at(self.patient_until, self._give_up)
         self._gateway.connect(self)
 
     def _give_up(self) -> None:
         if not self.served:
-            self._again()
+            self._again(Loss.SLOW)
 
 
 def return_of(

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import scale
 from benchmarks.scale_events import COALESCE, Change, Clock, Simulation
 from benchmarks.scale_model import Costs, Network, demand, members, vpn_sizes
-from benchmarks.scale_return import LOGIN_TIME, return_of
+from benchmarks.scale_return import LOGIN_TIME, SPREAD, return_of
 
 FREE = Costs(**dict.fromkeys(Costs.__slots__, 0.0))
 SMALL = Network(hosts=400, gateways=4, reflectors=2, delay=0.001)
@@ -105,13 +105,13 @@ def test_a_gateway_has_room_for_every_session_of_a_host() -> None:
 
 def test_hosts_that_are_served_at_once_come_back_after_their_first_wait() -> None:
     found = return_of(100, FREE, vpns=1, routes=1, table=1, down=0.0)
-    assert 0.25 < found.logged_in <= 0.5 and found.attempts == 1 and found.longest_wait == 0
+    assert SPREAD / 2 < found.logged_in <= SPREAD and found.attempts == 1 and found.longest_wait == 0
 
 
 def test_hosts_wait_in_the_order_in_which_they_came_and_give_up_in_time() -> None:
     slow = replace(FREE, login=0.1)
     found = return_of(300, slow, vpns=0, routes=0, table=0, down=0.0)
-    assert found.logged_in >= 30 and found.attempts > 1 and found.longest_wait <= LOGIN_TIME
+    assert found.logged_in >= 30 and found.attempts > 1 and LOGIN_TIME < found.longest_wait <= 4 * LOGIN_TIME
 
 
 def test_hosts_are_refused_while_the_gateway_is_away() -> None:
