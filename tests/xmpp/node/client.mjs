@@ -1,7 +1,10 @@
 // The pub-sub of two @xmpp/client clients. Argument: a JSON object as of aioxmpp_client.py; prints another one.
 // It has no SCRAM-SHA-256 of its own: the mechanism is plugged in where its own ones are.
-import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
+import { createHash, createHmac, pbkdf2Sync, randomBytes, webcrypto } from "node:crypto";
 import { pathToFileURL } from "node:url";
+
+// Debian 12's node 18 hasn't it there yet, where the client looks for it.
+globalThis.crypto ??= webcrypto;
 
 const settings = JSON.parse(process.argv[2]);
 const { client, xml } = await import(pathToFileURL(settings.module));
