@@ -1,7 +1,8 @@
 """All hosts of a gateway that has restarted come back: how long that takes, simulated; no clock, no I/O.
 
 The gateway is one core. It serves logins in the order in which they came, and sends tables when no login waits. It was
-stopped, and said so; hosts wait as the agent does (agent/reconnect.py), also when they are refused or not served in time.
+stopped, and said so. Hosts wait as the agent does (agent/reconnect.py), also those that are refused or not served in
+time.
 """
 
 from __future__ import annotations
