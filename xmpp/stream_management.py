@@ -78,8 +78,9 @@ def enabled(management: Management) -> bytes:
     """The answer to <enable/>."""
     if not management.id:
         return f"<enabled xmlns='{ns.SM}'/>".encode()
-    most = int(management.resume_time)
-    return f"<enabled xmlns='{ns.SM}' id='{escape(management.id)}' resume='true' max='{most}'/>".encode()
+    # A whole positive number, or nothing (its schema).
+    most = f" max='{int(management.resume_time)}'" if management.resume_time >= 1 else ""
+    return f"<enabled xmlns='{ns.SM}' id='{escape(management.id)}' resume='true'{most}/>".encode()
 
 
 def resumed(management: Management) -> bytes:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.xmpp.driver import BIND, DOMAIN, END, FULL, HOST, STARTTLS, Peer, auth, header
+from xmpp import namespaces as ns
+from xmpp import stream_management
 from xmpp.events import Acknowledged, EnableRequested, ResumeRequested, StanzaReceived, StreamClosed
 from xmpp.outbox import ASK_STANZAS, COUNT_MODULUS, Outbox
 from xmpp.stream_management import EnableWish, Management
@@ -82,6 +84,14 @@ def test_what_is_asked_for(attributes: str, wish: EnableWish) -> None:
     peer = Peer().login()
     peer.send(f"<enable xmlns='urn:xmpp:sm:3' {attributes}/>".encode())
     assert peer.events[-1] == EnableRequested(wish)
+
+
+def test_no_time_is_promised_that_is_no_whole_second() -> None:
+    """The schema of section 15 has a positive integer."""
+    assert b" max='3'" in stream_management.enabled(Management("id", 3.9))
+    assert (
+        stream_management.enabled(Management("id", 0.5)) == f"<enabled xmlns='{ns.SM}' id='id' resume='true'/>".encode()
+    )
 
 
 def test_enabled_with_and_without_resumption() -> None:
