@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 from gateway.guard import Reason
@@ -64,6 +65,8 @@ class Connection(asyncio.Protocol):
         self.session: Session | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._taken: Callable[[], tuple[int, float]] | None = None
+        """What receiving has cost: octets with those that hold no data, and seconds."""
         self._stream: ServerStream | None = None
         self.certificate: Certificate | None = None
         """That the host has shown."""
@@ -92,10 +95,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._taken = transport.taken if isinstance(transport, SocketTransport) else None
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         secure = self._read_identity()
-        now = self._loop.time()
-        self._stream = ServerStream(self.server.stream_config, now, secure=secure, identities=self.identity.jids)
+        config = self.server.stream_config
+        began = self._greeting.deadline - config.login_timeout  # the time of its handshake counts
+        self._stream = ServerStream(config, began, secure=secure, identities=self.identity.jids)
         self.server.connections.add(self)
         self._arm()
         self._refuse_revoked()
@@ -103,10 +108,11 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._stream is not None:
             now = self._loop.time()
-            if not self._throttle.received(len(data)):
+            octets, spent = self._taken() if self._taken is not None else (len(data), 0.0)
+            if not self._throttle.received(octets):
                 self._stream.close(now, StreamCondition.POLICY_VIOLATION, "too much was sent before the login")
             self._stream.receive_data(data, now)
-            self._run(now)
+            self._run(now - spent)
 
     def eof_received(self) -> None:
         self._input_over = True
@@ -241,7 +247,7 @@ class Connection(asyncio.Protocol):
             if not size:
                 return
             self._write()
-            if self.session is None or not self.session.pending:
+            if not more or self.session is not session:
                 return
         self.server.wake(self)
 
@@ -267,9 +273,7 @@ class Connection(asyncio.Protocol):
                     self.server.service.handle(self.session, stanza, now)
                 except Exception:
                     extra = fields(peer=self.peer[0], host=self.session.host)
-                    log.exception(
-                        "host %s: error of this server; the session is closed", self.session.host, extra=extra
-                    )
+                    log.exception("host %s: error of this server; its stream ends", self.session.host, extra=extra)
                     stream.close(now, StreamCondition.INTERNAL_SERVER_ERROR, "error of this server")
                 else:
                     before = self._unsent
@@ -298,11 +302,8 @@ class Connection(asyncio.Protocol):
         self._throttle.begin(session.host, now)
         self.server.started(self, session)
         self.server.greeter.settled(self._greeting)
-        log.info(
-            "host %s %s %s by %s from %s",
-            *(session.host, how, session.jid, self.mechanism, self.peer[0]),
-            extra=fields(peer=self.peer[0], host=session.host),
-        )
+        who = session.host, how, session.jid, self.mechanism, self.peer[0]
+        log.info("host %s %s %s by %s from %s", *who, extra=fields(peer=self.peer[0], host=session.host))
 
     def _end_of_input(self) -> None:
         if self._stream is not None and not self._stream.closed:
@@ -323,11 +324,8 @@ class Connection(asyncio.Protocol):
         session, self.session = self.session, None
         if session is not None:
             stale = self.server.ended(self, session, lost=lost or self._handed_over)
-            log.info(
-                "host %s disconnected (%s); %d of its routes are stale",
-                *(session.host, reason, stale),
-                extra=fields(peer=self.peer[0], host=session.host),
-            )
+            extra = fields(peer=self.peer[0], host=session.host)
+            log.info("host %s disconnected (%s); %d of its routes are stale", session.host, reason, stale, extra=extra)
         elif wanted:
             message = f"connection from {self.peer[0]} ended: {reason}"
             self.server.guard.told(Reason.LOGIN, message, now, self.peer[0])
@@ -335,7 +333,9 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
             # A peer that doesn't take the rest must not keep the connection.
-            self._loop.call_later(self.server.stream_config.close_timeout, self.abort)
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(self.server.stream_config.close_timeout, self.abort)
 
     # -- output
 

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING
 from gateway.connection import Connection
 from gateway.guard import Reason
 from runtime.log import fields
-from runtime.socket_transport import SocketTransport, read_buffer
+from runtime.socket_transport import SocketTransport
 from runtime.tls import handshake_failure
+from runtime.tls_engine import Buffers
 from xmpp.errors import StreamCondition
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Greeter:
         self._guard = server.guard
         self._arrivals = server.guard.arrivals
         self._loop = asyncio.get_running_loop()
-        self._buffer = read_buffer()
+        self._buffers = Buffers()
         self._waiting: dict[Greeting, None] = {}
         self._shaking: dict[Greeting, None] = {}
         """Those served, oldest first."""
@@ -161,7 +162,7 @@ class Greeter:
             self._drop(greeting)
             return
         greeting.deadline = self._loop.time() + self._server.stream_config.login_timeout
-        greeting.transport = SocketTransport(self._loop, greeting.socket, greeting, self._buffer)
+        greeting.transport = SocketTransport(self._loop, greeting.socket, greeting, self._buffers)
         if first == TLS_HANDSHAKE:
             self._shaking[greeting] = None
             greeting.transport.start_tls(self._server.tls, lambda error: self._secured(greeting, error))

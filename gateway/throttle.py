@@ -53,10 +53,12 @@ class Throttle:
             self.hold(wait)  # of an earlier session: to come anew doesn't help
 
     def end(self, now: float) -> None:
-        """It is over."""
+        """It is over. What was taken until now is charged: to leave at once is no way around it."""
         self.free()
         flow, self.flow = self.flow, None
         if flow is not None:
+            if self._received or self._stanzas:
+                self._guard.charge(flow, *self._taken(), now - self._began, now, self._address)
             self._guard.limiter.end(flow, now)
 
     # -- what it takes
@@ -83,10 +85,7 @@ class Throttle:
         flow = self.flow
         if flow is None or not (self._received or self._stanzas):
             return ""
-        # A read costs what a small stanza does, whatever is in it.
-        stanzas, octets = max(1, self._stanzas), self._received + self._answered
-        self._stanzas = self._received = self._answered = 0
-        wait = self._guard.charge(flow, stanzas, octets, now - self._began, now, self._address)
+        wait = self._guard.charge(flow, *self._taken(), now - self._began, now, self._address)
         if not wait:
             return ""
         if self._guard.limiter.floods(flow, now):
@@ -96,6 +95,12 @@ class Throttle:
             return why
         self.hold(wait)
         return ""
+
+    def _taken(self) -> tuple[int, int]:
+        """Stanzas and bytes since the last time. A read costs what a small stanza does, whatever is in it."""
+        stanzas, octets = max(1, self._stanzas), self._received + self._answered
+        self._stanzas = self._received = self._answered = 0
+        return stanzas, octets
 
     # -- held up
 

@@ -1,10 +1,9 @@
 """An asyncio transport over a connected socket that may become TLS in place.
 
-asyncio's own TLS reads into a buffer of each connection and moves every byte through two memory BIOs and two
-transports. Here OpenSSL has the socket (ssl.SSLSocket, driven by readiness), and all connections of a server share one
-read buffer: half the time for each message, and a third of the memory of an idle connection
-(docs/design/gateway-performance.md). STARTTLS wraps the very socket, so no byte can come out of TLS before it is in
-place, and none of TLS's can be read as plain text.
+asyncio's own TLS has a read buffer and two memory BIOs for each connection, and moves every byte through two
+transports. Here all connections of a server share them (runtime/tls_engine.py): half the time for each message, and a
+third of the memory of an idle connection (docs/design/gateway-performance.md). STARTTLS takes over the very socket, so
+no byte can come out of TLS before it is in place, and none of TLS's can be read as plain text.
 
     plain --start_tls()--> handshake --> TLS        close(): flush, close_notify, FIN, read to the end, connection_lost
                                +-------> failed: FIN, read to the end, connection_lost
@@ -21,49 +20,47 @@ import ssl
 from collections.abc import Callable
 from typing import Any
 
-READ_SIZE = 16 * 1024
-"""Octets of a read: the most in a record of TLS (RFC 8446, section 5.1)."""
+from runtime.tls_engine import Buffers, TlsEngine
+
 READS_A_TURN = 4
 """Reads of one connection before the loop looks at the others."""
 WRITE_HIGH = 64 * 1024
 LINGER_MAX = 4 * 1024 * 1024
 """Octets read and dropped after the end; who sends more is reset."""
+HANDSHAKE_MAX = 256 * 1024
+"""Octets of a handshake, of which the client's certificates may be 100 KiB (OpenSSL's limit)."""
 
-_AGAIN = (BlockingIOError, InterruptedError, ssl.SSLWantReadError)
+_AGAIN = (BlockingIOError, InterruptedError)
 
 _EXTRA: dict[str, Any] = {}
 Secured = Callable[[OSError | None], None]
 """Told how a handshake ended: None when TLS is in place."""
 
 
-def read_buffer() -> memoryview:
-    """What the transports of one event loop read into."""
-    return memoryview(bytearray(READ_SIZE))
-
-
 class SocketTransport(asyncio.Transport):
-    """Owns a non-blocking, connected socket, and tells the protocol what asyncio's transports tell theirs.
+    """Owns a non-blocking, connected socket, and tells the protocol what asyncio's transports tell theirs, and
+    data_received(b"") when octets came that hold no data: messages of TLS's own, or a part of a record.
 
-    buffer: shared with other transports of the same loop, see read_buffer(). start() begins to read.
+    buffers: shared with other transports of the same loop. start() begins to read.
     """
 
     __slots__ = (
-        *("_backlog", "_buffer", "_descriptor", "_high", "_loop", "_low", "_protocol", "_socket", "_tls", "_tls_next"),
-        *("_closing", "_dropped", "_eof", "_gone", "_handshake", "_lingering", "_notify_due", "_paused"),
-        *("_read_wants_write", "_reader", "_reading", "_write_wants_read", "_writer"),
+        *("_backlog", "_buffers", "_descriptor", "_high", "_loop", "_low", "_protocol", "_socket", "_tls", "_tls_next"),
+        *("_closing", "_dropped", "_eof", "_gone", "_handshake", "_lingering", "_octets", "_paused", "_spent"),
+        *("_reader", "_reading", "_writer"),
     )
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: asyncio.Protocol, buffer: memoryview
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, protocol: asyncio.Protocol, buffers: Buffers
     ) -> None:
         super().__init__(_EXTRA)
         self._loop = loop
         self._socket = connection
         self._descriptor = connection.fileno()  # asyncio describes socket objects at length, to throw it away
         self._protocol = protocol
-        self._buffer = buffer
-        self._tls: ssl.SSLSocket | None = None
-        """Where TLS is in place or under way: the socket, otherwise None."""
+        self._buffers = buffers
+        self._tls: TlsEngine | None = None
+        """Where TLS is in place or under way."""
         self._tls_next: tuple[ssl.SSLContext, Secured] | None = None
         self._handshake: Secured | None = None
         self._backlog: bytearray | None = None
@@ -73,17 +70,17 @@ class SocketTransport(asyncio.Transport):
         self._reading = False
         self._closing = self._lingering = self._gone = self._eof = False
         self._dropped = 0
-        self._notify_due = False
-        self._read_wants_write = self._write_wants_read = False
+        self._octets = 0
+        self._spent = 0.0
         self._reader = self._writer = False
         """What the loop watches for."""
 
     # -- asyncio.BaseTransport
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """ "ssl_object": the SSLSocket once TLS is in place; "socket"."""
+        """ "ssl_object": the SSLObject once TLS is in place; "socket"."""
         if name == "ssl_object":
-            return default if self._tls is None or self._handshake is not None else self._tls
+            return default if self._tls is None or self._handshake is not None else self._tls.object
         return self._socket if name == "socket" else default
 
     def is_closing(self) -> bool:
@@ -104,6 +101,12 @@ class SocketTransport(asyncio.Transport):
         self._protocol.connection_made(self)
         self.resume_reading()
 
+    def taken(self) -> tuple[int, float]:
+        """Octets that came since this was asked last, or since TLS is in place; seconds that decrypting them took."""
+        taken = self._octets, self._spent
+        self._octets, self._spent = 0, 0.0
+        return taken
+
     # -- TLS
 
     def start_tls(self, context: ssl.SSLContext, secured: Secured) -> None:
@@ -120,45 +123,43 @@ class SocketTransport(asyncio.Transport):
     def _wrap(self) -> None:
         assert self._tls_next is not None
         (context, self._handshake), self._tls_next = self._tls_next, None
-        # The selector knows the descriptor, which stays; but who watches it is another one.
-        self._unwatch()
-        try:
-            self._socket.getpeername()  # a wrap that fails for want of a peer doesn't close what it has taken over
-            self._tls = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
-        except OSError as error:
-            self._secured(error)
-            return
-        self._socket = self._tls
-        self._shake()
+        self._octets = 0
+        self._tls = TlsEngine(context, self._buffers)
 
     def _shake(self) -> None:
-        assert self._tls is not None
-        self._read_wants_write = False
+        tls, buffer = self._tls, self._buffers.octets
+        assert tls is not None
         try:
-            self._tls.do_handshake()
+            size = self._socket.recv_into(buffer)
+            self._octets += size
+            if not size:
+                raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection ended in the handshake")
+            if self._octets > HANDSHAKE_MAX:
+                raise ssl.SSLError(ssl.SSL_ERROR_SSL, f"a handshake of more than {HANDSHAKE_MAX} octets")
+            done = tls.handshake(buffer[:size])
         except _AGAIN:
-            pass
-        except ssl.SSLWantWriteError:
-            self._read_wants_write = True
+            return
         except OSError as error:
-            self._secured(error)
+            self._secured(error, tls.output())
             return
-        else:
+        self._push(tls.output())
+        if done and not self._gone:
             self._secured(None)
-            return
-        self._watch()
 
-    def _secured(self, error: OSError | None) -> None:
+    def _secured(self, error: OSError | None, alert: bytes = b"") -> None:
         assert self._handshake is not None
         secured, self._handshake = self._handshake, None
+        self._octets = 0
         if error is None:
             self._reading = True
         else:
-            # OpenSSL has sent its alert; let the peer have it.
             self._closing = True
-            self._finish()
+            self._push(alert)
+            if not self._gone and self._backlog is None:
+                self._finish()
         secured(error)
         self._watch()
+        self._look()
 
     # -- asyncio.ReadTransport
 
@@ -168,7 +169,7 @@ class SocketTransport(asyncio.Transport):
 
     def pause_reading(self) -> None:
         """Read nothing more."""
-        self._reading = self._read_wants_write = False
+        self._reading = False
         self._watch()
 
     def resume_reading(self) -> None:
@@ -177,14 +178,14 @@ class SocketTransport(asyncio.Transport):
             return
         self._reading = True
         self._watch()
-        if self._tls is not None and self._tls.pending():
-            # No selector knows of what OpenSSL has decrypted already.
+        self._look()
+
+    def _look(self) -> None:
+        """No selector knows of what was taken from the socket already."""
+        if self._reading and self._tls is not None and self._tls.waits:
             self._loop.call_soon(self._readable)
 
     def _readable(self) -> None:
-        if self._write_wants_read:
-            self._write_wants_read = False
-            self._flush()
         if self._handshake is not None:
             self._shake()
         elif self._lingering:
@@ -193,37 +194,49 @@ class SocketTransport(asyncio.Transport):
             self._read()
 
     def _read(self) -> None:
-        self._read_wants_write = False
+        buffer = self._buffers.octets
         for _ in range(READS_A_TURN):
-            try:
-                size = self._socket.recv_into(self._buffer, READ_SIZE)
-            except _AGAIN:
-                break
-            except ssl.SSLWantWriteError:
-                self._read_wants_write = True
-                break
-            except ssl.SSLZeroReturnError:
-                size = 0
-            except OSError as error:
-                self._fail(error)
+            tls = self._tls
+            size = 0
+            if tls is None or not tls.waits:
+                try:
+                    size = self._socket.recv_into(buffer)
+                except _AGAIN:
+                    return
+                except OSError as error:
+                    self._fail(error)
+                    return
+                if not size:
+                    self._at_eof()
+                    return
+                self._octets += size
+            data = bytes(buffer[:size]) if tls is None else self._decrypt(tls, buffer[:size])
+            if self._gone:
                 return
-            if not size:
-                self._at_eof()
-                return
-            try:
-                self._protocol.data_received(bytes(self._buffer[:size]))
-            except BaseException:
-                self._fail(None)
-                raise
+            if size or data:
+                try:
+                    self._protocol.data_received(data)
+                except BaseException:
+                    self._fail(None)
+                    raise
             if not self._reading:
                 return
-            # A short read has emptied the socket, most likely; the loop says so if it has not.
-            if size < READ_SIZE and (self._tls is None or not self._tls.pending()):
-                break
-        else:
-            if self._tls is not None and self._tls.pending():
-                self._loop.call_soon(self._readable)
-        self._watch()
+            if tls is not None and tls.error is not None:
+                self._fail(tls.error)
+            elif tls is not None and tls.over:
+                self._at_eof()
+            # A short read has emptied the socket, most likely; the loop says so if it has not. And what holds no data
+            # may have taken its time.
+            if self._closing or self._eof or size < len(buffer) or not data:
+                return
+
+    def _decrypt(self, tls: TlsEngine, octets: memoryview) -> bytes:
+        began = self._loop.time()
+        data = tls.decrypt(octets)
+        if output := tls.output():
+            self._push(output)
+        self._spent += self._loop.time() - began
+        return data
 
     def _at_eof(self) -> None:
         self._eof = True
@@ -257,51 +270,47 @@ class SocketTransport(asyncio.Transport):
         if self._closing or not data:
             return
         assert self._handshake is None and self._tls_next is None, "nothing may be written while TLS is started"
+        if self._tls is None:
+            self._push(data)
+            return
+        try:
+            self._push(self._tls.encrypt(data))
+        except ssl.SSLError as error:
+            self._fail(error)
+
+    def _push(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Octets for the socket."""
+        if self._gone or not data:
+            return
         if self._backlog is not None:
             self._backlog += data
         else:
             sent = self._send(data)
-            if self._closing or sent == len(data):
+            if self._gone or sent == len(data):
                 return
             self._backlog = bytearray(memoryview(data)[sent:])
             self._watch()
-        if len(self._backlog) > self._high and not self._paused:
+        if len(self._backlog) > self._high and not self._paused and not self._closing and self._handshake is None:
             self._paused = True
             self._protocol.pause_writing()
 
     def _send(self, data: bytes | bytearray | memoryview[Any]) -> int:
-        """How much of it the socket takes; the connection is closing after an error."""
+        """How much of it the socket takes; the connection is gone after an error."""
         sent, size = 0, len(data)
         try:
             sent = self._socket.send(data)
             if sent < size:
-                # Of TLS one record at a time is sent.
                 with memoryview(data) as view:
                     while sent < size:
                         sent += self._socket.send(view[sent:])
-        except (BlockingIOError, InterruptedError, ssl.SSLWantWriteError):
+        except _AGAIN:
             pass
-        except ssl.SSLWantReadError:
-            self._write_wants_read = True
         except OSError as error:
             self._fail(error)
         return sent
 
-    def _writable(self) -> None:
-        if self._handshake is not None:
-            self._shake()
-            return
-        if self._read_wants_write and self._reading:
-            self._read()
-        self._flush()
-
     def _flush(self) -> None:
-        if self._gone:
-            return
-        if self._notify_due:
-            self._finish()
-        if self._backlog is None:
-            self._watch()
+        if self._gone or self._backlog is None:
             return
         sent = self._send(self._backlog)
         if self._gone:
@@ -338,22 +347,17 @@ class SocketTransport(asyncio.Transport):
         self._fail(None)
 
     def _finish(self) -> None:
-        """Everything is sent: close_notify (RFC 8446, section 6.1), and no more."""
-        self._notify_due = False
+        """Everything is sent: close_notify, if it is TLS, and no more."""
+        if self._tls is not None:
+            tls, self._tls = self._tls, None  # what the peer still sends isn't decrypted
+            self._push(tls.close())
+            if self._gone or self._backlog is not None:
+                return
         try:
-            if self._tls is not None:
-                try:
-                    self._tls.unwrap()
-                except ssl.SSLWantWriteError:
-                    self._notify_due = True
-                    return
-                except (ssl.SSLError, ValueError):
-                    pass  # the peer's own isn't waited for; and after a failure OpenSSL sends none
             self._socket.shutdown(socket.SHUT_WR)
         except OSError as error:
             self._fail(error)
             return
-        self._tls = None  # what the peer still sends isn't decrypted
         if self._eof:
             self._fail(None)
         else:
@@ -361,7 +365,7 @@ class SocketTransport(asyncio.Transport):
 
     def _drop(self) -> None:
         try:
-            size = self._socket.recv_into(self._buffer, READ_SIZE)
+            size = self._socket.recv_into(self._buffers.octets)
         except _AGAIN:
             return
         except OSError:
@@ -374,7 +378,7 @@ class SocketTransport(asyncio.Transport):
         if self._gone:
             return
         self._gone = self._closing = True
-        self._reading = self._lingering = self._notify_due = False
+        self._reading = self._lingering = False
         self._handshake = self._tls_next = self._backlog = None
         self._unwatch()
         self._loop.call_soon(self._lost, error)
@@ -392,11 +396,8 @@ class SocketTransport(asyncio.Transport):
         """Have the loop watch for what can be done now, and for nothing else."""
         if self._gone:
             return
-        shaking = self._handshake is not None
-        reader = self._reading or self._lingering or self._write_wants_read or (shaking and not self._read_wants_write)
-        writer = (
-            self._read_wants_write or self._notify_due or (self._backlog is not None and not self._write_wants_read)
-        )
+        reader = self._reading or self._lingering or self._handshake is not None
+        writer = self._backlog is not None
         if reader is not self._reader:
             self._reader = reader
             if reader:
@@ -406,7 +407,7 @@ class SocketTransport(asyncio.Transport):
         if writer is not self._writer:
             self._writer = writer
             if writer:
-                self._loop.add_writer(self._descriptor, self._writable)
+                self._loop.add_writer(self._descriptor, self._flush)
             else:
                 self._loop.remove_writer(self._descriptor)
 

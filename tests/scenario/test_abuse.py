@@ -7,6 +7,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.scenario.daemon_process import DEADLINE, wait_for
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
 from tests.scenario.raw_host import CLIENT, HEADER, RawHost, client_context, entry, stream_condition
 from tests.unit.gateway.harness import refusal
+from tests.unit.runtime.key_updates import key_updates
 from xmpp import namespaces as ns
 
 MEGABYTE = 1024 * 1024
@@ -227,6 +229,21 @@ def test_a_stranger_may_send_what_a_login_needs(gateway: GatewayProcess, bystand
             while chunk := stranger.recv(65536):
                 received += chunk
     assert b"policy-violation" in received and b"before the login" in received
+
+
+def test_messages_of_tls_alone_are_counted(
+    gateway: GatewayProcess, authority: Authority, bystander: Bystander, tmp_path: Path
+) -> None:
+    context = client_context(None, str(authority.certificate))
+    context.keylog_filename = str(tmp_path / "keys")
+    with (
+        socket.create_connection(("127.0.0.1", gateway.port), DEADLINE) as plain,
+        context.wrap_socket(plain, server_hostname=DOMAIN) as stranger,
+    ):
+        flood = key_updates(stranger, tmp_path / "keys", 5000)
+        with contextlib.suppress(OSError):
+            socket.socket.sendall(stranger, flood)
+        gateway.wait_log("connection from 127.0.0.1 ended", "too much was sent before the login")
 
 
 def test_slow_handshakes_hold_nobody_up(

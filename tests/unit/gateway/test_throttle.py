@@ -136,6 +136,28 @@ def test_what_waited_is_charged_when_it_is_handled() -> None:
     assert of.held
 
 
+def test_to_leave_at_once_is_no_way_around() -> None:
+    of, _, guard, _ = throttle(stanzas=Rate(10, 10), work=Rate(0.5, 1.0))
+    of.begin("hv1", 0.0)
+    of.turn(5.0)
+    of.received(100)
+    for _ in range(20):
+        of.handled(0, 5.0)
+    of.end(6.0)
+    assert [slowed.host for slowed in guard.limiter.slowed(6.0)] == ["hv1"]
+
+
+def test_who_leaves_after_a_rest_owes_nothing_for_it() -> None:
+    of, _, guard, _ = throttle(work=Rate(0.5, 1.0))
+    of.begin("hv1", 0.0)
+    of.turn(0.0)
+    of.received(100)
+    of.settle(0.0)
+    of.end(1000.0)
+    assert not guard.limiter.slowed(1000.0)
+    assert len(guard.limiter) == 0
+
+
 def test_a_flood_ends_it() -> None:
     of, _, guard, _ = throttle(stanzas=Rate(10, 10), flood_time=5.0)
     of.begin("hv1", 0.0)

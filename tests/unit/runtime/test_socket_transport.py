@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from lab.pki import Authority, Credentials
-from runtime.socket_transport import LINGER_MAX, READ_SIZE, SocketTransport, read_buffer
+from runtime.socket_transport import HANDSHAKE_MAX, LINGER_MAX, SocketTransport
 from runtime.tls import server_context
+from runtime.tls_engine import READ_SIZE, Buffers
+from tests.unit.runtime.key_updates import key_updates
 
 DEADLINE = 20.0
 DOMAIN = "gw.example.net"
@@ -77,7 +79,7 @@ class Site:
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         accepted.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 64 * 1024)
         self.protocol = Recorder()
-        self.transport = SocketTransport(asyncio.get_running_loop(), accepted, self.protocol, read_buffer())
+        self.transport = SocketTransport(asyncio.get_running_loop(), accepted, self.protocol, Buffers())
         self.server = server_context(Path(credentials.certificate), Path(credentials.key), None)
         self.client = ssl.create_default_context(cafile=credentials.ca)
         self.secured: list[OSError | None] = []
@@ -199,13 +201,14 @@ async def test_nothing_is_read_while_reading_is_paused(credentials: Credentials,
 
         def first(data: bytes) -> None:
             here.protocol.data += data
-            here.transport.pause_reading()
+            if data:
+                here.transport.pause_reading()
 
         here.protocol.on_data = first
         here.peer.sendall(b"a" * (3 * READ_SIZE))
         await here.protocol.until(lambda: bool(here.protocol.data))
         taken = len(here.protocol.data)
-        assert taken <= READ_SIZE and not here.transport.is_reading()
+        assert taken <= 2 * READ_SIZE and not here.transport.is_reading()
         here.transport.write(b"still there")
         assert await asyncio.to_thread(here.peer.recv, 100) == b"still there"
         assert len(here.protocol.data) == taken
@@ -215,10 +218,10 @@ async def test_nothing_is_read_while_reading_is_paused(credentials: Credentials,
 
 
 @in_loop
-async def test_what_openssl_has_decrypted_is_not_left_lying(credentials: Credentials) -> None:
-    """No selector tells of it: a record may be more than one read, and reading may stop in its midst."""
+async def test_what_openssl_has_taken_is_not_left_lying(credentials: Credentials) -> None:
+    """No selector tells of it: a record may be more than one read, and the end may come along with the last data."""
     async with site(credentials, tls=True) as here:
-        here.transport._buffer = memoryview(bytearray(READ_SIZE))[:1000]
+        here.transport._buffers = Buffers(1000)
         pieces: list[int] = []
 
         def paused(data: bytes) -> None:
@@ -227,9 +230,13 @@ async def test_what_openssl_has_decrypted_is_not_left_lying(credentials: Credent
             asyncio.get_running_loop().call_soon(here.transport.resume_reading)
 
         here.protocol.on_data = paused
-        here.peer.sendall(b"a" * 10_500)
-        await here.protocol.until(lambda: sum(pieces) == 10_500)
-        assert max(pieces) == 1000
+        here.peer.sendall(b"a" * 10_500 + b"b" * 100)
+        unwrapping = asyncio.create_task(asyncio.to_thread(here.peer.unwrap))  # type: ignore[attr-defined]
+        await here.protocol.until(lambda: "eof" in here.protocol.told)
+        assert sum(pieces) == 10_600 and pieces.count(0) >= 9, "parts of a record are told, too"
+        here.transport.abort()
+        with contextlib.suppress(OSError):
+            await unwrapping
 
 
 @in_loop
@@ -489,59 +496,93 @@ async def test_limits_that_contradict_each_other(credentials: Credentials, high:
 # -- TLS that has messages of its own to exchange (key updates, RFC 8446, section 4.6.3)
 
 
-class Moody:
-    """A socket whose calls fail as scripted, before they reach the kernel."""
+@in_loop
+async def test_a_handshake_without_an_end(credentials: Credentials) -> None:
+    """Records that TLS 1.3 has everybody pass over (RFC 8446, appendix D.4)."""
+    async with site(credentials, tls=False) as here:
+        here.begin_tls()
+        hello = ssl.MemoryBIO()
+        with contextlib.suppress(ssl.SSLWantReadError):
+            here.client.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=DOMAIN).do_handshake()
+        here.peer.sendall(hello.read())
 
-    def __init__(self, real: socket.socket) -> None:
-        self._real = real
-        self.faults: dict[str, list[Exception]] = {}
+        def flood() -> int:
+            sent = 0
+            with contextlib.suppress(OSError):
+                while sent < 100 * HANDSHAKE_MAX:
+                    sent += here.peer.send(b"\x14\x03\x03\x00\x01\x01" * 1000)
+            return sent
 
-    def __getattr__(self, name: str) -> Any:
-        if self.faults.get(name):
-            raise self.faults[name].pop(0)
-        return getattr(self._real, name)
-
-
-def moody(here: Site) -> Moody:
-    """Have the transport use one."""
-    made = Moody(here.transport._socket)
-    here.transport._socket = made  # type: ignore[assignment]
-    return made
+        flooding = asyncio.create_task(asyncio.to_thread(flood))
+        await here.protocol.until(lambda: bool(here.secured))
+        assert isinstance(here.secured[0], ssl.SSLError)
+        here.transport.abort()
+        assert await flooding < 100 * HANDSHAKE_MAX
 
 
 @in_loop
-async def test_a_write_that_wants_to_read_waits_for_that(credentials: Credentials) -> None:
-    async with site(credentials, tls=True) as here:
-        moody(here).faults["send"] = [ssl.SSLWantReadError()]
+async def test_key_updates_without_end_leave_the_loop_its_turns(credentials: Credentials, tmp_path: Path) -> None:
+    """OpenSSL, had it the socket, would take all of them in one call."""
+    async with site(credentials, tls=False) as here:
+        here.client.keylog_filename = str(tmp_path / "keys")
+        await here.tls()
+        assert isinstance(here.peer, ssl.SSLSocket)
+        flood = key_updates(here.peer, tmp_path / "keys", 2500)
         here.transport.pause_reading()
-        here.transport.write(b"one ")
-        here.transport.write(b"two")
-        assert here.transport.get_write_buffer_size() == 7 and not here.transport._writer, "it doesn't spin"
-        here.peer.sendall(b"x")
-        assert await asyncio.to_thread(here.peer.recv, 100) == b"one two"
-        assert not here.protocol.data and not here.transport._reader, "reading is still paused"
+        here.transport.taken()
+        socket.socket.sendall(here.peer, flood)
+        told_by_turn: list[int] = []
+        loop = asyncio.get_running_loop()
+        octets, spent = 0, 0.0
+
+        def turn() -> None:
+            told_by_turn.append(0)
+            if octets < len(flood):
+                loop.call_soon(turn)
+
+        def nothing(data: bytes) -> None:
+            nonlocal octets, spent
+            assert not data
+            told_by_turn[-1] += 1
+            taken = here.transport.taken()
+            octets, spent = octets + taken[0], spent + taken[1]
+
+        here.protocol.on_data = nothing
+        turn()
         here.transport.resume_reading()
-        await here.protocol.until(lambda: here.protocol.data == b"x")
+        await here.protocol.until(lambda: octets >= len(flood))
+        assert max(told_by_turn) == 1 and sum(told_by_turn) >= len(flood) / READ_SIZE
+        assert octets == len(flood) and spent > 0, "it can be charged for"
+        assert "lost" not in here.protocol.told
 
 
 @in_loop
-async def test_a_read_that_wants_to_write_waits_for_that(credentials: Credentials) -> None:
-    async with site(credentials, tls=True) as here:
-        mood = moody(here)
-        mood.faults["recv_into"] = [ssl.SSLWantWriteError()]
-        here.peer.sendall(b"x")
-        await here.protocol.until(lambda: here.protocol.data == b"x")
-        assert not mood.faults["recv_into"] and not here.transport._writer
+async def test_key_updates_are_answered_and_bounded_by_what_the_peer_reads(
+    credentials: Credentials, tmp_path: Path
+) -> None:
+    async with site(credentials, tls=False) as here:
+        here.client.keylog_filename = str(tmp_path / "keys")
+        await here.tls()
+        assert isinstance(here.peer, ssl.SSLSocket)
+        here.transport.write(b"before")
+        socket.socket.sendall(here.peer, key_updates(here.peer, tmp_path / "keys", 1000, requested=True))
+        await here.protocol.until(lambda: here.transport._octets >= 27_000)
+        here.transport.write(b"after")
+        got = b""
+        while len(got) < 11:
+            got += await asyncio.to_thread(here.peer.recv, 100)
+        assert got == b"beforeafter", "our own keys have changed on the way"
 
 
 @in_loop
-async def test_a_full_kernel_holds_the_end_back(credentials: Credentials) -> None:
-    async with site(credentials, tls=True) as here:
-        mood = moody(here)
-        here.transport._tls = mood  # type: ignore[assignment]
-        mood.faults["unwrap"] = [ssl.SSLWantWriteError()]
-        here.transport.close()
-        assert here.transport._writer
-        assert await asyncio.to_thread(here.peer.recv, 100) == b""
-        here.peer.close()
-        await here.lost()
+async def test_answers_of_tls_that_nobody_reads_pause_the_protocol(credentials: Credentials, tmp_path: Path) -> None:
+    async with site(credentials, tls=False) as here:
+        here.client.keylog_filename = str(tmp_path / "keys")
+        await here.tls()
+        assert isinstance(here.peer, ssl.SSLSocket)
+        here.transport.set_write_buffer_limits(high=1000)
+        flood = key_updates(here.peer, tmp_path / "keys", 1000, requested=True)
+        while here.transport.get_write_buffer_size() == 0:
+            here.transport.write(b"x" * 500)
+        socket.socket.sendall(here.peer, flood)
+        await here.protocol.until(lambda: "pause" in here.protocol.told)
