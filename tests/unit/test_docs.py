@@ -103,3 +103,21 @@ def test_links_lead_somewhere() -> None:
             if not (document.parent / target).exists():
                 broken.append(f"{document.relative_to(ROOT)}: {target}")
     assert broken == []
+
+
+def anchors(text: str) -> set[str]:
+    """What a link may name of a page, as GitHub makes it of headings."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_anchors_are_headings() -> None:
+    assert anchors("# A gateway, `here`\n## Not-there yet\ntext") == {"a-gateway-here", "not-there-yet"}
+    known = {document: anchors(document.read_text()) for document in DOCUMENTS}
+    broken = []
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\(([^)#:\s]*)#([^)\s]+)\)", document.read_text()):
+            page = (document.parent / target).resolve() if target else document
+            if page in known and anchor not in known[page]:
+                broken.append(f"{document.relative_to(ROOT)}: {target}#{anchor}")
+    assert broken == []
