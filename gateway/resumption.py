@@ -148,7 +148,7 @@ class Resumption:
         management = entry.management
         outbox = management.outbox
         try:
-            session.acknowledged(outbox.acknowledge(handled))
+            session.acknowledged(outbox.acknowledge(handled, final=True))
         except StreamError:
             self._refuse(session, now)
             raise

@@ -120,13 +120,17 @@ class Outbox(Generic[M]):
 
     # -- the peer's counts
 
-    def acknowledge(self, count: int) -> list[M]:
+    def acknowledge(self, count: int, *, final: bool = False) -> list[M]:
         """The peer says how many stanzas it has, modulo 2**32; the marks reached by that, oldest first.
 
-        Raises StreamError when it has more than were sent, or fewer than it said before (section 4).
+        final: it is back and lacks all others. Raises StreamError when it has more than were sent (section 4), or,
+        finally, fewer than it said before. Else fewer say nothing: some clients count what they have said, and not what
+        they have (@xmpp/client 0.14).
         """
         fresh = (count - self.acknowledged) % COUNT_MODULUS
         if fresh > self.sent - self.acknowledged:
+            if not final and COUNT_MODULUS - fresh <= min(self.acknowledged, COUNT_MODULUS // 2):
+                return []
             sent = self.sent % COUNT_MODULUS
             raise StreamError(
                 StreamCondition.UNDEFINED_CONDITION,

@@ -26,18 +26,30 @@ def test_what_is_acknowledged_is_gone_and_the_rest_can_be_taken_back() -> None:
     assert outbox.take_back() == []
 
 
-@pytest.mark.parametrize(("before", "count"), [(0, 4), (2, 1), (2, COUNT_MODULUS - 1)])
-def test_more_than_was_sent_and_less_than_before_cannot_be(before: int, count: int) -> None:
+@pytest.mark.parametrize("final", [False, True])
+@pytest.mark.parametrize(("before", "count"), [(0, 4), (2, 4), (2, COUNT_MODULUS - 1)])
+def test_more_than_was_sent_cannot_be(before: int, count: int, *, final: bool) -> None:
     outbox: Outbox[str] = Outbox()
     for _ in range(3):
         outbox.keep(b"answer")
     outbox.acknowledge(before)
     with pytest.raises(StreamError) as caught:
-        outbox.acknowledge(count)
+        outbox.acknowledge(count, final=final)
     assert caught.value.condition is StreamCondition.UNDEFINED_CONDITION
     expected = f"<handled-count-too-high xmlns='urn:xmpp:sm:3' h='{count}' send-count='3'/>"
     assert caught.value.detail == expected.encode()
     assert outbox.acknowledged == before
+
+
+def test_less_than_before_says_nothing_but_of_a_client_that_comes_back() -> None:
+    outbox: Outbox[str] = Outbox()
+    for stanza in (b"one", b"two", b"three"):
+        outbox.keep(stanza)
+    outbox.acknowledge(2)
+    assert outbox.acknowledge(1) == [] and outbox.acknowledged == 2
+    with pytest.raises(StreamError):
+        outbox.acknowledge(1, final=True)
+    assert outbox.take_back() == [b"three"]
 
 
 def test_counts_begin_again_at_two_to_the_32() -> None:
