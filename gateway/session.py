@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from gateway.host_notices import HostNotices
 from gateway.hosts import Permit
-from gateway.item_cache import ItemCache, serialise
+from gateway.item_cache import ItemCache
 from gateway.rib import Source
 from vpn.cursor import Cursor, ReplayCursor
 from vpn.table import VrfTable
@@ -35,8 +35,8 @@ _CACHE_BYTES = 1 << 20
 class Feed:
     """Turns the changes of one table into event messages, once for all subscribers at the same position.
 
-    items: serialised for newcomers. changed, warm: where it puts itself when its table has changed, and when it keeps
-    messages.
+    items: as they were serialised for others. changed, warm: where it puts itself when its table has changed, and when
+    it keeps messages.
     """
 
     def __init__(
@@ -103,9 +103,8 @@ class Feed:
         return batches
 
     def _serialised(self, cursor: Cursor[Source]) -> tuple[EventBatch, ...]:
-        # The table as a newcomer finds it; what has changed since is new to all others as well.
-        by = self._items.get if cursor.revision < cursor.start else serialise
-        return tuple(self._builder.batches(map(by, cursor.read(MAX_ITEMS))))
+        items = self._items.table if cursor.revision < cursor.start else self._items.changes
+        return tuple(self._builder.messages(items(cursor.nodes(MAX_ITEMS))))
 
     def forget(self) -> None:
         """Drop the serialised messages."""

@@ -19,7 +19,7 @@ from vpn.path import Path
 from vpn.prefix import Prefix
 
 if TYPE_CHECKING:
-    from vpn.stream import ChangeStream
+    from vpn.stream import ChangeStream, Node
 
 S = TypeVar("S", bound=Hashable)
 
@@ -81,18 +81,21 @@ class Cursor(Generic[S]):
 
         Withdrawals of prefixes that this cursor cannot have seen are left out.
         """
+        return [Change(node.prefix, node.path) for node in self.nodes(limit)]
+
+    def nodes(self, limit: int) -> list[Node[S]]:
+        """The same as they stand in the table, which goes on changing them; for who looks at them at once."""
         stream = self._stream
         before = self.revision
-        changes: list[Change] = []
+        found: list[Node[S]] = []
         if before < self.start:
-            nodes, self.revision = stream.births.read(before, self.start, limit)
-            changes += [Change(node.prefix, node.path) for node in nodes]
+            found, self.revision = stream.births.read(before, self.start, limit)
         seen = self.seen
-        while self.revision >= self.start and len(changes) < limit and self.revision < stream.log.revision:
-            nodes, self.revision = stream.log.read(self.revision, limit - len(changes))
-            changes += [Change(node.prefix, node.path) for node in nodes if node.path is not None or node.born <= seen]
+        while self.revision >= self.start and len(found) < limit and self.revision < stream.log.revision:
+            nodes, self.revision = stream.log.read(self.revision, limit - len(found))
+            found += [node for node in nodes if node.path is not None or node.born <= seen]
         self._moved(before)
-        return changes
+        return found
 
     def advance(self, revision: int) -> None:
         """Move on without reading, to where another cursor of the table got by the same read from the same place."""

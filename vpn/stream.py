@@ -110,13 +110,17 @@ class Births(Generic[S]):
         index = bisect_right(self._starts, after) - 1
         start = bisect_right(self._segments[index], after, key=_born)
         for segment in islice(self._segments, index, None):
-            for node in islice(segment, start, None):
-                if node.born > until:
-                    return found, until
-                if node.path is not None:
-                    found.append(node)
-                    if len(found) == limit:
-                        return found, node.born
+            end = len(segment)
+            if end and segment[-1].born > until:
+                end = bisect_right(segment, until, start, key=_born)
+            while start < end:
+                piece = segment[start : min(end, start + limit - len(found))]
+                found += [node for node in piece if node.path is not None]
+                if len(found) == limit:
+                    return found, piece[-1].born
+                start += len(piece)
+            if end < len(segment):
+                break
             start = 0
         return found, until
 

@@ -6,7 +6,7 @@ between head and tail.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -38,6 +38,14 @@ def recipient(jid: Jid) -> bytes:
     return escape(str(jid)).encode()
 
 
+def item(item_id: str, entry: bytes | None) -> bytes:
+    """A change as a message has it: an item with its encoded entry, or its retraction (None)."""
+    identifier = escape(item_id).encode()
+    if entry is None:
+        return b"<retract id='%b'/>" % identifier
+    return b"<item id='%b'>%b</item>" % (identifier, entry)
+
+
 class EventBuilder:
     """Makes the event messages of one node.
 
@@ -55,25 +63,26 @@ class EventBuilder:
 
     def batches(self, changes: Iterable[tuple[str, bytes | None]]) -> Iterator[EventBatch]:
         """Cut changes into messages, in order: (item id, encoded entry), or (item id, None) for a retraction."""
-        fixed = len(self._head) + len(self._open) + len(self._close)
-        parts: list[bytes] = []
-        size = fixed
-        for item_id, entry in changes:
-            identifier = escape(item_id).encode()
-            if entry is None:
-                part = b"<retract id='%b'/>" % identifier
-            else:
-                part = b"<item id='%b'>%b</item>" % (identifier, entry)
-            if parts and (len(parts) >= self._max_items or size + len(part) > self._max_bytes):
-                yield self._batch(parts)
-                parts, size = [], fixed
-            parts.append(part)
-            size += len(part)
-        if parts:
-            yield self._batch(parts)
+        return self.messages([item(*change) for change in changes])
 
-    def _batch(self, parts: list[bytes]) -> EventBatch:
-        return EventBatch(self._head, b"".join([self._open, *parts, self._close]), len(parts))
+    def messages(self, items: Sequence[bytes]) -> Iterator[EventBatch]:
+        """The same of what item() has made."""
+        fixed = len(self._head) + len(self._open) + len(self._close)
+        if 0 < len(items) <= self._max_items and fixed + sum(map(len, items)) <= self._max_bytes:
+            # As most are: nothing to cut.
+            yield self._batch(items)
+            return
+        start, size = 0, fixed
+        for end, part in enumerate(items):
+            if start < end and (end - start >= self._max_items or size + len(part) > self._max_bytes):
+                yield self._batch(items[start:end])
+                start, size = end, fixed
+            size += len(part)
+        if start < len(items):
+            yield self._batch(items[start:])
+
+    def _batch(self, items: Sequence[bytes]) -> EventBatch:
+        return EventBatch(self._head, b"".join([self._open, *items, self._close]), len(items))
 
 
 class Event(NamedTuple):

@@ -5,80 +5,112 @@ from __future__ import annotations
 import pytest
 
 from gateway import item_cache
-from gateway.item_cache import ItemCache, Serialised, serialise
+from gateway.item_cache import ItemCache, Place, serialise
+from gateway.rib import Source
 from tests.unit.gateway.harness import Bench
-from vpn.cursor import Change
 from vpn.path import NextHop, Path
 from vpn.prefix import Prefix, parse_address
+from vpn.stream import Node
 from xmpp.entry import Entry, encode
 
 
-def change(number: int, label: int = 100) -> Change:
+def path(label: int = 100) -> Path:
+    """To a host."""
+    return Path((NextHop(parse_address("192.0.2.1"), label),))
+
+
+def node(number: int, label: int = 100) -> Node[Source]:
     """A route."""
-    return Change(Prefix.parse(f"10.0.0.{number}/32"), Path((NextHop(parse_address("192.0.2.1"), label),)))
+    found: Node[Source] = Node(Prefix.parse(f"10.0.0.{number}/32"))
+    found.path = path(label)
+    return found
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> list[Change]:
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What has been serialised."""
-    found: list[Change] = []
+    found: list[str] = []
 
-    def noted(one: Change) -> Serialised:
-        found.append(one)
-        return serialise(one)
+    def noted(place: Place) -> bytes:
+        found.append(f"{place.prefix}" if place.path is None else f"{place.prefix} {place.path.next_hops[0].label}")
+        return serialise(place)
 
     monkeypatch.setattr(item_cache, "serialise", noted)
     return found
 
 
-def test_a_route_is_serialised_once(made: list[Change]) -> None:
-    cache = ItemCache()
-    prefix, path = change(1)
-    assert path is not None
-    assert [cache.get(change(1)) for _ in range(3)] == [("10.0.0.1/32", encode(Entry(prefix, path)))] * 3
-    assert made == [change(1)]
+def test_a_route_is_serialised_once(made: list[str]) -> None:
+    cache, one = ItemCache(), node(1)
+    expected = b"<item id='10.0.0.1/32'>%b</item>" % encode(Entry(one.prefix, path()))
+    assert [cache.table([one]) for _ in range(3)] == [[expected]] * 3
+    assert made == ["10.0.0.1/32 100"]
 
 
-def test_another_path_of_a_prefix_is_another_route(made: list[Change]) -> None:
-    cache = ItemCache()
-    assert cache.get(change(1, 100)) != cache.get(change(1, 101))
-    assert made == [change(1, 100), change(1, 101)]
+def test_what_has_changed_is_serialised_anew(made: list[str]) -> None:
+    cache, one = ItemCache(), node(1)
+    before = cache.table([one])
+    one.path = path(101)
+    assert cache.table([one]) == cache.changes([one]) != before
+    one.path = path(100)
+    assert cache.table([one]) == before
+    assert made == ["10.0.0.1/32 100", "10.0.0.1/32 101", "10.0.0.1/32 100"]
 
 
-def test_a_withdrawal_has_no_entry() -> None:
-    assert ItemCache().get(Change(Prefix.parse("10.0.0.1/32"), None)) == ("10.0.0.1/32", None)
+def test_a_withdrawal_is_a_retraction_and_not_kept() -> None:
+    cache, one = ItemCache(), node(1)
+    cache.table([one])
+    one.path = None
+    assert cache.changes([one]) == [b"<retract id='10.0.0.1/32'/>"]
+    assert len(cache) == 0
 
 
-def test_what_nobody_asks_for_goes_in_time(made: list[Change]) -> None:
+def test_changes_are_kept_while_newcomers_come(made: list[str]) -> None:
     cache = ItemCache(keep=10.0)
     cache.tick(100.0)
-    cache.get(change(1))
-    cache.get(change(2))
+    first, second, third = node(1), node(2), node(3)
+    cache.changes([first])
+    assert len(cache) == 0
+    cache.table([first])
+    cache.changes([second])
+    cache.tick(110.0)
+    cache.changes([third])
+    assert cache.table([first, second, third]) == list(map(serialise, (first, second, third)))
+    assert made == ["10.0.0.1/32 100", "10.0.0.1/32 100", "10.0.0.2/32 100", "10.0.0.3/32 100"]
+    for now in (120.0, 130.0, 140.0):
+        cache.tick(now)
+        cache.changes([first])
+    assert len(cache) == 0
+
+
+def test_what_nobody_asks_for_goes_in_time(made: list[str]) -> None:
+    cache = ItemCache(keep=10.0)
+    cache.tick(100.0)
+    first, second = node(1), node(2)
+    cache.table([first, second])
     cache.tick(109.9)
     cache.tick(110.0)
-    cache.get(change(1))
+    cache.table([first])
     assert len(cache) == 2
     cache.tick(120.0)
     assert len(cache) == 1
-    cache.get(change(1))
-    cache.get(change(2))
-    assert made == [change(1), change(2), change(2)]
+    cache.table([first, second])
+    assert made == ["10.0.0.1/32 100", "10.0.0.2/32 100", "10.0.0.2/32 100"]
     cache.tick(130.0)
     cache.tick(140.0)
     assert len(cache) == 0
 
 
-def test_there_is_a_most(made: list[Change]) -> None:
+def test_there_is_a_most(made: list[str]) -> None:
     cache = ItemCache(most=10)
-    for number in range(100):
-        cache.get(change(number))
+    nodes = [node(number) for number in range(100)]
+    for one in nodes:
+        cache.table([one])
         assert len(cache) <= 10
-    cache.get(change(99))
-    cache.get(change(95))
+    cache.table([nodes[99], nodes[95]])
     assert len(made) == 100
 
 
-def test_newcomers_share_what_was_serialised(made: list[Change]) -> None:
+def test_newcomers_and_others_share_what_was_serialised(made: list[str]) -> None:
     bench = Bench()
     publisher = bench.connect("hv1", "192.0.2.1")
     publisher.announce("blue", "10.0.0.1/32", "10.0.0.2/32")
@@ -89,4 +121,6 @@ def test_newcomers_share_what_was_serialised(made: list[Change]) -> None:
         assert set(newcomer.routes["blue"]) >= {"10.0.0.1/32", "10.0.0.2/32"}
         # The table looks different to each.
         publisher.announce("blue", f"10.0.1.{number}/32")
-    assert len(made) == len(set(made)) == 5
+        newcomer.pull()
+        assert f"10.0.1.{number}/32" in newcomer.routes["blue"]
+    assert len(made) == len(set(made)) == 6
