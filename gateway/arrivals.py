@@ -26,6 +26,8 @@ K = TypeVar("K", bound=Hashable)
 
 GRACE = 1.0
 """Seconds after which a connection that hasn't spoken, or hasn't logged in since it is served, is idle."""
+PASSED_OVER = 64
+"""Entries that don't count any more which the heap of turns may hold before it is cleared of them."""
 SHARE = 0.75
 """Part of the places that one address may take, so that there is always one for another."""
 
@@ -261,3 +263,7 @@ class Arrivals(Generic[K]):
         self._turn_number += 1
         self._turn_of[where] = self._turn_number
         heapq.heappush(self._turns, (self._under_way[where], next(iter(waiting)).since, self._turn_number, where))
+        if len(self._turns) > 2 * len(self._turn_of) + PASSED_OVER:
+            # While all places are taken nobody comes by to pass over what has been overtaken.
+            self._turns = [turn for turn in self._turns if self._turn_of.get(turn[3]) == turn[2]]
+            heapq.heapify(self._turns)

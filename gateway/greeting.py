@@ -18,6 +18,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
+from gateway.arrivals import GRACE
 from gateway.connection import Connection
 from gateway.guard import Reason
 from runtime.log import fields
@@ -36,17 +37,20 @@ UNSENT = 128 * 1024
 """Bytes that the kernel keeps for a host that reads slowly: what it hasn't been sent can still be replaced by newer."""
 STARTS_A_TURN = 4
 """Logins begun before the loop looks at its sockets again: a handshake takes half a millisecond, and sessions go on."""
+LOOKS_A_TURN = 64
+"""Connections looked at for that: those that have gone cost little."""
 
 
 class Greeting(asyncio.Protocol):
-    """A connection until it is a session. deadline: time of the loop at which its handshake is given up."""
+    """A connection until it is a session. came: time of the loop; deadline: when its handshake is given up."""
 
-    __slots__ = ("_greeter", "connection", "deadline", "failed", "peer", "socket", "transport")
+    __slots__ = ("_greeter", "came", "connection", "deadline", "failed", "peer", "socket", "transport")
 
     def __init__(self, greeter: Greeter, accepted: socket.socket, peer: tuple[str, int]) -> None:
         self._greeter = greeter
         self.socket = accepted
         self.peer = peer
+        self.came = greeter.now()
         self.deadline = 0.0
         self.transport: SocketTransport | None = None
         """Once it is served."""
@@ -79,6 +83,10 @@ class Greeter:
     def __len__(self) -> int:
         """Sockets that are no connections yet."""
         return len(self._waiting)
+
+    def now(self) -> float:
+        """The time of the loop."""
+        return self._loop.time()
 
     def accept(self, connection: socket.socket, peer: tuple[str, int]) -> None:
         """Greet a socket, which doesn't block. peer: address and port as text."""
@@ -139,35 +147,42 @@ class Greeter:
 
     def _serve_some(self) -> None:
         self._serving = None
-        for _ in range(STARTS_A_TURN):
+        begun = 0
+        for _ in range(LOOKS_A_TURN):
             greeting = self._arrivals.next(self._loop.time())
             if greeting is None:
                 break
-            self._begin(greeting)
+            begun += self._begin(greeting)
+            if begun == STARTS_A_TURN:
+                self._serve()
+                break
         else:
             self._serve()
         self._arm()
 
-    def _begin(self, greeting: Greeting) -> None:
-        """Its turn has come."""
-        peer = greeting.peer[0]
+    def _begin(self, greeting: Greeting) -> bool:
+        """Its turn has come. Whether it is still there."""
+        peer, now = greeting.peer[0], self._loop.time()
         if _gone(greeting.socket):
-            self._guard.told(Reason.GONE, f"connection from {peer}: it has gone", self._loop.time(), peer)
+            self._guard.told(Reason.GONE, f"connection from {peer}: it has gone", now, peer)
+            if now - greeting.came < GRACE:
+                self._guard.limiter.failed(peer, now)  # it wasn't kept waiting
             self._drop(greeting)
-            return
+            return False
         try:
             first = greeting.socket.recv(1, socket.MSG_PEEK)
         except OSError as error:
             log.debug("connection from %s: %s", peer, error, extra=fields(peer=peer))
             self._drop(greeting)
-            return
-        greeting.deadline = self._loop.time() + self._server.stream_config.login_timeout
+            return False
+        greeting.deadline = now + self._server.stream_config.login_timeout
         greeting.transport = SocketTransport(self._loop, greeting.socket, greeting, self._buffers)
         if first == TLS_HANDSHAKE:
             self._shaking[greeting] = None
             greeting.transport.start_tls(self._server.tls, lambda error: self._secured(greeting, error))
         else:
             self._connected(greeting)
+        return True
 
     def _secured(self, greeting: Greeting, error: OSError | None) -> None:
         """A handshake has ended."""

@@ -26,6 +26,9 @@ log = logging.getLogger("vrfwire.gateway.limits")
 WINDOW = 10.0
 """Seconds."""
 LINES = 50
+"""Of one address or host, for one reason."""
+LINES_OF_ALL = 500
+"""For one reason."""
 EARLY_MAX = 64 * 1024
 """Bytes that a connection may send until it is a session: a login takes a hundredth of that."""
 
@@ -77,6 +80,8 @@ class Guard:
         self.errors: Counter[str] = Counter()
         """Streams that this server has ended with an error, by condition."""
         self._windows: dict[tuple[Reason, str], int] = {}
+        self._lines: Counter[Reason] = Counter()
+        """Written in this window."""
         self._window_start = 0.0
 
     def reload(self, limits: LimitSettings, arrivals: ArrivalSettings, ceiling: int) -> None:
@@ -114,15 +119,24 @@ class Guard:
             self._summarise(now)
         who = host or site(address)
         count = self._windows[reason, who] = self._windows.get((reason, who), 0) + 1
-        if count <= LINES:
+        if count <= LINES and self._lines[reason] < LINES_OF_ALL:
+            self._lines[reason] += 1
             level = logging.INFO if reason in _FAILURES or reason is Reason.GONE else logging.WARNING
             log.log(level, "%s", message, extra=fields(peer=address, **({"host": host} if host else {})))
 
     def _summarise(self, now: float) -> None:
+        unsaid, summaries = Counter({reason: -lines for reason, lines in self._lines.items()}), 0
         for (reason, who), count in self._windows.items():
-            if count > LINES:
+            unsaid[reason] += count
+            if count > LINES and summaries < LINES:
+                summaries += 1
+                unsaid[reason] -= count - LINES
                 log.warning("%s: %d more like this (%s)", who, count - LINES, reason)
+        for reason, number in unsaid.items():
+            if number > 0:
+                log.warning("many others: %d more like this (%s)", number, reason)
         self._windows.clear()
+        self._lines.clear()
         self._window_start = now
 
     def charge(self, flow: Flow, stanzas: int, octets: int, seconds: float, now: float, address: str) -> float:

@@ -16,6 +16,7 @@ from gateway.service import Service
 from gateway.status import Document, Problem
 from runtime.config import read_secret
 from runtime.credentials import ServerCredentials
+from runtime.daemon import connections_possible
 from runtime.errors import OperatorError
 from runtime.listen import Listen
 from runtime.metrics import Metric
@@ -39,7 +40,7 @@ class ServerFront:
             config.hosts(),
             self._stream_config(config),
             credentials.context,
-            max_sessions=config.gateway.max_sessions,
+            max_sessions=connections_possible(config.gateway.max_sessions),
             guard=self.guard,
             resume_time=config.resume_time,
         )

@@ -15,8 +15,12 @@ from runtime.listen import Listen, listening_socket
 ACCEPTS_A_TURN = 64
 """Connections accepted before the loop looks at other sockets again."""
 RETRY = 1.0
-"""Seconds without accepting when there are no more files or no memory."""
-_OUT_OF_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+"""Seconds without accepting when it fails: there are no more files, or no memory."""
+_OF_ONE = (
+    *(errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EPERM, errno.ETIMEDOUT),
+    *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
+)
+"""Errors of a connection that has ended before it was accepted, or that a packet filter refuses (accept(2))."""
 
 Accepted = Callable[[socket.socket, Any], None]
 """Takes a connection, which doesn't block, and the peer's address as the socket module gives it."""
@@ -57,11 +61,11 @@ class Acceptor:
         for _ in range(ACCEPTS_A_TURN):
             try:
                 accepted, address = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            except (BlockingIOError, InterruptedError):
                 return
             except OSError as error:
-                if error.errno not in _OUT_OF_FILES:
-                    raise
+                if error.errno in _OF_ONE:
+                    continue
                 self._log.error("cannot accept connections: %s; trying again in a second", error.strerror)
                 self._loop.remove_reader(listener)
                 self._loop.call_later(RETRY, self._resume, listener)

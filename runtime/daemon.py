@@ -115,6 +115,13 @@ class Program(Generic[C]):
         return parser
 
 
+def connections_possible(wanted: int) -> int:
+    """Connections that a server can have with the files it may open, `wanted` at most. It refuses the next one, and
+    still can be asked what the matter is, and write its state."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return wanted if files == resource.RLIM_INFINITY else min(wanted, max(files - FILES_BESIDE, files // 2))
+
+
 def raise_file_limit(connections: int, key: str) -> None:
     """For servers, where a connection is a file: take as many as the service manager allows, and say so when they are
     too few. connections: that there may be at once, by this key of the configuration."""

@@ -11,6 +11,7 @@ journal by its native protocol when the journal's socket is there, which keeps t
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import logging
 import os
@@ -20,6 +21,7 @@ import time
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _PREFIX = "VRFWIRE_"
+_escape = codecs.getencoder("unicode_escape")  # a file that is read now: when there are no more files it is too late
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -109,7 +111,7 @@ def _one_line(text: str) -> str:
     """Text from a peer must neither steer the terminal nor look like a line of its own."""
     if text.isprintable():
         return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(c if c.isprintable() else _escape(c, "surrogatepass")[0].decode() for c in text)
 
 
 def _extra(record: logging.LogRecord) -> list[tuple[str, object]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, deque
 
-from gateway.arrivals import GRACE, Arrivals, ArrivalSettings
+from gateway.arrivals import GRACE, PASSED_OVER, Arrivals, ArrivalSettings
 
 CROWD, NEWCOMER = "192.0.2.1", "192.0.2.2"
 SETTINGS = ArrivalSettings(under_way=4, idle=6, idle_of_address=3, silence=10.0)
@@ -61,6 +61,20 @@ def test_a_newcomer_does_not_wait_for_a_crowd_of_another_address() -> None:
     assert served(of, 0.2) == ["b2"], "its address has fewer under way"
     assert of.done("b1")
     assert served(of, 0.2) == ["a3"]
+
+
+def test_a_storm_without_end_leaves_nothing_behind() -> None:
+    """Of two addresses, so that it is always the places that are taken, and never one address that has its share."""
+    of = arrivals()
+    for number in range(20):
+        come(of, [f"a{number}"], CROWD if number % 2 else NEWCOMER)
+    under_way = deque(served(of))
+    for number in range(20, 3000):
+        come(of, [f"a{number}"], CROWD if number % 2 else NEWCOMER)
+        of.done(under_way.popleft())
+        under_way.extend(served(of))
+    assert (of.under_way, of.waiting) == (4, 16)
+    assert len(of._turns) <= 2 * 2 + PASSED_OVER
 
 
 def test_one_place_serves_all() -> None:

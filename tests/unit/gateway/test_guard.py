@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from gateway.guard import LINES, WINDOW, Guard, Reason
+from gateway.guard import LINES, LINES_OF_ALL, WINDOW, Guard, Reason
 from gateway.limit_status import NAMED, LimitView, limit_problems, measure_limits
 from gateway.limits import LimitSettings, Rate, Slowed
 from gateway.limits_config import LimitsSection
@@ -36,6 +36,27 @@ def test_a_flood_is_no_flood_of_lines(caplog: pytest.LogCaptureFixture) -> None:
     assert messages == ["192.0.2.1: 30 more like this (handshake)", "TLS failed"]
     assert guard.counters[Reason.HANDSHAKE] == LINES + 32
     assert len(guard._windows) == 1
+
+
+def test_a_flood_of_many_addresses_is_no_flood_of_lines_either(caplog: pytest.LogCaptureFixture) -> None:
+    guard = Guard()
+    with caplog.at_level(logging.INFO):
+        for number in range(2 * LINES_OF_ALL):
+            guard.told(Reason.LOGIN, "ended", 0.0, f"192.0.{number >> 8}.{number & 255}")
+        guard.told(Reason.FLOOD, "another reason", 1.0, "192.0.2.1", "hv1")
+        assert len(caplog.records) == LINES_OF_ALL + 1
+        for number in range(3 * LINES):
+            guard.told(Reason.SILENT, "nothing was sent", 2.0, f"192.0.2.{number}")
+            for _ in range(LINES):
+                guard.told(Reason.SILENT, "nothing was sent", 2.0, f"192.0.2.{number}")
+        caplog.clear()
+        guard.told(Reason.LOGIN, "ended", WINDOW + 1, "192.0.2.1")
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == LINES + 3
+    assert messages[0] == "192.0.2.0: 1 more like this (silent)"
+    assert f"many others: {LINES_OF_ALL} more like this (login)" in messages
+    unsaid = 3 * LINES * (LINES + 1) - LINES_OF_ALL - LINES
+    assert f"many others: {unsaid} more like this (silent)" in messages
 
 
 def test_failures_shut_an_address_out_and_waiting_in_vain_does_not() -> None:

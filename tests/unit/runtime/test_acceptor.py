@@ -92,6 +92,29 @@ def test_an_address_that_is_taken() -> None:
     play(scenario)
 
 
+@pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.EHOSTUNREACH])
+def test_a_connection_that_fails_is_passed_over(
+    number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = [OSError(number, os.strerror(number))]
+    accept = socket.socket.accept
+
+    def fails_once(listener: socket.socket) -> Any:
+        if failing:
+            raise failing.pop()
+        return accept(listener)
+
+    monkeypatch.setattr(socket.socket, "accept", fails_once)
+
+    async def scenario(taken: Taken) -> None:
+        taken.acceptor.listen([HERE])
+        with socket.create_connection(("127.0.0.1", taken.acceptor.bound[0].port)):
+            await taken.wait(1)
+
+    play(scenario)
+    assert not failing and not caplog.records
+
+
 def test_without_files_it_waits(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """And doesn't spin: the socket stays readable all the time."""
     monkeypatch.setattr(acceptor, "RETRY", 0.01)

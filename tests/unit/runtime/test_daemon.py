@@ -6,7 +6,7 @@ import resource
 
 import pytest
 
-from runtime.daemon import raise_file_limit
+from runtime.daemon import connections_possible, raise_file_limit
 
 
 def test_servers_take_as_many_files_as_they_may(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -29,6 +29,16 @@ def test_too_few_files_are_told(
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (limit, limit))
     raise_file_limit(10_000, "some.key")
     assert ("too few for some.key = 10000" in caplog.text) is told
+
+
+@pytest.mark.parametrize(
+    ("files", "connections"), [(65536, 10_000), (10_050, 9_950), (64, 32), (resource.RLIM_INFINITY, 10_000)]
+)
+def test_files_are_left_for_other_things_than_connections(
+    files: int, connections: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (files, files))
+    assert connections_possible(10_000) == connections
 
 
 def test_a_unit_that_lets_nobody_change_limits_stops_no_server(
