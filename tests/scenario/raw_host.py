@@ -9,11 +9,11 @@ from collections.abc import Callable
 from types import TracebackType
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
-from xml.parsers import expat
 
 from lab.pki import Credentials
 from tests.scenario.daemon_process import DEADLINE
 from tests.scenario.gateway_process import DOMAIN
+from tests.stream_elements import CLIENT, STREAM, StreamElements
 from xmpp import namespaces as ns
 from xmpp.notices import Notice, NoticeKind, read_notices
 from xmpp.notification import parse_event
@@ -21,8 +21,6 @@ from xmpp.notification import parse_event
 HEADER = (
     f"<?xml version='1.0'?><stream:stream xmlns='{ns.CLIENT}' xmlns:stream='{ns.STREAMS}' to='{DOMAIN}' version='1.0'>"
 )
-CLIENT = f"{{{ns.CLIENT}}}"
-STREAM = f"{{{ns.STREAMS}}}"
 
 
 def client_context(credentials: Credentials | None, ca: str) -> ssl.SSLContext:
@@ -31,49 +29,6 @@ def client_context(credentials: Credentials | None, ca: str) -> ssl.SSLContext:
     if credentials is not None:
         context.load_cert_chain(credentials.certificate, credentials.key)
     return context
-
-
-class _Parser:
-    """Top-level elements of a stream."""
-
-    def __init__(self) -> None:
-        self.ended = False
-        self._depth = 0
-        self._builder = ElementTree.TreeBuilder()
-        self._elements: list[Element] = []
-        self._parser = expat.ParserCreate(namespace_separator="}")
-        self._parser.StartElementHandler = self._start
-        self._parser.EndElementHandler = self._end
-        self._parser.CharacterDataHandler = self._text
-
-    def feed(self, data: bytes) -> list[Element]:
-        """Elements that are complete now."""
-        self._elements = []
-        self._parser.Parse(data)
-        return self._elements
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        if self._depth > 1:
-            self._builder.start(_tag(name), {_tag(key): value for key, value in attributes.items()})
-
-    def _text(self, text: str) -> None:
-        if self._depth > 1:
-            self._builder.data(text)
-
-    def _end(self, name: str) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self.ended = True
-            return
-        self._builder.end(_tag(name))
-        if self._depth == 1:
-            self._elements.append(self._builder.close())
-            self._builder = ElementTree.TreeBuilder()
-
-
-def _tag(name: str) -> str:
-    return "{" + name if "}" in name else name
 
 
 class RawHost:
@@ -91,7 +46,7 @@ class RawHost:
         self.events: dict[str, dict[str, list[tuple[str, int]]]] = {}
         self.notices: list[Notice] = []
         self.ended = False
-        self._parser = _Parser()
+        self._parser = StreamElements()
         self._ids = 0
         try:
             if starttls:
@@ -124,7 +79,7 @@ class RawHost:
 
     def restart(self) -> None:
         """Begin a stream, and read its features."""
-        self._parser = _Parser()
+        self._parser = StreamElements()
         self.send(HEADER)
         self.features = self.read_until(lambda e: e.tag == f"{STREAM}features")
 

@@ -18,7 +18,8 @@ from tests.scenario.bystander import Bystander
 from tests.scenario.conftest import Connect, MakeGateway
 from tests.scenario.daemon_process import DEADLINE, wait_for
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
-from tests.scenario.raw_host import CLIENT, HEADER, RawHost, client_context, entry, stream_condition
+from tests.scenario.raw_host import HEADER, RawHost, client_context, entry, stream_condition
+from tests.stream_elements import CLIENT
 from tests.unit.gateway.harness import refusal
 from tests.unit.runtime.key_updates import key_updates
 from xmpp import namespaces as ns

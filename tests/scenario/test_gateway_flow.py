@@ -10,7 +10,8 @@ from runtime.errors import ExitCode, OperatorError
 from tests.scenario.conftest import Connect, MakeGateway
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
-from tests.scenario.raw_host import CLIENT, STREAM, entry, stream_condition
+from tests.scenario.raw_host import entry, stream_condition
+from tests.stream_elements import CLIENT, STREAM
 from tests.unit.gateway.harness import refusal
 from xmpp import namespaces as ns
 from xmpp.notices import Notice, NoticeKind

@@ -12,7 +12,8 @@ from lab.pki import Authority
 from tests.scenario.conftest import Connect
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import GatewayProcess
-from tests.scenario.raw_host import CLIENT, RawHost, stream_condition
+from tests.scenario.raw_host import RawHost, stream_condition
+from tests.stream_elements import CLIENT
 from xmpp import namespaces as ns
 
 Authenticate = Callable[..., RawHost]

@@ -12,7 +12,8 @@ from lab.pki import Authority
 from tests.scenario.conftest import Connect, MakeGateway
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import DOMAIN, GatewayProcess
-from tests.scenario.raw_host import CLIENT, HEADER, RawHost, client_context, entry, mechanisms, stream_condition
+from tests.scenario.raw_host import HEADER, RawHost, client_context, entry, mechanisms, stream_condition
+from tests.stream_elements import CLIENT
 from tests.unit.gateway.harness import refusal
 from xmpp import namespaces as ns
 

@@ -18,14 +18,12 @@ from collections.abc import Callable
 from types import TracebackType
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
-from xml.parsers import expat
 
+from tests.stream_elements import CLIENT, STREAM, StreamElements
 from xmpp import namespaces as ns
 
 DEADLINE = 20.0
 """Seconds until an answer has to be there; far more than it takes."""
-STREAM = f"{{{ns.STREAMS}}}"
-CLIENT = f"{{{ns.CLIENT}}}"
 STARTTLS = f"<starttls xmlns='{ns.TLS}'/>"
 _AFTER = "after-it"
 """Id of the ping behind something that mustn't be answered."""
@@ -39,55 +37,6 @@ def header(domain: str, attributes: str = "version='1.0'", namespace: str = ns.C
     )
 
 
-def _tag(name: str) -> str:
-    return "{" + name if "}" in name else name
-
-
-class Parser:
-    """What a server's stream holds: the attributes of its header, then its top-level elements."""
-
-    def __init__(self) -> None:
-        self.header: dict[str, str] | None = None
-        self.ended = False
-        self.rest = b""
-        """What came behind the end tag."""
-        self._depth = 0
-        self._builder = ElementTree.TreeBuilder()
-        self._elements: list[Element] = []
-        self._expat = expat.ParserCreate(namespace_separator="}")
-        self._expat.StartElementHandler = self._start
-        self._expat.EndElementHandler = self._end
-        self._expat.CharacterDataHandler = self._text
-
-    def feed(self, data: bytes) -> list[Element]:
-        """Elements that are complete now."""
-        self._elements = []
-        self._expat.Parse(data)
-        return self._elements
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._depth += 1
-        attributes = {_tag(key): value for key, value in attributes.items()}
-        if self._depth == 1:
-            self.header = attributes
-        else:
-            self._builder.start(_tag(name), attributes)
-
-    def _text(self, text: str) -> None:
-        if self._depth > 1:
-            self._builder.data(text)
-
-    def _end(self, name: str) -> None:
-        self._depth -= 1
-        if self._depth == 0:
-            self.ended = True
-            return
-        self._builder.end(_tag(name))
-        if self._depth == 1:
-            self._elements.append(self._builder.close())
-            self._builder = ElementTree.TreeBuilder()
-
-
 class RawClient:
     """A connection to a server of `domain`. context: TLS from the first byte; None: plain."""
 
@@ -98,7 +47,7 @@ class RawClient:
         """Received and not asked for yet."""
         self.closed = False
         """Whether the server has closed the connection."""
-        self.parser = Parser()
+        self.parser = StreamElements()
         self.features: Element | None = None
         self._ids = 0
         self.socket: socket.socket = socket.create_connection((address, port), DEADLINE)
@@ -169,7 +118,7 @@ class RawClient:
 
     def open(self, text: str | None = None) -> RawClient:
         """Begin a stream, anew after TLS or SASL, and read its features."""
-        self.parser = Parser()
+        self.parser = StreamElements()
         self.send(header(self.domain) if text is None else text)
         self.features = self.expect("features")
         return self

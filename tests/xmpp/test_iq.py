@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from tests.stream_elements import CLIENT
 from tests.xmpp.conftest import Sessions
 from tests.xmpp.differences import judge, judge_stanza
-from tests.xmpp.raw import CLIENT, RawClient
+from tests.xmpp.raw import RawClient
 from tests.xmpp.subjects import DOMAIN, Subject
 from xmpp import namespaces as ns
 

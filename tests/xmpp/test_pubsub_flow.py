@@ -8,9 +8,10 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.scenario.raw_host import entry
+from tests.stream_elements import CLIENT
 from tests.xmpp.conftest import Sessions
 from tests.xmpp.differences import judge
-from tests.xmpp.raw import CLIENT, RawClient, stanza_outcome
+from tests.xmpp.raw import RawClient, stanza_outcome
 from tests.xmpp.subjects import USERS, Subject
 from xmpp import namespaces as ns
 

@@ -9,9 +9,10 @@ from xml.etree.ElementTree import Element
 import pytest
 
 from tests.scenario.raw_host import entry
+from tests.stream_elements import CLIENT, STREAM
 from tests.xmpp.conftest import Sessions
 from tests.xmpp.differences import judge, judge_ending
-from tests.xmpp.raw import CLIENT, STREAM, RawClient
+from tests.xmpp.raw import RawClient
 from tests.xmpp.subjects import PASSWORD, USERS, Subject
 from xmpp import namespaces as ns
 
