@@ -110,10 +110,11 @@ def test_gateway(caplog: pytest.LogCaptureFixture) -> None:
             await more(manager)
             assert manager.status == "ok: 0 sessions, 2 VPNs, 0 routes"
             # As a delivery that was begun and never ends.
-            daemon.server._flush_handle = asyncio.get_running_loop().call_later(1000, lambda: None)
+            delivery = daemon.server._delivery
+            delivery.close()
+            delivery._handle, delivery._hurried = asyncio.get_running_loop().call_later(1000, lambda: None), True
             await not_fed(manager, "delivery to hosts", caplog)
-            daemon.server._flush_handle.cancel()
-            daemon.server._flush_handle = None
+            delivery.close()
             await more(manager)
             stop.set()
             await serving
