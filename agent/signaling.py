@@ -323,7 +323,9 @@ class Signaling:
             return Announced.NO, None
         if item.refusal is not None:
             return Announced.REFUSED, item.refusal
-        return (Announced.YES if item.told == item.wanted else Announced.NO), None
+        # Something else may be under way: it was to be withdrawn a moment ago.
+        undone = item.in_flight and item.asked != item.wanted
+        return (Announced.YES if item.told == item.wanted and not undone else Announced.NO), None
 
     @property
     def held(self) -> int:

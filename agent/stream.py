@@ -310,7 +310,8 @@ class Stream(slixmpp.ClientXMPP):  # type: ignore[misc]
             return theirs and self._on_message(xml)
         kind = xml.get("type", "")
         if tag == _IQ:
-            pending = self._requests.pop(xml.get("id", ""), None) if kind in ("result", "error") else None
+            answer = theirs and kind in ("result", "error")
+            pending = self._requests.pop(xml.get("id", ""), None) if answer else None
             if pending is not None:
                 pending.on_answer(xml)
             return pending is not None

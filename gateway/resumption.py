@@ -56,6 +56,8 @@ class Resumption:
         self, service: Service, random: Callable[[int], bytes], resume_time: float, *, most: int = 10_000
     ) -> None:
         self.resume_time = resume_time
+        self.on_end: Callable[[str], None] = _nothing
+        """Called with its host when a session has ended that nobody can resume any more."""
         self._service = service
         self._random = random
         self._most = most
@@ -75,7 +77,9 @@ class Resumption:
 
     def enable(self, session: Session, wish: EnableWish) -> Management:
         """A session is to be counted; its Management, with an id when it can be resumed."""
-        time = self.resume_time if wish.most is None else min(self.resume_time, wish.most)
+        # Its items must be there as long as it can be resumed: a host that resumes doesn't publish them again.
+        time = min(self.resume_time, self._service.rib.stale_time)
+        time = time if wish.most is None else min(time, wish.most)
         if wish.resume and time > 0:
             identifier = base64.urlsafe_b64encode(self._random(ID_OCTETS)).decode()
             management = Management(identifier, time)
@@ -193,7 +197,9 @@ class Resumption:
             self._ended[identifier] = (session.host, entry.management.handled)
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
-        return self._service.close(session, now)
+        stale = self._service.close(session, now)
+        self.on_end(session.host)
+        return stale
 
     def _entry(self, session: Session) -> _Entry | None:
         identifier = self._ids.get(session)
@@ -207,3 +213,7 @@ class Resumption:
         del waiting[entry.session]
         if not waiting:
             del self._waiting[entry.session.host]
+
+
+def _nothing(host: str) -> None:
+    """Nobody listens."""

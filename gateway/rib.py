@@ -290,15 +290,12 @@ class Rib:
             self.retract(vpn, item_id)
         return len(gone)
 
-    def end_of_items(self, vpn: str, host: str, kept: Container[int]) -> int:
-        """The host has published all that it has in a VPN: delete what is stale of it there; returns how many items.
-
-        kept: numbers of sessions whose items stay, although they are stale: those may still come back.
-        """
+    def end_of_items(self, vpn: str, host: str) -> int:
+        """The host has published all that it has in a VPN: delete what is stale of it there; returns how many items."""
         entry = self._hosts.get(host, {}).get(vpn)
         if entry is None or not entry.stale:
             return 0
-        gone = [item_id for item_id in entry.stale if entry.sessions[item_id] not in kept]
+        gone = list(entry.stale)
         for item_id in gone:
             self.retract(vpn, item_id)
         if not self.stale(host):

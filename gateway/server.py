@@ -62,11 +62,12 @@ class Server:
         self.guard = guard or Guard()
         """Says who takes too much; without one given, rates are unlimited."""
         self.resumption = Resumption(service, stream_config.random, resume_time, most=max_sessions)
+        self.resumption.on_end = self._forget
         self.connections: set[Connection] = set()
         self.on_change: Callable[[], None] = _nothing
         """Called after hosts may have changed items or subscriptions, before these are delivered."""
         self.records: dict[str, HostRecord] = {}
-        """Hosts with a session or stale routes."""
+        """Hosts with a session, suspended or not, or stale routes."""
         self.trust: Trust | None = None
         """Says whose certificate is revoked; None: nobody's."""
         self._by_session: dict[Session, Connection] = {}
@@ -167,13 +168,15 @@ class Server:
             stale = self.resumption.end(session, now)
         self._by_session.pop(session, None)
         self._delivery.forget(connection)
-        if not self.sessions_of(session.host):
-            if self.service.rib.count(session.host):
-                self.records[session.host].since = time.time()
-            else:
-                del self.records[session.host]
+        if session.host in self.records and not self.sessions_of(session.host):
+            self.records[session.host].since = time.time()
         self.changed()
         return stale
+
+    def _forget(self, host: str) -> None:
+        """A session of a host has ended, or items of it were deleted: is there anything left of it?"""
+        if not (self.sessions_of(host) or self.resumption.waiting(host) or self.service.rib.count(host)):
+            self.records.pop(host, None)
 
     def weigh(self, connection: Connection, held: int) -> None:
         """So much memory is held for a connection, bytes. When it is too much of all together, the largest goes."""
@@ -203,8 +206,7 @@ class Server:
                     connection.abort()  # its stream is ending already, and may take its time
         for host, count in self.trust.withdraw():
             self.resumption.end_host(host, self._loop.time())
-            if not self.sessions_of(host) and not self.service.rib.count(host):
-                del self.records[host]
+            self._forget(host)
             if count:
                 hosts.append(host)
                 log.warning(
@@ -252,11 +254,12 @@ class Server:
 
     def _expire(self) -> None:
         self._stale_handle = None
-        for session in self.resumption.expire(self._loop.time()):
+        # One moment for both: no session may outlive its items, not even until the next turn of the loop.
+        now = self._loop.time()
+        for session in self.resumption.expire(now):
             log.debug("host %s did not come back to its session", session.host, extra=fields(host=session.host))
-        for host, count in self.service.expire(self._loop.time()):
-            if not self.sessions_of(host):
-                self.records.pop(host, None)
+        for host, count in self.service.expire(now):
+            self._forget(host)
             if count:
                 log.warning(
                     "host %s did not come back in time; %d of its routes are withdrawn",

@@ -412,7 +412,9 @@ class Service:
         return b""
 
     def _end_of_items(self, session: Session, vpn: str) -> None:
-        """What an earlier session has left and this one hasn't published again isn't there any more."""
+        """What an earlier session has left isn't there any more; unless another one may still publish it again."""
         self._check_vpn(session, vpn)
-        self.rib.end_of_items(vpn, session.host, self.suspended)
+        host, alone = session.host, self.connected[session.host] == 1
+        if self.rib.stale(host) and alone and all(one.host != host for one in self.suspended.values()):
+            self.rib.end_of_items(vpn, host)
         self.counters["end_of_items"] += 1

@@ -39,7 +39,7 @@ class Trust:
         kept = {
             session: one
             for session, one in (record.certificates if record is not None else {}).items()
-            if session in publishing or session in self._service.sessions
+            if session in publishing or session in self._service.sessions or session in self._service.suspended
         }
         return kept if certificate is None else {**kept, number: certificate}
 

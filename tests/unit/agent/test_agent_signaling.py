@@ -604,3 +604,18 @@ def test_a_gateway_that_answers_ends_up_with_what_is_wanted(steps: list[tuple[st
     accept(signaling, marks)
     assert signaling.next_requests() == []
     assert signaling.held == len(wanted)
+
+
+def test_what_is_being_withdrawn_is_not_announced() -> None:
+    """Wanted again meanwhile: the gateway has, or will have, nothing until it is published once more."""
+    signaling = connected("blue")
+    signaling.announce("blue", P1, path())
+    accept(signaling, signaling.next_requests())
+    signaling.withdraw("blue", P1)
+    (retract,) = (request for request in signaling.next_requests() if request.ask is Ask.RETRACT)
+    signaling.announce("blue", P1, path())
+    assert signaling.announced("blue", P1) == (Announced.NO, None)
+    signaling.answered(retract, None)
+    assert signaling.announced("blue", P1) == (Announced.NO, None)
+    accept(signaling, signaling.next_requests())
+    assert signaling.announced("blue", P1) == (Announced.YES, None)

@@ -133,7 +133,8 @@ def test_what_others_send_through_a_server() -> None:
         (identifier,) = world.stream._requests
         world.stream.data_received(
             b"<message from='other'/><presence from='other'/><presence from='gw' id='1'/>"
-            b"<iq type='result' from='gw' id='guessed'/><iq type='get' from='other' id='%b'/>" % identifier.encode()
+            b"<iq type='result' from='gw' id='guessed'/><iq type='get' from='other' id='%b'/>"
+            b"<iq type='result' from='other' id='%b'/>" % (identifier.encode(), identifier.encode())
         )
         assert (world.messages, answers) == ([], [])
         assert world.presences == [Presence("", "1", "")]

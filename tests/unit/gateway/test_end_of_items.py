@@ -77,6 +77,24 @@ def test_two_sessions_of_a_host(bench: Bench, reader: Peer) -> None:
     assert seen(reader) == {"10.1.1.1/32"}
 
 
+@pytest.mark.parametrize("suspended", [False, True])
+def test_what_another_session_may_publish_again_stays(bench: Bench, reader: Peer, suspended: bool) -> None:
+    """The other one has begun, and isn't through with what its predecessor has left."""
+    host = bench.connect("hv1", "192.0.2.11")
+    host.announce("blue", "10.1.1.1/32")
+    host = again(bench, host)
+    if suspended:
+        bench.service.suspend(host.session, bench.now)
+    other = bench.connect("hv1", "192.0.2.11", "other")
+    assert mark(other).get("type") == "result"
+    assert seen(reader) == {"10.1.1.1/32"}
+    bench.disconnect(other)
+    if suspended:
+        bench.service.resume(host.session, bench.now)
+    assert mark(host).get("type") == "result"
+    assert seen(reader) == set()
+
+
 def test_items_of_a_session_that_may_come_back_stay(bench: Bench, reader: Peer) -> None:
     """A session that can be resumed is not there, its items are stale, and it won't publish them again."""
     service = bench.service

@@ -608,3 +608,13 @@ def test_whatever_is_lost_the_host_has_every_answer_once_and_the_tables(steps: l
     assert sorted(answers) == sorted(f"result {identifier}" for identifier in (*model.asked, *model.pings))
     for name, routes in model.tables().items():
         assert model.host.routes.get(name, {}) == routes
+
+
+def test_no_session_can_be_resumed_when_its_items_are_gone(site: Site) -> None:
+    """The times of a configuration that was read again don't lengthen how long items stay."""
+    site.resumption.resume_time = 600.0
+    host = site.host("hv1")
+    assert host.management.resume_time == site.service.rib.stale_time
+    host.announce("blue", "10.1.1.1/32")
+    host.lose()
+    assert site.resumption.timer() == site.service.timer()
