@@ -2,6 +2,8 @@
 
 expat is driven directly, so that depth, size and characters between stanzas are checked as they come and nothing is
 kept of what was handed out. Names are never freed by expat: after RECYCLE_BYTES a new one takes over between stanzas.
+
+Stanzas that were received whole, as most requests to publish are, take a shorter way (xmpp.whole_stanzas).
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from xml.parsers import expat
 
 from xmpp.errors import StreamCondition, StreamError
 from xmpp.framing import Framer
+from xmpp.whole_stanzas import read_whole
 
 HEADER_MAX = 4096
 """Greatest size in bytes of everything up to the end of the stream header."""
@@ -152,6 +155,12 @@ class StreamParser:
     def _parse_some(self) -> bool:
         in_header = self._depth == 0
         piece = self._framer.take(one=not self.bulk or in_header or self._fed > RECYCLE_BYTES)
+        if piece and self._depth == 1 and self.bulk and len(piece) <= self.stanza_max:
+            # Nothing in it can be too large, and none of it is under way.
+            stanzas = read_whole(self._root, piece, DEPTH_MAX)
+            if stanzas:
+                self._items += stanzas
+                return True
         if piece:
             if self._resting:
                 self._recycle()
