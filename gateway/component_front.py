@@ -26,6 +26,7 @@ _HINTS = {
     StreamCondition.CONFLICT: "another gateway is attached by this name; each needs a gateway.domain of its own",
     StreamCondition.INVALID_NAMESPACE: "xmpp.port must be the server's port for components, not that of clients",
 }
+_HINT = "is the server running, does it listen for components there, and does no firewall stand between?"
 
 
 class ComponentFront:
@@ -71,7 +72,7 @@ class ComponentFront:
             why = f"not attached to the XMPP server at {gate.where}: {gate.last_error or 'connecting'}"
             condition = gate.last_error.partition(":")[0]
             hint = next((hint for known, hint in _HINTS.items() if known == condition), "")
-            found.append(Problem("component", why, hint or "is the server running, and does it listen for components?"))
+            found.append(Problem("component", why, hint or _HINT))
         for host in self._unlisted():
             why = "refused: it has no next hops, since its certificate and address are not seen behind an XMPP server"
             hint = f'[[host]] name = "{host}" with addresses, then SIGHUP'

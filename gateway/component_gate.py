@@ -114,8 +114,9 @@ class ComponentGate:
             try:
                 reason, lasted = await self._live()
             except OSError as error:
-                # asyncio's own words are "Connect call failed", whatever the kernel has said.
-                reason, lasted = os.strerror(error.errno) if error.errno else str(error), 0.0
+                # asyncio's own words are "Connect call failed", whatever the kernel has said; its timeout has none.
+                said = os.strerror(error.errno) if error.errno else str(error)
+                reason, lasted = said or f"no answer in {self.config.login_timeout:g} s", 0.0
             if reason != self.last_error and not self._stopping:
                 log.warning("no stream with the XMPP server at %s: %s", self.where, reason)
             self.last_error = reason
@@ -160,7 +161,11 @@ class ComponentGate:
         self.since = time.time()
         count = len(self.hosts.guests)
         self.hosts.detached(self._loop.time())
-        log.warning("the XMPP server at %s is lost, and with it %d sessions: %s", self.where, count, leg.reason)
+        if self._stopping:
+            log.info("detached from the XMPP server at %s", self.where)
+        else:
+            log.warning("the XMPP server at %s is lost, and with it %d sessions: %s", self.where, count, leg.reason)
+        self.last_error = leg.reason  # said by now
         self._note()
         self.changed()
 

@@ -248,3 +248,53 @@ def test_a_server_that_ends_the_stream_is_told_with_its_words() -> None:
         await bench.gate.stop()
 
     run(scenario)
+
+
+def test_a_server_that_does_not_answer_is_named_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def silent(*arguments: object) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario(bench: Bench) -> None:
+        bench.leg.connection_lost(None)
+        monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", silent)
+        monkeypatch.setattr(component_gate, "SHORTEST", 0.0)
+        bench.gate.config = ComponentConfig(DOMAIN, "secret", login_timeout=0.001)
+        bench.gate.start()
+        await until(lambda: bench.gate.attempts >= 3, "two attempts")
+        assert bench.gate.last_error == "no answer in 0.001 s"
+        bench.transport.closed = True
+        await bench.gate.stop()
+
+    run(scenario)
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "the XMPP server at 127.0.0.1:1 is lost, and with it 0 sessions: the connection was lost",
+        "no stream with the XMPP server at 127.0.0.1:1: no answer in 0.001 s",
+    ]
+
+
+def test_the_loss_of_a_stream_is_told_once_and_its_end_by_us_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+    async def lost(bench: Bench) -> None:
+        bench.receive(presence("hv1"))
+        bench.leg.connection_lost(None)
+        assert bench.gate.last_error == "the connection was lost"
+        await bench.gate.stop()
+        bench.transport.closed = True
+
+    async def stopped(bench: Bench) -> None:
+        ending = asyncio.ensure_future(bench.gate.stop())
+        await until(lambda: bench.transport.closed or b"</stream:stream>" in bench.transport.data, "the close")
+        bench.leg.connection_lost(None)
+        await ending
+        bench.transport.closed = True
+
+    run(lost)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert warnings == ["the XMPP server at 127.0.0.1:1 is lost, and with it 1 sessions: the connection was lost"]
+    caplog.clear()
+    run(stopped)
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    assert caplog.records[-1].getMessage() == "detached from the XMPP server at 127.0.0.1:1"
