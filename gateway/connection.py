@@ -148,9 +148,8 @@ class Connection(asyncio.Protocol):
         """End the stream with a stream error."""
         if self._stream is not None and not self._ended:
             self._stream.close(self._loop.time(), condition, text)
-            self._paused = False
-            self._throttle.free()
-            self.run()
+            self._input_over = True  # nothing is sent any more: what has come is handled now, before any other session
+            self._end_of_input()
 
     def hand_over(self) -> None:
         """End the stream; its session, if it is there yet, waits for another connection."""

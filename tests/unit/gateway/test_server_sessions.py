@@ -5,19 +5,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import ssl
+from collections import deque
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
+from gateway.connection import Connection
 from gateway.server import Server
 from gateway.session import Session
 from gateway.trust import Trust
-from tests.unit.gateway.harness import DOMAIN, Bench, Peer
+from tests.unit.gateway.harness import DOMAIN, Bench, Peer, entry
 from vpn.prefix import parse_address
-from xmpp.events import StreamConfig
+from xmpp import namespaces as ns
+from xmpp.errors import StreamCondition
+from xmpp.events import Event, StanzaReceived, StreamClosed, StreamConfig
 from xmpp.jid import Jid
+from xmpp.stanza import Kind, Stanza
 from xmpp.stream_management import EnableWish
 
 
@@ -139,5 +145,69 @@ def test_no_session_outlives_its_items(monkeypatch: pytest.MonkeyPatch) -> None:
             site.server._stale_handle = None
             site.server._expire()
             assert len(site.server.resumption) == 0 and site.service.rib.count("hv1") == 0
+
+    within_loop(test)
+
+
+class Stream:
+    """Of a host that has a session; what it has sent waits to be handled."""
+
+    held = 0
+
+    def __init__(self, events: list[Event]) -> None:
+        self._events = deque(events)
+        self.closed = False
+
+    def next_event(self) -> Event | None:
+        return self._events.popleft() if self._events else None
+
+    def close(self, now: float, condition: StreamCondition, text: str) -> None:
+        if not self.closed:
+            self.closed = True
+            self._events.append(StreamClosed(condition, text, False, False))
+
+    def get_timer(self) -> None:
+        return None
+
+    def send_stanza(self, stanza: bytes) -> None:
+        """Goes nowhere."""
+
+
+def published(session: Session, prefix: str) -> StanzaReceived:
+    """A publish request of a host."""
+    item = f"<item id='192.0.2.11:1:{prefix}'>{entry(prefix, '192.0.2.11').decode()}</item>"
+    action = f"<pubsub xmlns='{ns.PUBSUB}'><publish node='blue'>{item}</publish></pubsub>"
+    element = ElementTree.fromstring(f"<iq xmlns='{ns.CLIENT}' type='set' id='p'>{action}</iq>")
+    return StanzaReceived(Stanza(Kind.IQ, "set", "p", session.jid, Jid.parse(DOMAIN), element))
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_host_that_comes_back_finds_nothing_of_its_former_stream_unhandled(
+    monkeypatch: pytest.MonkeyPatch, resumed: bool
+) -> None:
+    """Else what it said there would be done after what it says here, or a session be resumed that isn't over."""
+    # Every stanza is all that is handled in a turn.
+    monkeypatch.setattr("gateway.throttle.TURN", 0.0)
+    prefixes = [f"10.1.1.{number}/32" for number in range(1, 6)]
+
+    def test(site: Site) -> None:
+        _, peer = site.log_in("hv1", "one")
+        server, session = site.server, peer.session
+        connection = Connection(server, ("192.0.2.11", 1), None)  # type: ignore[arg-type]
+        connection._stream = Stream([published(session, prefix) for prefix in prefixes])  # type: ignore[assignment]
+        monkeypatch.setattr(server.greeter, "settled", lambda greeting: False)
+        connection.begin(session, "is", 0.0)
+        connection.run()
+        assert site.service.rib.count("hv1") == 1 and not connection.ended, "the others have their turn"
+        if resumed:
+            identifier = next(iter(server.resumption._entries))
+            found, _ = server.resume("hv1", identifier, session.permit, 0)
+            assert found is session and site.service.session_of(session.jid) is session
+        else:
+            server.supersede(session.jid)
+            assert site.service.session_of(session.jid) is None
+        assert site.service.rib.count("hv1") == 5
+        assert site.service.rib.stale("hv1") == (0 if resumed else 5)
+        assert connection.ended
 
     within_loop(test)
