@@ -3,8 +3,8 @@
     server <-- Leg <--pieces--- ComponentHosts <-- Session.next_output
     server --> Leg --stanzas--> ComponentHosts --> Service
 
-Output is pulled while the connection takes it, a slice in a turn of the loop; answers go at once. A stream that is lost
-is made anew after a wait with jitter; hosts that had a session are told then to begin again.
+Output is pulled while the connection takes it, a slice in a round of deliveries; answers go at once. A stream that is
+lost is made anew after a wait with jitter; hosts that had a session are told then to begin again.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from gateway.component_hosts import LOST, Began, ComponentHosts, Ended
 from gateway.component_leg import Leg
+from gateway.delivery import Delivery
 from gateway.refusals import RefusalLog
 from gateway.service import Service
 from gateway.status import HostRecord
@@ -30,12 +31,10 @@ from xmpp.stanza import Stanza
 
 log = logging.getLogger("vrfwire.gateway.component")
 
-COALESCE = 0.001
-"""Seconds from a change to its delivery, in which more may come."""
 WRITE_CHUNK = 64 * 1024
 """Pieces are put together up to about this size for one write."""
 TURN_BYTES = 512 * 1024
-"""Bytes of events made in one turn of the loop."""
+"""Bytes of events made in one round."""
 ANSWERS_MAX = 8 * 1024 * 1024
 """Bytes of answers that may wait for the server before nothing more is read from it."""
 SHUTDOWN_TIME = 3.0
@@ -57,9 +56,7 @@ class ComponentGate:
         self.records: dict[str, HostRecord] = {}
         """Hosts with a session or stale routes."""
         self.on_change: Callable[[], None] = _nothing
-        """Called after hosts may have changed items or subscriptions, at most once in COALESCE seconds."""
-        self.turns = 0
-        """Deliveries done; nudge() brings one about."""
+        """Called after hosts may have changed items or subscriptions, before these are delivered."""
         self.since = time.time()
         """When the stream came up or went down, Unix time."""
         self.last_error = ""
@@ -71,7 +68,7 @@ class ComponentGate:
         self._leg: Leg | None = None
         self._stopping = False
         self._task: asyncio.Task[None] | None = None
-        self._flush_handle: asyncio.Handle | None = None
+        self._delivery = Delivery(self._announce, self._delivered)
         self._timer: asyncio.TimerHandle | None = None
         self._refusals = RefusalLog()
         self._loop = asyncio.get_running_loop()
@@ -97,10 +94,10 @@ class ComponentGate:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        for handle in (self._flush_handle, self._timer):
-            if handle is not None:
-                handle.cancel()
-        self._flush_handle = self._timer = None
+        self._delivery.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     @property
     def connected(self) -> bool:
@@ -180,14 +177,16 @@ class ComponentGate:
             self.hosts.fault(stanza.sender, now)
 
     def handled(self, leg: Leg) -> None:
-        """Answers leave now, and soon what was changed."""
+        """Answers leave now, and soon what was changed; who has subscribed needn't wait for others' changes."""
         self._pull(leg, 0)
         self._note()
+        if self.hosts.pending:
+            self._delivery.wake(self)
         self.changed()
 
     def writable(self, leg: Leg) -> None:
         """Go on."""
-        self.changed()
+        self._delivery.wake(self)
 
     def _note(self) -> None:
         """Keep records of what has become of sessions, and log it."""
@@ -213,30 +212,36 @@ class ComponentGate:
 
     def changed(self) -> None:
         """Something was handled: deliver what it changed, soon."""
-        if self._flush_handle is None:
-            self._flush_handle = self._loop.call_later(COALESCE, self._flush)
+        self._delivery.changed()
+
+    @property
+    def turns(self) -> int:
+        """Turns of deliveries; nudge() brings one about."""
+        return self._delivery.turns
 
     def nudge(self) -> None:
         """Let a delivery take place, although there may be nothing to deliver."""
         self.changed()
 
-    def _flush(self) -> None:
-        self._flush_handle = None
+    def _announce(self) -> list[ComponentGate]:
         self.on_change()
         refusals = self._service.take_refusals() + self.hosts.take_refusals()
         self._refusals.write(refusals, self._loop.time())
         self.hosts.owed(self._service.take_pending())
+        return [self] if self.hosts.pending else []
+
+    def pull(self) -> None:
+        """See gateway.delivery.Pulled: sessions take turns within what one stream is sent."""
         leg = self._leg
         if leg is not None and leg.attached:
             self._pull(leg, TURN_BYTES)
             if self.hosts.pending and not leg.paused:
-                if self._flush_handle is not None:
-                    self._flush_handle.cancel()
-                self._flush_handle = self._loop.call_soon(self._flush)
+                self._delivery.wake(self)
+
+    def _delivered(self) -> None:
         if not self.hosts.pending:
             self._service.forget_serialised()
         self._arm()
-        self.turns += 1
 
     def _pull(self, leg: Leg, events: int) -> None:
         """Send the answers, and of events up to about so many bytes, while the connection takes them."""
