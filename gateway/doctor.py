@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.config import GatewayConfig
 from runtime.doctor_daemon import Subject
+from runtime.listen import Listen
 
 
 def subject(config: GatewayConfig, check: Callable[[GatewayConfig], None]) -> Subject:
@@ -15,8 +16,10 @@ def subject(config: GatewayConfig, check: Callable[[GatewayConfig], None]) -> Su
     secrets: dict[str, Path | None] = {}
     certificates: list[tuple[Path | None, bool]] = []
     listen = [*(config.bgp.listen if config.bgp.peer else ())]
+    servers: dict[str, Listen] = {}
     if config.is_component:
         secrets["xmpp.secret_file"] = config.xmpp.secret_file
+        servers["XMPP server"] = Listen(config.xmpp.address, config.xmpp.port)
     elif tls is not None:
         secrets["tls.key"] = tls.key
         secrets.update({f"password of host {host.name}": host.password_file for host in config.host})
@@ -26,4 +29,4 @@ def subject(config: GatewayConfig, check: Callable[[GatewayConfig], None]) -> Su
     if provisioner is not None:
         secrets |= {"map.password_file": provisioner.password_file, "map.key": provisioner.key}
         certificates += [(provisioner.certificate, False), (provisioner.ca, True)]
-    return Subject(lambda: check(config), certificates, secrets, config.state.directory, listen)
+    return Subject(lambda: check(config), certificates, secrets, config.state.directory, listen, servers)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,22 @@ from runtime.listen import Listen
 
 _LISTENING = "0A"
 """TCP_LISTEN, in /proc/net/tcp."""
+CONNECT_TIME = 3.0
+"""Seconds that a server may take to accept a connection."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A daemon by its configuration. check: what `--check` does, raises OperatorError; certificates: files, and whether
     they hold authorities; secrets: files by key of the configuration; state: None without a directory; listen: where it
-    takes connections."""
+    takes connections; servers: where those listen that it can't do without, by what they are."""
 
     check: Callable[[], None]
     certificates: Sequence[tuple[Path | None, bool]]
     secrets: Mapping[str, Path | None]
     state: Path | None
     listen: Sequence[Listen]
+    servers: Mapping[str, Listen] = field(default_factory=dict)
 
 
 def examine_daemon(subject: Subject | None, running: bool) -> list[dict[str, object]]:
@@ -61,6 +66,9 @@ def _looks(subject: Subject, running: bool) -> Iterator[Look[Any]]:
     if (state := subject.state) is not None:
         yield Look("state directory", lambda: gather_state(state), check_state)
     yield Look("listening", gather_listening, lambda ports: check_listening(subject.listen, ports, running))
+    if not running:  # the daemon's own problems are better
+        for what, where in subject.servers.items():
+            yield Look(what, partial(gather_server, where), partial(check_server, f"{what} {where}"))
 
 
 def _configuration(subject: Subject) -> Iterator[Finding]:
@@ -101,6 +109,23 @@ def check_listening(wanted: Iterable[Listen], ports: frozenset[int], running: bo
             yield warning(check, "another program listens at this port", f"{see}; it must end, or listen elsewhere")
         else:
             yield good(check, "listening" if running else "free")
+
+
+def gather_server(where: Listen) -> str:
+    """Why a server can't be connected to; "" when it can. Blocking, CONNECT_TIME at most."""
+    try:
+        socket.create_connection((str(where.address), where.port), CONNECT_TIME).close()
+    except OSError as error:
+        return error.strerror or f"no answer in {CONNECT_TIME:g} s"
+    return ""
+
+
+def check_server(check: str, error: str) -> Iterator[Finding]:
+    """Whether a server is there."""
+    if error:
+        yield failed(check, error, "is it running, does it listen there, and does no firewall stand between?")
+    else:
+        yield good(check, "accepts connections")
 
 
 def told(problems: Iterable[tuple[str, str, str]]) -> list[dict[str, object]]:

@@ -12,7 +12,7 @@ import pytest
 from gateway import cli as gateway_cli
 from ifmap import cli as map_cli
 from lab.pki import Authority, Credentials
-from runtime.doctor_daemon import check_listening, gather_listening, told
+from runtime.doctor_daemon import check_listening, check_server, gather_listening, gather_server, told
 from runtime.errors import ExitCode
 from runtime.findings import Level
 from runtime.listen import Listen
@@ -52,6 +52,33 @@ def test_listening_of_a_table(tmp_path: Path) -> None:
         "  sl  local_address rem_address   st\n   0: 0100007F:1466 00000000:0000 0A\n   1: 0100007F:0050 0:0 01\n\n"
     )
     assert gather_listening(tmp_path) == frozenset({5222})
+
+
+def test_a_server_that_is_needed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = Listen.parse(f"127.0.0.1:{server.getsockname()[1]}")
+        (there,) = check_server("XMPP server", gather_server(where))
+        assert (there.state, there.detail) == (Level.OK, "accepts connections")
+    (gone,) = check_server("XMPP server", gather_server(where))
+    assert (gone.state, gone.detail) == (Level.FAILED, "Connection refused")
+    assert "is it running" in gone.hint
+
+
+def test_a_component_looks_for_its_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter22")
+    secret.chmod(0o600)
+    path = tmp_path / "gateway.toml"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        path.write_text(
+            f'[gateway]\ndomain = "vpn.example.net"\n[state]\ndirectory = "{tmp_path}"\n'
+            f'[xmpp]\nmode = "component"\nport = {port}\nsecret_file = "{secret}"\n'
+        )
+        code = gateway_cli.main(["--socket", str(tmp_path / "none"), "doctor", "-j", "--config", str(path)])
+    found = judged(capsys, code)
+    assert found["configuration"]["state"] == found[f"XMPP server 127.0.0.1:{port}"]["state"] == "ok"
+    assert found[f"xmpp.secret_file {secret}"]["state"] == "ok"
 
 
 def test_problems_are_findings() -> None:
