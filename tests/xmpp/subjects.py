@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lab.pki import Authority
-from lab.xmpp_servers import SERVERS
+from lab.xmpp_servers import SERVERS, XmppServer
 from tests.scenario.gateway_process import DOMAIN, MESH, GatewayProcess
 from tests.xmpp.raw import RawClient
 
-__all__ = ["DOMAIN", "NAMES", "OURS", "PASSWORD", "SASL_ATTEMPTS", "USERS", "Subject", "running"]
+__all__ = ["DOMAIN", "NAMES", "OURS", "PASSWORD", "USERS", "Subject", "gateway_subject", "server_subject"]
 
 OURS = "vrfwire"
 NAMES = (OURS, *SERVERS)
@@ -67,18 +67,14 @@ class Subject:
         return prefix if self.ours else self.item(prefix)
 
 
+def server_subject(name: str, server: XmppServer, authority: Authority) -> Subject:
+    """A running server of others."""
+    return Subject(name, server.address, server.c2s, server.tls, server.pubsub_domain, _context(authority))
+
+
 @contextmanager
-def running(name: str, directory: Path, authority: Authority) -> Iterator[Subject]:
-    """A server of this name, and its end."""
-    context = ssl.create_default_context(cafile=str(authority.certificate))
-    if name != OURS:
-        credentials = authority.gateway(DOMAIN, ["127.0.0.1"], stem=name)
-        accounts = dict.fromkeys(USERS, PASSWORD)
-        with SERVERS[name](
-            directory, domain=DOMAIN, credentials=credentials, accounts=accounts, publishers=USERS
-        ) as server:
-            yield Subject(name, server.address, server.c2s, server.tls, server.pubsub_domain, context)
-        return
+def gateway_subject(directory: Path, authority: Authority) -> Iterator[Subject]:
+    """Our server, and its end."""
     secret = directory / "password"
     secret.touch(mode=0o600)
     secret.write_text(f"{PASSWORD}\n")
@@ -86,8 +82,13 @@ def running(name: str, directory: Path, authority: Authority) -> Iterator[Subjec
     gateway = GatewayProcess(directory, authority, "stale_time = 30", MESH + hosts)
     try:
         gateway.start()
-        yield Subject(name, "127.0.0.1", gateway.port, gateway.port, DOMAIN, context, gateway=gateway)
+        port = gateway.port
+        yield Subject(OURS, "127.0.0.1", port, port, DOMAIN, _context(authority), gateway=gateway)
         status = gateway.stop()
         assert status == 0 and "Traceback" not in gateway.text(), gateway.text()
     finally:
         gateway.kill()
+
+
+def _context(authority: Authority) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(authority.certificate))

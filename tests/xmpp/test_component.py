@@ -10,19 +10,12 @@ from pathlib import Path
 import pytest
 from slixmpp.exceptions import IqError
 
-from lab.xmpp_servers import SERVERS, XmppServer
+from lab.xmpp_servers import XmppServer
 from tests.scenario.agent_harness import until
 from tests.scenario.daemon_process import wait_for
 from tests.scenario.gateway_process import MESH
 from tests.xmpp.component_gateway import ACCOUNTS, HOSTS, ComponentProcess, Host, LocalGateway, host_entry
 from tests.xmpp.relay import Relay
-
-
-@pytest.fixture(scope="module", params=sorted(SERVERS))
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[XmppServer]:
-    """Each of the servers in turn, for all tests here."""
-    with SERVERS[request.param](tmp_path_factory.mktemp(request.param), accounts=ACCOUNTS) as server:
-        yield server
 
 
 @pytest.fixture

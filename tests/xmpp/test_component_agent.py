@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from lab.pki import Authority
-from lab.xmpp_servers import SERVERS, XmppServer
+from lab.xmpp_servers import XmppServer
 from tests.scenario.agent_harness import DOMAIN, Host, World, play, until
-from tests.xmpp.component_gateway import ACCOUNTS, PASSWORD, LocalGateway
+from tests.xmpp.component_gateway import PASSWORD, LocalGateway
 from tests.xmpp.relay import Relay
-
-
-@pytest.fixture(scope="module", params=sorted(SERVERS))
-def server(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, authority: Authority
-) -> Iterator[XmppServer]:
-    """Each of the servers in turn, with TLS: agents log in by nothing less."""
-    folder = tmp_path_factory.mktemp(request.param)
-    # In the harness hosts are users of this domain, and their certificates of it.
-    credentials = authority.gateway(DOMAIN, ["127.0.0.1"], stem=f"component-{request.param}")
-    with SERVERS[request.param](folder, domain=DOMAIN, credentials=credentials, accounts=ACCOUNTS) as server:
-        yield server
 
 
 async def agents(world: World, server: XmppServer, authority: Authority, *numbers: int) -> list[Host]:

@@ -1,4 +1,7 @@
-"""lab/xmpp_servers: the servers of others log clients in and take a component, and go away."""
+"""lab/xmpp_servers: the servers of others log clients in and take a component, and go away.
+
+That they start again with the same files: test_component. That anybody logs in without accounts: test_load_generator.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 
 from lab.errors import LabError
 from lab.pki import Authority
-from lab.xmpp_servers import DOMAIN, SERVERS, Ejabberd, Prosody, XmppServer
+from lab.xmpp_servers import DOMAIN, SERVERS, Prosody, XmppServer
 
 ACCOUNTS = {"host1": 'a "quoted" pass\\word'}
 STREAM = "<stream:stream to='{}' xmlns='{}' xmlns:stream='http://etherx.jabber.org/streams'{}>"
@@ -44,10 +47,9 @@ def log_in(server: XmppServer, password: str) -> str:
 
 @pytest.mark.parametrize("name", SERVERS)
 def test_logs_clients_in_takes_a_component_and_ends(name: str, tmp_path: Path, authority: Authority) -> None:
-    """Accounts, TLS, the component's port, a second start with the same files, nothing left."""
+    """Accounts, TLS, the component's port, nothing left."""
     credentials = authority.gateway(DOMAIN, ["127.0.0.1"], stem=name)
     with SERVERS[name](tmp_path, credentials=credentials, accounts=ACCOUNTS) as server:
-        server.restart()
         assert log_in(server, ACCOUNTS["host1"]) == "success"
         assert log_in(server, "another") == "failure"
         with socket.create_connection((server.address, server.component), 10) as component:
@@ -60,14 +62,6 @@ def test_logs_clients_in_takes_a_component_and_ends(name: str, tmp_path: Path, a
         pid = server.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-
-
-@pytest.mark.parametrize("make", [Prosody, Ejabberd])
-def test_without_accounts_anybody_logs_in(make: type[XmppServer], tmp_path: Path, authority: Authority) -> None:
-    """What benchmarks with thousands of hosts use."""
-    credentials = authority.gateway(DOMAIN, ["127.0.0.1"], stem=f"open-{make.program}")
-    with make(tmp_path, credentials=credentials) as server:
-        assert log_in(server, "anything") == "success"
 
 
 def test_a_server_that_is_not_installed_is_named(tmp_path: Path) -> None:
