@@ -113,8 +113,7 @@ class ComponentHosts:
 
     def attached(self, now: float) -> None:
         """There is a stream with the server: hosts that had a session before begin again."""
-        lost, self._lost = self._lost, {}
-        for jid in lost:
+        for jid in self._lost:
             self._unavailable(jid)
         self._sweep_at = now + self._rules.hold_time / _SWEEPS if self._rules.hold_time else None
 
@@ -171,6 +170,9 @@ class ComponentHosts:
         if self._answers:
             answer = self._answers.popleft()
             self.waiting -= len(answer)
+            if not self._answers:
+                # Not before: the server may be lost again while they are being told.
+                self._lost.clear()
             return answer
         while self._ready:
             guest = next(iter(self._ready))

@@ -295,6 +295,22 @@ def test_losing_the_server_ends_all_sessions_and_its_return_makes_hosts_begin_ag
     assert site.service.rib.stale("hv1") == 0
 
 
+def test_a_server_that_is_lost_again_before_hosts_were_told() -> None:
+    site = Site()
+    one, two = Client(site).login(), Client(site, "hv2").login()
+    site.hosts.detached(site.now)
+    site.hosts.attached(site.now)
+    site.pull(1)
+    site.hosts.detached(site.now)
+    site.hosts.attached(site.now)
+    told = [stanza.get("to") for stanza in site.pull()]
+    assert str(two.jid) in told, "whoever wasn't told is told now; to be told twice does no harm"
+    site.hosts.detached(site.now)
+    site.hosts.attached(site.now)
+    assert site.pull() == [], "and then no more"
+    assert not one.has_session and not two.has_session
+
+
 def test_stopping_tells_every_host() -> None:
     site = Site()
     hosts = [Client(site, name).login() for name in ("hv1", "hv2")]
