@@ -65,8 +65,7 @@ class Connection(asyncio.Protocol):
         self.session: Session | None = None
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._taken: Callable[[], tuple[int, float]] | None = None
-        """What receiving has cost: octets with those that hold no data, and seconds."""
+        self._taken: Callable[[], tuple[int, float]] | None = None  # what receiving has cost: octets, seconds
         self._stream: ServerStream | None = None
         self.certificate: Certificate | None = None
         """That the host has shown."""
@@ -98,8 +97,7 @@ class Connection(asyncio.Protocol):
         self._taken = transport.taken if isinstance(transport, SocketTransport) else None
         self._transport.set_write_buffer_limits(high=WRITE_HIGH)
         secure = self._read_identity()
-        config = self.server.stream_config
-        began = self._greeting.deadline - config.login_timeout  # the time of its handshake counts
+        config, began = self.server.stream_config, self._greeting.served  # the time of its handshake counts
         self._stream = ServerStream(config, began, secure=secure, identities=self.identity.jids)
         self.server.connections.add(self)
         self._arm()
@@ -266,7 +264,9 @@ class Connection(asyncio.Protocol):
         match event:
             case StanzaReceived(stanza):
                 assert self.session is not None
-                if self._input_over and stanza.type == "get" and not self.session.recoverable:
+                unread = self._input_over and stanza.type == "get"
+                if unread and (self._throttle.overdue(now) or not self.session.recoverable):
+                    self.session.lose_answer()
                     return
                 try:
                     self.server.service.handle(self.session, stanza, now)

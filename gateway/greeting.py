@@ -42,16 +42,17 @@ LOOKS_A_TURN = 64
 
 
 class Greeting(asyncio.Protocol):
-    """A connection until it is a session. came: time of the loop; deadline: when its handshake is given up."""
+    """A connection until it is a session. came, served: when it was accepted, and its turn came, by the clock of the
+    loop; deadline: when its handshake is given up."""
 
-    __slots__ = ("_greeter", "came", "connection", "deadline", "failed", "peer", "socket", "transport")
+    __slots__ = ("_greeter", "came", "connection", "deadline", "failed", "peer", "served", "socket", "transport")
 
     def __init__(self, greeter: Greeter, accepted: socket.socket, peer: tuple[str, int]) -> None:
         self._greeter = greeter
         self.socket = accepted
         self.peer = peer
         self.came = greeter.now()
-        self.deadline = 0.0
+        self.served = self.deadline = 0.0
         self.transport: SocketTransport | None = None
         """Once it is served."""
         self.connection: Connection | None = None
@@ -175,6 +176,7 @@ class Greeter:
             log.debug("connection from %s: %s", peer, error, extra=fields(peer=peer))
             self._drop(greeting)
             return False
+        greeting.served = now
         greeting.deadline = now + self._server.stream_config.login_timeout
         greeting.transport = SocketTransport(self._loop, greeting.socket, greeting, self._buffers)
         if first == TLS_HANDSHAKE:

@@ -286,6 +286,11 @@ class Session:
         """Whether what was handed out can be handed out again."""
         return self.outbox is not None and self.outbox.recoverable
 
+    def lose_answer(self) -> None:
+        """An answer isn't made: who resumes the session would lack it."""
+        if self.outbox is not None:
+            self.outbox.lose()
+
     def count(self, outbox: Outbox[Mark]) -> None:
         """Note from now on what is handed out."""
         self.outbox = outbox

@@ -14,6 +14,8 @@ from gateway.limits import Flow
 
 TURN = 0.004
 """Seconds for which stanzas of one connection are handled before the others have their turn."""
+LAST_TURN = 0.040
+"""Seconds for which questions of a connection that is lost are answered. There is no other turn."""
 
 
 class Throttle:
@@ -78,6 +80,10 @@ class Throttle:
         self._answered += answer
         if now - self._began >= TURN and self._handle is None:
             self._handle = self._loop.call_soon(self._go_on)
+
+    def overdue(self, now: float) -> bool:
+        """Whether even the last turn is over."""
+        return now - self._began >= LAST_TURN
 
     def settle(self, now: float) -> str:
         """Charge what was taken since the last time, and hold the connection up while its host owes. Why it is to be

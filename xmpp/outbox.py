@@ -94,6 +94,12 @@ class Outbox(Generic[M]):
         if self._marks > MARKS_MAX:
             self._thin_marks()
 
+    def lose(self) -> None:
+        """An answer that isn't even made."""
+        self.sent += 1
+        if self.recoverable:
+            self._drop_kept()
+
     def skip(self) -> None:
         """One stanza that nobody misses."""
         self.sent += 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -71,21 +73,20 @@ def row(gateway: GatewayProcess, name: str) -> dict[str, Any]:
 
 
 def pour(host: RawHost, data: bytes) -> None:
-    """Send it, while answers are read, as far as it is taken."""
-
-    def send() -> None:
-        with contextlib.suppress(OSError):
-            host.socket.sendall(data)
-
-    sender = threading.Thread(target=send, daemon=True)
-    sender.start()
-    with contextlib.suppress(TimeoutError):
-        while not host.ended and sender.is_alive():
-            host.socket.settimeout(0.05)
-            with contextlib.suppress(TimeoutError):
+    """Send it, while answers are read, as far as it is taken. (In one thread: OpenSSL lets no two use a connection.)"""
+    rest = memoryview(data)
+    host.socket.setblocking(False)
+    while rest and not host.ended:
+        try:
+            rest = rest[host.socket.send(rest) :]
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            select.select([host.socket], [host.socket], [], DEADLINE)
+        except OSError:
+            break
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantReadError):
+            while not host.ended:
                 host._feed(host._recv())
     host.socket.settimeout(DEADLINE)
-    sender.join(DEADLINE)
 
 
 def connections(gateway: GatewayProcess, number: int, data: bytes, address: str = "127.0.0.1") -> list[socket.socket]:
@@ -277,6 +278,22 @@ def test_an_address_of_failures_is_shut_out(gateway: GatewayProcess, connect: Co
     gateway.wait_log("connection from 127.0.0.66 refused", "came to nothing")
     assert limited(gateway, "shut_out") >= 1
     connect(gateway, "hv1").ping()
+
+
+def test_who_comes_and_leaves_at_once_is_shut_out(
+    gateway: GatewayProcess, connect: Connect, bystander: Bystander
+) -> None:
+    for connection in connections(gateway, 200, b"", "127.0.0.67"):
+        connection.close()
+    gateway.wait_log("connection from 127.0.0.67: it has gone")
+
+    def refused() -> bool:
+        for connection in connections(gateway, 1, b"", "127.0.0.67"):
+            connection.close()
+        return "connection from 127.0.0.67 refused" in gateway.text()
+
+    wait_for(refused, "the address to be shut out")
+    connect(gateway, "hv2").ping()
 
 
 def test_who_has_gone_while_it_waited_is_passed_over(make_gateway: MakeGateway, connect: Connect) -> None:

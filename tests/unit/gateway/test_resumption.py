@@ -419,6 +419,13 @@ def test_too_many_answers_on_the_way_make_a_new_session_necessary(site: Site, ho
     assert missing(site, host.management.id, "hv1").handled == 1
 
 
+def test_a_session_that_lacks_an_answer_is_not_resumed(host: Host) -> None:
+    host.session.lose_answer()
+    host.lose()
+    with pytest.raises(NotResumable):
+        host.resume()
+
+
 def test_a_host_that_reads_again_can_resume_again(host: Host) -> None:
     host.management.outbox.keep(b"x" * (KEPT_MAX + 1))
     assert not host.management.outbox.complete

@@ -9,7 +9,7 @@ import pytest
 
 from gateway.guard import EARLY_MAX, Guard, Reason
 from gateway.limits import LimitSettings, Rate
-from gateway.throttle import TURN, Throttle
+from gateway.throttle import LAST_TURN, TURN, Throttle
 
 
 class Handle:
@@ -156,6 +156,13 @@ def test_who_leaves_after_a_rest_owes_nothing_for_it() -> None:
     of.end(1000.0)
     assert not guard.limiter.slowed(1000.0)
     assert len(guard.limiter) == 0
+
+
+def test_the_last_turn_is_bounded_too() -> None:
+    of, _, _, _ = throttle()
+    of.turn(1.0)
+    assert not of.overdue(1.0 + LAST_TURN / 2)
+    assert of.overdue(1.0 + LAST_TURN)
 
 
 def test_a_flood_ends_it() -> None:

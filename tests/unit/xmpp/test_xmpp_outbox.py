@@ -26,6 +26,17 @@ def test_what_is_acknowledged_is_gone_and_the_rest_can_be_taken_back() -> None:
     assert outbox.take_back() == []
 
 
+def test_an_answer_that_was_not_made_cannot_be_taken_back() -> None:
+    outbox: Outbox[str] = Outbox()
+    outbox.keep(b"one")
+    outbox.lose()
+    outbox.mark(1, "read up to 7")
+    outbox.acknowledge(1)
+    assert outbox.sent == 3 and not outbox.complete
+    with pytest.raises(ValueError, match="not kept"):
+        outbox.take_back()
+
+
 @pytest.mark.parametrize("final", [False, True])
 @pytest.mark.parametrize(("before", "count"), [(0, 4), (2, 4), (2, COUNT_MODULUS - 1)])
 def test_more_than_was_sent_cannot_be(before: int, count: int, *, final: bool) -> None:
