@@ -390,7 +390,7 @@ class Session:
                 self._answered("")
             case "error" if presence.id == self._presence and not self._live:
                 self._answered(f"service {service}: {presence.text}")
-            case "unavailable":
+            case "unavailable" if self.settings.component:
                 self._answered(f"service {service} has ended the session")
 
     def _answered(self, why: str) -> None:

@@ -309,6 +309,18 @@ def test_stopped_in_the_moment_in_which_a_connection_is_gone(play: Callable[...,
     play(scenario)
 
 
+def test_a_gateway_that_is_a_server_begins_and_ends_nothing_by_presence(play: Callable[..., None]) -> None:
+    """Its subscriptions last as long as the stream: who began anew on it would never be told their tables again."""
+
+    async def scenario(world: World) -> None:
+        await world.up()
+        world.gateway.link.send("<presence type='unavailable'/>" + event("10.0.0.2"))
+        await world.gateway.until(lambda: len(world.told) > 1)
+        assert world.told == ["started", "10.0.0.2/32"]
+
+    play(scenario)
+
+
 # -- behind an XMPP server
 
 SERVICE = "vpn.gw"
