@@ -37,7 +37,7 @@ class Certificates(ServedCertificates[GatewayConfig]):
     def __init__(self, credentials: ServerCredentials, server: Server) -> None:
         super().__init__(credentials, tls_files)
         self._server = server
-        server.trust = Trust(credentials, server.service, server.records)
+        server.trust = Trust(credentials, server.service, server.records.by_host)
 
     def problems(self) -> list[Problem]:
         """What is wrong with the files, or soon will be."""

@@ -20,12 +20,11 @@ from collections.abc import Callable
 from gateway.component_hosts import LOST, Began, ComponentHosts, Ended
 from gateway.component_leg import Leg
 from gateway.delivery import Delivery
+from gateway.records import HostRecords
 from gateway.refusals import RefusalLog
 from gateway.service import Service
-from gateway.status import HostRecord
 from runtime.backoff import Backoff
 from runtime.log import fields
-from vpn.prefix import format_address
 from xmpp.component import ComponentConfig
 from xmpp.stanza import Stanza
 
@@ -53,8 +52,7 @@ class ComponentGate:
     ) -> None:
         self.hosts = hosts
         self.config = config
-        self.records: dict[str, HostRecord] = {}
-        """Hosts with a session or stale routes."""
+        self.records = HostRecords(service)
         self.on_change: Callable[[], None] = _nothing
         """Called after hosts may have changed items or subscriptions, before these are delivered."""
         self.since = time.time()
@@ -195,15 +193,11 @@ class ComponentGate:
             extra = fields(host=session.host)
             match event:
                 case Began():
-                    addresses = sorted(map(format_address, session.permit.addresses))
-                    self.records[session.host] = HostRecord("", str(session.jid), time.time(), addresses)
+                    self.records.began(session)
                     log.info("host %s has a session as %s", session.host, session.jid, extra=extra)
                 case Ended(_, reason, stale):
-                    if not self._service.connected[session.host]:
-                        if self._service.rib.count(session.host):
-                            self.records[session.host].since = time.time()
-                        else:
-                            self.records.pop(session.host, None)
+                    self.records.left(session.host)
+                    self.records.tidy(session.host)
                     level = logging.DEBUG if reason == LOST else logging.INFO
                     text = "host %s disconnected (%s); %d of its routes are stale"
                     log.log(level, text, session.host, reason, stale, extra=extra)
@@ -273,15 +267,7 @@ class ComponentGate:
         self._timer = None
         now = self._loop.time()
         self.hosts.handle_timer(now)
-        for host, count in self._service.expire(now):
-            if not self._service.connected[host]:
-                self.records.pop(host, None)
-            if count:
-                log.warning(
-                    "host %s did not come back in time; %d of its routes are withdrawn",
-                    *(host, count),
-                    extra=fields(host=host),
-                )
+        self.records.expire(now)
         self._note()
         self.changed()
         self._arm()

@@ -6,15 +6,16 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.config import GatewayConfig
-from gateway.status import Document, HostRecord, Problem
+from gateway.records import HostRecords
+from gateway.status import Document, Problem
 from runtime.metrics import Metric
 
 
 class Gate(Protocol):
     """What moves stanzas between hosts and the service; a pulse of the watchdog, too (runtime.watchdog.Pulse)."""
 
-    records: dict[str, HostRecord]
-    """Hosts with a session or stale routes."""
+    records: HostRecords
+    """Hosts with a session, suspended or not, or stale routes."""
     on_change: Callable[[], None]
     """Called after hosts may have changed items or subscriptions."""
 

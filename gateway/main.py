@@ -73,7 +73,7 @@ class Daemon:
         )
         self.front.gate.on_change = self._hosts_changed
         self._peers = PeerStatus(self.speaker, self.service, asyncio.get_running_loop().time, time.time)
-        self._status = Status(self.service, self.front.gate.records)
+        self._status = Status(self.service, self.front.gate.records.by_host)
         self._control = ControlServer(
             config.control.socket,
             {

@@ -7,7 +7,6 @@ import ipaddress
 import logging
 import socket
 import ssl
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,16 +15,15 @@ from gateway.delivery import Delivery
 from gateway.greeting import Greeter
 from gateway.guard import Guard, Reason
 from gateway.hosts import Hosts, Permit
+from gateway.records import HostRecords
 from gateway.refusals import RefusalLog
 from gateway.resumption import Resumption
 from gateway.service import Service
 from gateway.session import Session
-from gateway.status import HostRecord
 from gateway.trust import Trust
 from runtime.acceptor import Acceptor
 from runtime.listen import Listen
 from runtime.log import fields
-from vpn.prefix import format_address
 from xmpp.errors import StreamCondition
 from xmpp.events import StreamConfig
 from xmpp.jid import Jid
@@ -62,12 +60,11 @@ class Server:
         self.guard = guard or Guard()
         """Says who takes too much; without one given, rates are unlimited."""
         self.resumption = Resumption(service, stream_config.random, resume_time, most=max_sessions)
-        self.resumption.on_end = self._forget
+        self.records = HostRecords(service, self.resumption.waiting)
+        self.resumption.on_end = self.records.tidy
         self.connections: set[Connection] = set()
         self.on_change: Callable[[], None] = _nothing
         """Called after hosts may have changed items or subscriptions, before these are delivered."""
-        self.records: dict[str, HostRecord] = {}
-        """Hosts with a session, suspended or not, or stale routes."""
         self.trust: Trust | None = None
         """Says whose certificate is revoked; None: nobody's."""
         self._by_session: dict[Session, Connection] = {}
@@ -154,11 +151,10 @@ class Server:
     def started(self, connection: Connection, session: Session) -> None:
         """A connection has become a session."""
         self._by_session[session] = connection
-        addresses = sorted(map(format_address, session.permit.addresses))
-        record = HostRecord(connection.peer[0], str(session.jid), time.time(), addresses, flow=connection.flow)
-        if self.trust is not None:
-            record.certificates = self.trust.certificates(session.host, session.number, connection.certificate)
-        self.records[session.host] = record
+        # Those shown in other sessions are in the record that this one replaces.
+        trust, shown = self.trust, connection.certificate
+        certificates = {} if trust is None else trust.certificates(session.host, session.number, shown)
+        self.records.began(session, connection.peer[0], connection.flow, certificates)
 
     def ended(self, connection: Connection, session: Session, *, lost: bool) -> int:
         """A session has no stream any more. lost: it may be resumed; how many of the host's items are stale by that."""
@@ -168,15 +164,9 @@ class Server:
             stale = self.resumption.end(session, now)
         self._by_session.pop(session, None)
         self._delivery.forget(connection)
-        if session.host in self.records and not self.sessions_of(session.host):
-            self.records[session.host].since = time.time()
+        self.records.left(session.host)
         self.changed()
         return stale
-
-    def _forget(self, host: str) -> None:
-        """A session of a host has ended, or items of it were deleted: is there anything left of it?"""
-        if not (self.sessions_of(host) or self.resumption.waiting(host) or self.service.rib.count(host)):
-            self.records.pop(host, None)
 
     def weigh(self, connection: Connection, held: int) -> None:
         """So much memory is held for a connection, bytes. When it is too much of all together, the largest goes."""
@@ -206,7 +196,7 @@ class Server:
                     connection.abort()  # its stream is ending already, and may take its time
         for host, count in self.trust.withdraw():
             self.resumption.end_host(host, self._loop.time())
-            self._forget(host)
+            self.records.tidy(host)
             if count:
                 hosts.append(host)
                 log.warning(
@@ -258,14 +248,7 @@ class Server:
         now = self._loop.time()
         for session in self.resumption.expire(now):
             log.debug("host %s did not come back to its session", session.host, extra=fields(host=session.host))
-        for host, count in self.service.expire(now):
-            self._forget(host)
-            if count:
-                log.warning(
-                    "host %s did not come back in time; %d of its routes are withdrawn",
-                    *(host, count),
-                    extra=fields(host=host),
-                )
+        self.records.expire(now)
         self.changed()
         self._arm_stale()
 

@@ -227,10 +227,10 @@ def test_records_of_hosts_are_those_of_sessions_and_stale_items(caplog: pytest.L
 
     async def scenario(bench: Bench) -> None:
         bench.receive(presence("hv1"), presence("hv2"))
-        assert bench.gate.records["hv1"].addresses == ["192.0.2.11"]
-        assert bench.gate.records["hv1"].jid == f"hv1@{USERS}/vrfwire"
+        assert bench.gate.records.by_host["hv1"].addresses == ["192.0.2.11"]
+        assert bench.gate.records.by_host["hv1"].jid == f"hv1@{USERS}/vrfwire"
         bench.receive(f"<presence type='unavailable' from='hv1@{USERS}/vrfwire' to='{DOMAIN}'/>")
-        assert set(bench.gate.records) == {"hv2"}
+        assert set(bench.gate.records.by_host) == {"hv2"}
 
     run(scenario)
     assert any("host hv1 disconnected (closed by the host)" in record.getMessage() for record in caplog.records)

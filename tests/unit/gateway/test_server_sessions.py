@@ -47,7 +47,7 @@ class Site(Bench):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server = Server(self.service, self.hosts, config, context, resume_time=60.0)
         self.credentials = Credentials()
-        self.server.trust = Trust(self.credentials, self.service, self.server.records)  # type: ignore[arg-type]
+        self.server.trust = Trust(self.credentials, self.service, self.server.records.by_host)  # type: ignore[arg-type]
 
     def log_in(self, host: str, certificate: str, resource: str = "vrfwire") -> tuple[Any, Peer]:
         """A session that can be resumed, and its connection."""
@@ -88,7 +88,7 @@ def test_a_suspended_session_without_items_ends_with_its_certificate() -> None:
         site.credentials.revoked_ones.add("old")
         site.server.end_revoked()
         assert len(site.server.resumption) == 0
-        assert not site.server.records, "nothing is left of the host"
+        assert not site.server.records.by_host, "nothing is left of the host"
 
     within_loop(test)
 
@@ -104,7 +104,7 @@ def test_what_a_suspended_session_has_published_goes_with_its_certificate() -> N
         assert site.server.end_revoked() == ["hv1"]
         assert len(site.server.resumption) == 0
         assert [str(item.prefix) for _, item in site.service.rib.items("blue")] == ["10.1.1.2/32"]
-        assert list(site.server.records) == ["hv1"]
+        assert list(site.server.records.by_host) == ["hv1"]
 
     within_loop(test)
 
@@ -114,12 +114,12 @@ def test_a_host_is_remembered_as_long_as_there_is_something_of_it() -> None:
         first, peer = site.log_in("hv1", "one")
         peer.subscribe("blue")
         session = site.lose(first)
-        assert list(site.server.records) == ["hv1"], "it may be resumed"
+        assert list(site.server.records.by_host) == ["hv1"], "it may be resumed"
         site.server.resumption.end(session, site.server._loop.time())
-        assert not site.server.records
+        assert not site.server.records.by_host
         second, peer = site.log_in("hv2", "two")
         site.server.ended(second, peer.session, lost=False)
-        assert not site.server.records
+        assert not site.server.records.by_host
 
     within_loop(test)
 
