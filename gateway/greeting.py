@@ -45,7 +45,7 @@ class Greeting(asyncio.Protocol):
     """A connection until it is a session. came, served: when it was accepted, and its turn came, by the clock of the
     loop; deadline: when its handshake is given up."""
 
-    __slots__ = ("_greeter", "came", "connection", "deadline", "failed", "peer", "served", "socket", "transport")
+    __slots__ = ("_greeter", "came", "connection", "deadline", "peer", "served", "socket", "transport")
 
     def __init__(self, greeter: Greeter, accepted: socket.socket, peer: tuple[str, int]) -> None:
         self._greeter = greeter
@@ -57,8 +57,6 @@ class Greeting(asyncio.Protocol):
         """Once it is served."""
         self.connection: Connection | None = None
         """Once it has spoken XML or TLS is in place."""
-        self.failed = False
-        """Its handshake failed; what is left is that the peer takes the reason."""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The transport is gone before there was a connection."""
@@ -191,7 +189,10 @@ class Greeter:
         if error is None:
             self._connected(greeting)
             return
-        greeting.failed = True
+        # What is left is that the peer takes the reason.
+        assert greeting.transport is not None
+        self._shaking.pop(greeting, None)
+        self._loop.call_later(self._server.stream_config.close_timeout, greeting.transport.abort)
         peer = greeting.peer[0]
         message = f"TLS with {peer} failed: {handshake_failure(error)}"
         self._guard.told(Reason.HANDSHAKE, message, self._loop.time(), peer)
@@ -255,10 +256,9 @@ class Greeter:
         for greeting in list(self._shaking):
             if greeting.deadline > now:
                 break
-            if not greeting.failed:
-                peer, timeout = greeting.peer[0], self._server.stream_config.login_timeout
-                message = f"TLS with {peer} failed: it took longer than {timeout:g} s"
-                self._guard.told(Reason.HANDSHAKE, message, now, peer)
+            peer, timeout = greeting.peer[0], self._server.stream_config.login_timeout
+            message = f"TLS with {peer} failed: it took longer than {timeout:g} s"
+            self._guard.told(Reason.HANDSHAKE, message, now, peer)
             self._drop(greeting)
         for greeting in self._arrivals.silent(now):
             peer, timeout = greeting.peer[0], self._arrivals.settings.silence

@@ -1,8 +1,8 @@
 """Memory that is held for what hosts have sent and not been sent yet, and who is to lose it; no I/O.
 
 Each connection is bounded (a stanza, a read, a write buffer), but ten thousand times that bound is more than a machine
-has. So what they hold is added up, and above the ceiling the connection that holds most is ended. Connections that hold
-little aren't looked at one by one: a host that behaves holds something for a moment only.
+has. So what they hold is added up, and above the ceiling the connection that holds most is ended. A host that behaves
+holds something for a moment only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 LITTLE = 16 * 1024
-"""Bytes of one connection that aren't counted."""
+"""Bytes that wait for a connection at most, of what it is owed, while memory is short."""
 HIGH = 0.75
 """Part of the ceiling above which no new connection is taken."""
 
@@ -27,15 +27,13 @@ class Holdings(Generic[K]):
         self._held: dict[K, int] = {}
 
     def __len__(self) -> int:
-        """Connections that hold more than a little."""
+        """Connections that hold something."""
         return len(self._held)
 
     def note(self, key: K, octets: int) -> bool:
         """A connection holds so many bytes now. Whether there is too much: then largest() has to go."""
         known = self._held.pop(key, 0)
-        if octets < LITTLE:
-            octets = 0
-        else:
+        if octets:
             self._held[key] = octets
         self.total += octets - known
         return bool(self.ceiling) and self.total > self.ceiling

@@ -127,6 +127,17 @@ def test_a_host_that_sends_too_many_stanzas_is_slowed_and_loses_nothing(
     assert limited(gateway, "slowed") >= 1
 
 
+def test_a_host_that_is_not_read_from_is_not_dead_for_its_silence(make_gateway: MakeGateway, connect: Connect) -> None:
+    gateway = make_gateway("hold_time = 0.6", tables=f"{MESH}[limits]\nstanza_rate = 40\n")
+    host = connect(gateway, "slow")
+    host.send(PING * 460)  # 60 above the burst, so that nothing is read for 1.5 s
+    for _ in range(460):
+        assert host.read_until(lambda e: e.tag == f"{CLIENT}iq" and e.get("id") == "p").get("type") == "result"
+    host.send(PING)
+    host.read_until(lambda e: e.tag == f"{CLIENT}iq" and e.get("id") == "p")
+    assert not host.ended
+
+
 def test_to_connect_anew_does_not_help(gateway: GatewayProcess, connect: Connect, bystander: Bystander) -> None:
     first = connect(gateway, "returning")
     first.send(PING * 2600)
@@ -278,6 +289,17 @@ def test_an_address_of_failures_is_shut_out(gateway: GatewayProcess, connect: Co
     gateway.wait_log("connection from 127.0.0.66 refused", "came to nothing")
     assert limited(gateway, "shut_out") >= 1
     connect(gateway, "hv1").ping()
+
+
+def test_a_failed_handshake_does_not_linger(make_gateway: MakeGateway, connect: Connect) -> None:
+    gateway = make_gateway("login_timeout = 300")
+    connect(gateway, "hv1").ping()
+    files = Path(f"/proc/{gateway.pid}/fd")
+    before = len(list(files.iterdir()))
+    [stranger] = connections(gateway, 1, b"\x16\x03\x01\x00\x20" + b"no handshake" * 3)
+    with stranger:
+        gateway.wait_log("TLS with 127.0.0.1 failed")
+        wait_for(lambda: len(list(files.iterdir())) == before, "its socket to be closed")
 
 
 def test_who_comes_and_leaves_at_once_is_shut_out(
