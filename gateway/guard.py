@@ -141,9 +141,9 @@ class Guard:
 
     def charge(self, flow: Flow, stanzas: int, octets: int, seconds: float, now: float, address: str) -> float:
         """A host has sent and been sent so much. Seconds for which nothing is to be read from it."""
-        slowed = bool(flow.slowed_by), flow.slowed_since
+        before = flow.times_slowed
         wait = self.limiter.charge(flow, stanzas, octets, seconds, now)
-        if wait and slowed != (True, flow.slowed_since):
+        if flow.times_slowed != before:
             message = f"host {flow.host} at {address} is slowed: it takes too much ({flow.slowed_by})"
             self.told(Reason.SLOWED, message, now, address, flow.host)
         return wait

@@ -90,7 +90,7 @@ class Bucket:
 class Flow:
     """What one host takes, over all of its sessions."""
 
-    __slots__ = ("_buckets", "_octets", "_stanzas", "_work", "host", "slowed_by", "slowed_since")
+    __slots__ = ("_buckets", "_octets", "_stanzas", "_work", "host", "slowed_by", "slowed_since", "times_slowed")
 
     def __init__(self, host: str, settings: LimitSettings, now: float) -> None:
         self.host = host
@@ -101,6 +101,7 @@ class Flow:
         self.slowed_by = ""
         """Of what it takes too much: "stanzas", "bytes" or "time"; "" when it isn't slowed."""
         self.slowed_since = 0.0
+        self.times_slowed = 0
 
     def charge(self, stanzas: float, octets: float, seconds: float, now: float) -> float:
         """The host has sent and been sent so much. Seconds for which nothing is to be read from it."""
@@ -112,6 +113,7 @@ class Flow:
         if wait and not self.slowed_by:
             self.slowed_by = min(self._buckets, key=lambda named: named[1].part(now))[0]
             self.slowed_since = now
+            self.times_slowed += 1
         return wait
 
     def recovered(self, now: float) -> bool:
@@ -136,8 +138,6 @@ class Limiter:
 
     def __init__(self, settings: LimitSettings) -> None:
         self.settings = settings
-        self.counters: Counter[str] = Counter()
-        """What was done against whom took too much, by reason, since the start."""
         self._flows: dict[str, Flow] = {}
         self._users: Counter[str] = Counter()
         self._slowed: dict[str, Flow] = {}
@@ -173,10 +173,8 @@ class Limiter:
 
     def charge(self, flow: Flow, stanzas: float, octets: float, seconds: float, now: float) -> float:
         """A host has sent and been sent so much. Seconds for which nothing is to be read from it."""
-        was = flow.slowed_since if flow.slowed_by else None
         wait = flow.charge(stanzas, octets, seconds, now)
-        if wait and flow.slowed_since != was:
-            self.counters["slowed"] += 1
+        if wait:
             self._slowed[flow.host] = flow
         return wait
 

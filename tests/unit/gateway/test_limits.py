@@ -75,13 +75,13 @@ def test_a_host_is_named_while_it_is_slowed_and_counted_once() -> None:
     for _ in range(20):
         now += of.charge(flow, 150, 0, 0, now)
     assert of.slowed(now) == [Slowed("hv1", "stanzas", 1.0)]
-    assert of.counters["slowed"] == 1
+    assert flow.times_slowed == 1
     assert of.slowed(now + 0.5), "a debt just repaid is no pause yet"
     assert of.slowed(now + 1.1) == []
     of.charge(flow, 1, 0, 0, now + 1.1)
     assert flow.slowed_by == ""
     of.charge(flow, 150, 0, 0, now + 1.1)
-    assert of.counters["slowed"] == 2
+    assert flow.times_slowed == 2
 
 
 def test_a_host_that_pauses_does_not_flood_and_one_that_does_not_does() -> None:
