@@ -204,8 +204,9 @@ class Connection(asyncio.Protocol):
         """Charge the host for what it has taken, and look what is held for it."""
         if why := self._throttle.settle(self._loop.time()):
             self.close(StreamCondition.POLICY_VIOLATION, why)
-        elif self._throttle.held and self._transport is not None:
+        elif self._throttle.held and self._transport is not None and self._stream is not None:
             self._transport.pause_reading()
+            self._stream.deaf(self._throttle.until)
         self._weigh()
 
     def _released(self) -> None:
@@ -357,8 +358,7 @@ class Connection(asyncio.Protocol):
     def _read_identity(self) -> bool:
         """Whether the transport is TLS; its certificate's identity is kept."""
         assert self._transport is not None
-        tls = self._transport.get_extra_info("ssl_object")
-        if tls is None:
+        if (tls := self._transport.get_extra_info("ssl_object")) is None:
             return False
         der = tls.getpeercert(binary_form=True)
         self.certificate = read_peer(der)
@@ -411,6 +411,7 @@ class Connection(asyncio.Protocol):
             self._stream.handle_timer(self._loop.time())
             if self._stream.closed:
                 self._paused = False  # nobody reads: what is left to do is to end it
+                self._throttle.free()
                 self.run()
             else:
                 # A ping at most: there is nothing to handle, and nothing has changed by that.

@@ -47,6 +47,11 @@ class Throttle:
         """Whether nothing is to be read and handled now."""
         return self._handle is not None
 
+    @property
+    def until(self) -> float:
+        """When its host will have repaid what it owes (time of the loop); 0.0 when it doesn't wait for that."""
+        return self._handle.when() if isinstance(self._handle, asyncio.TimerHandle) else 0.0
+
     def begin(self, host: str, now: float) -> None:
         """The connection has become a session of this host."""
         self.flow = self._guard.limiter.begin(host, now)

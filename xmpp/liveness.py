@@ -1,8 +1,9 @@
 """When a silent peer is asked, and when it is held for dead; when it is given a sign of life itself.
 
 Any byte is a sign of life, a whitespace keepalive too. After a third of the hold time without one the peer is pinged
-(XEP-0199), after two thirds once more, and at the whole the session ends. A peer that is heard of and needs no answer
-would never hear of us: after a time without output it gets a space, which keeps what is between us awake, too.
+(XEP-0199), after two thirds once more, and at the whole the session ends; but who isn't read from can't give a sign,
+and is only asked. A peer that is heard of and needs no answer would never hear of us: after a time without output it
+gets a space, which keeps what is between us awake, too.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ class Verdict(enum.Enum):
 class Liveness:
     """hold_time: seconds; 0 means never to ask."""
 
-    __slots__ = ("_heard", "_pings", "hold_time")
+    __slots__ = ("_deaf_until", "_heard", "_pings", "hold_time")
 
     def __init__(self, hold_time: float, now: float) -> None:
         self.hold_time = hold_time
         self._heard = now
+        self._deaf_until = now
         self._pings = 0
+
+    def deaf(self, until: float) -> None:
+        """Nothing is read until then, whatever comes: its silence until then says nothing."""
+        self._deaf_until = until
 
     def heard(self, now: float) -> None:
         """Something came."""
@@ -44,6 +50,9 @@ class Liveness:
         due = self.timer()
         if due is None or now < due:
             return Verdict.NOTHING
+        if self._pings == _PARTS - 1 and now < self._deaf_until:
+            self.heard(now)
+            return Verdict.PING
         self._pings += 1
         return Verdict.DEAD if self._pings >= _PARTS else Verdict.PING
 

@@ -510,6 +510,10 @@ class ServerStream:
         elif quiet and not self._output:
             self._output.append(b" ")
 
+    def deaf(self, until: float) -> None:
+        """The peer isn't read from until then, so that it isn't dead for being silent."""
+        self._liveness.deaf(until)
+
     def rest(self) -> None:
         """Nothing is expected for a while: let go of what can be made again."""
         self._parser.rest()
