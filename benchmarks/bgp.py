@@ -37,7 +37,6 @@ from pathlib import Path
 from benchmarks import bgp_codec
 from benchmarks.bgp_reflectors import (
     DOMAIN,
-    ROOT,
     Gateway,
     Reflector,
     core,
@@ -47,6 +46,7 @@ from benchmarks.bgp_reflectors import (
     scenario,
 )
 from benchmarks.bgp_scenarios import REMOTE, Figures, Settings
+from benchmarks.gateway_daemon import ROOT
 from benchmarks.report import Figures as Report
 from benchmarks.report import Progress
 from lab.errors import LabError

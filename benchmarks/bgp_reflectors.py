@@ -9,20 +9,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from benchmarks.bgp_scenarios import REMOTE, SINK, SOURCE, Figures, Settings
-from lab.daemon import Daemon
+from benchmarks.gateway_daemon import ROOT, GatewayDaemon, own_tables
+from lab import toml
 from lab.errors import LabError
 from lab.namespace import Namespace
 from lab.pki import Authority
 from lab.speakers.base import Neighbour, Speaker
-from runtime.client import ControlClient
-from runtime.errors import OperatorError
 
 DOMAIN = "vpn.example.net"
 PORT = 1790
-ROOT = Path(__file__).parents[1]
 LIMIT = 3_000_000
 """Routes that a peer may send: more than any measurement."""
 
@@ -77,7 +75,7 @@ def other(name: str, directory: Path, namespace: Namespace, families: Sequence[s
     return make(name, directory, REMOTE, neighbours, namespace=namespace)
 
 
-class Gateway:
+class Gateway(GatewayDaemon):
     """The daemon `vrfwire-gateway` as reflector. tables: of its configuration, e.g. [[vpn]]; hold_time: seconds."""
 
     def __init__(
@@ -88,58 +86,22 @@ class Gateway:
         *,
         tables: str = "",
         hold_time: int = 90,
-        authority: Authority | None = None,
+        authority: Authority,
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        self.directory = directory
-        self.authority = authority or Authority(directory)
-        self.socket = directory / "gateway.sock"
-        self._config = directory / "gateway.toml"
-        credentials = self.authority.gateway(DOMAIN, [REMOTE])
+        credentials = authority.gateway(DOMAIN, [REMOTE])
         peers = "".join(
             f'[[bgp.peer]]\naddress = "{address}"\nlocal_address = "{REMOTE}"\nport = {PORT}\npassive = true\n'
             f"reflector_client = true\nfamilies = {json.dumps(list(spoken))}\n"
             for address, spoken in ((SOURCE, ("vpnv4",)), (SINK, families))
         )
-        self._config.write_text(
+        super().__init__(
+            directory,
             f'[gateway]\ndomain = "{DOMAIN}"\nlisten = ["{REMOTE}:5222"]\nrouter_id = "{REMOTE}"\nas = 64512\n'
             f'[tls]\nca = "{credentials.ca}"\ncertificate = "{credentials.certificate}"\nkey = "{credentials.key}"\n'
-            f'[control]\nsocket = "{self.socket}"\n[state]\ndirectory = "{directory}/state"\n'
-            f'[bgp]\nlisten = ["{REMOTE}:{PORT}"]\nhold_time = {hold_time}\n{peers}{tables}',
-            encoding="utf-8",
+            f'[bgp]\nlisten = ["{REMOTE}:{PORT}"]\nhold_time = {hold_time}\n{peers}{tables}'
+            f"{toml.dumps(own_tables(directory))}",
+            namespace,
         )
-        argv = [sys.executable, "-m", "gateway.main", "--config", str(self._config)]
-        environ = {"PYTHONPATH": str(ROOT)}
-        self.daemon = Daemon("vrfwire-gateway", argv, namespace, directory / "gateway.log", self._ready, environ)
-
-    @property
-    def pid(self) -> int:
-        """See Reflector."""
-        return self.daemon.pid
-
-    def start(self) -> None:
-        """See Reflector."""
-        self.daemon.start()
-
-    def kill(self) -> None:
-        """See Reflector."""
-        self.daemon.kill()
-
-    def tail(self) -> str:
-        """See Reflector."""
-        return self.daemon.tail()
-
-    def ask(self, method: str, **params: object) -> Any:
-        """Call a method of its control socket."""
-        with ControlClient(str(self.socket), "vrfwire-gateway") as client:
-            return client.call(method, params, timeout=30.0)
-
-    def _ready(self) -> bool:
-        try:
-            self.ask("version")
-        except OperatorError:
-            return False
-        return True
 
 
 def scenario(namespace: Namespace, name: str, settings: Settings) -> Figures:

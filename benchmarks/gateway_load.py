@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from benchmarks.gateway_daemon import ROOT
 from benchmarks.xmpp_load import Settings
 from benchmarks.xmpp_load_stanzas import host_name
 from lab.errors import LabError
 from lab.pki import xmpp_address
 from lab.process import die_with_parent
 
-ROOT = Path(__file__).parents[1]
 LIFETIME = datetime.timedelta(days=90)
 
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-from benchmarks.gateway_load import ROOT, Certificates
+from benchmarks.gateway_daemon import GatewayDaemon, own_tables
+from benchmarks.gateway_load import Certificates
 from benchmarks.processes import processor, resident
 from benchmarks.xmpp_load import Settings
 from benchmarks.xmpp_load_stanzas import host_name, source_address
 from lab import toml
-from lab.daemon import Daemon
 from lab.errors import LabError
 from lab.pki import Authority
-from lab.process import die_with_parent
 from lab.xmpp_servers import SERVERS, XmppServer, free_ports
-from runtime.client import ControlClient
-from runtime.errors import OperatorError
 
 DOMAIN = "gw.example.org"
 ADDRESS = "127.0.0.1"
@@ -54,14 +50,9 @@ class Side(Protocol):
     def __exit__(self, *exc: object) -> None: ...
 
 
-SOCKET = "gateway.sock"
-
-
 def own_sections(directory: Path, vpns: Sequence[str]) -> dict[str, object]:
     """What a configuration of the gateway has in either mode. vpns: names."""
-    return {
-        "control": {"socket": str(directory / SOCKET)},
-        "state": {"directory": str(directory / "state")},
+    return own_tables(directory) | {
         "log": {"level": "warning"},
         # One host that publishes as fast as it can is what rates are there to slow down.
         "limits": {"stanza_rate": 0, "byte_rate": 0, "work_share": 0},
@@ -72,17 +63,7 @@ def own_sections(directory: Path, vpns: Sequence[str]) -> dict[str, object]:
     }
 
 
-def _daemon(
-    directory: Path, settings: dict[str, object], ready: Callable[[], bool], module: str = "gateway.main"
-) -> Daemon:
-    config = directory / "gateway.toml"
-    config.write_text(toml.dumps(settings), encoding="utf-8")
-    argv = [sys.executable, "-m", module, "--config", str(config)]
-    environ = {"PYTHONPATH": str(ROOT)}
-    return Daemon("vrfwire-gateway", argv, None, directory / "gateway.log", ready, environ, die_with_parent)
-
-
-class Gateway:
+class Gateway(GatewayDaemon):
     """The daemon `vrfwire-gateway`. certificates: of the hosts; vpns: their names; plain: see
     benchmarks.gateway_plain."""
 
@@ -91,10 +72,8 @@ class Gateway:
     def __init__(
         self, directory: Path, certificates: Certificates, vpns: Sequence[str], *, plain: bool = False
     ) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
         (self.port,) = free_ports(ADDRESS, 1)
         self._certificates = certificates
-        self._socket = directory / SOCKET
         own = Authority(directory / "pki").gateway(DOMAIN, [ADDRESS])
         settings: dict[str, object] = {
             "gateway": {
@@ -106,17 +85,13 @@ class Gateway:
             "tls": {"ca": str(certificates.ca), "certificate": str(own.certificate), "key": str(own.key)},
         }
         settings |= own_sections(directory, vpns)
-        self.daemon = _daemon(directory, settings, self._ready, "benchmarks.gateway_plain" if plain else "gateway.main")
+        module = "benchmarks.gateway_plain" if plain else "gateway.main"
+        super().__init__(directory, toml.dumps(settings), module=module)
 
     def settings(self, *, tls: bool = True) -> Settings:
         """See Side."""
         certificates = str(self._certificates.directory) if tls else ""
         return Settings(ADDRESS, self.port, DOMAIN, DOMAIN, tls=tls, certificates=certificates)
-
-    @property
-    def pid(self) -> int:
-        """Of its process. Raises LabError when it isn't running."""
-        return self.daemon.pid
 
     def cpu(self) -> float:
         """See Side."""
@@ -126,36 +101,12 @@ class Gateway:
         """See Side."""
         return resident(self.pid)
 
-    def start(self) -> None:
-        """Start it, and wait until it serves."""
-        self.daemon.start()
-
-    def kill(self) -> None:
-        """End it."""
-        self.daemon.kill()
-
-    def tail(self) -> str:
-        """See Side."""
-        return self.daemon.tail()
-
-    def ask(self, method: str, **parameters: object) -> Any:
-        """Call a method of its control socket."""
-        with ControlClient(str(self._socket), "vrfwire-gateway") as client:
-            return client.call(method, parameters, timeout=30.0)
-
     def __enter__(self) -> Gateway:
         self.start()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.kill()
-
-    def _ready(self) -> bool:
-        try:
-            self.ask("version")
-        except OperatorError:
-            return False
-        return True
 
 
 class Other:
@@ -205,7 +156,6 @@ class Component:
         secret = directory / "secret"
         secret.write_text(server.component_secret + "\n", encoding="utf-8")
         secret.chmod(0o600)
-        self._socket = directory / SOCKET
         settings: dict[str, object] = {
             "gateway": {"domain": server.component_domain, "max_sessions": MAX_SESSIONS},
             "xmpp": {
@@ -217,7 +167,8 @@ class Component:
             },
             "host": [{"name": host_name(n), "addresses": [source_address(n)]} for n in range(hosts)],
         }
-        self._daemon = _daemon(directory, settings | own_sections(directory, vpns), self._ready)
+        config = toml.dumps(settings | own_sections(directory, vpns))
+        self._gateway = GatewayDaemon(directory, config, ready=lambda status: bool(status["state"] == "ok"))
 
     def settings(self, *, tls: bool = True) -> Settings:
         """See Side."""
@@ -229,32 +180,25 @@ class Component:
 
     def own_cpu(self) -> float:
         """Of the gateway alone."""
-        return processor(self._daemon.pid)
+        return processor(self._gateway.pid)
 
     def resident(self) -> float:
         """See Side."""
-        return self._front.resident() + resident(self._daemon.pid)
+        return self._front.resident() + resident(self._gateway.pid)
 
     def tail(self) -> str:
         """See Side."""
-        return f"{self._front.tail()}\n{self._daemon.tail()}"
+        return f"{self._front.tail()}\n{self._gateway.tail()}"
 
     def __enter__(self) -> Component:
         self._front.__enter__()
         try:
-            self._daemon.start()
+            self._gateway.start()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._daemon.kill()
+        self._gateway.kill()
         self._front.__exit__()
-
-    def _ready(self) -> bool:
-        try:
-            with ControlClient(str(self._socket), "vrfwire-gateway") as client:
-                return client.call("status", timeout=5.0)["state"] == "ok"
-        except OperatorError:
-            return False
