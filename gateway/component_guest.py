@@ -8,15 +8,13 @@ more than WINDOW bytes of events are on their way; what changes meanwhile goes o
 from __future__ import annotations
 
 from gateway.session import Session
-from xmpp import namespaces as ns
 from xmpp.jid import Jid
 from xmpp.liveness import Liveness, Verdict
-from xmpp.stanza import iq_request
+from xmpp.stanza import ping
 
 WINDOW = 512 * 1024
 """Bytes of events that one host may have outstanding."""
 _ASK_AFTER = WINDOW // 2
-_PING = f"<ping xmlns='{ns.PING}'/>".encode()
 ASK_ID = "vw-ask-"
 """How the ids of our questions begin."""
 
@@ -25,15 +23,8 @@ class Guest:
     """session: of the service; announced: whether it was begun by presence, so that its end is told, too."""
 
     __slots__ = (
-        "_asked",
-        "_asked_at",
-        "_asks",
-        "_covered",
-        "_domain",
-        "_liveness",
-        "announced",
-        "outstanding",
-        "session",
+        *("_asked", "_asked_at", "_asks", "_covered", "_domain", "_liveness"),
+        *("announced", "outstanding", "session"),
     )
 
     def __init__(self, session: Session, domain: Jid, hold_time: float, now: float, *, announced: bool) -> None:
@@ -85,9 +76,6 @@ class Guest:
 
     def _ask(self, now: float) -> bytes:
         self._asks += 1
-        self._asked, self._asked_at, self._covered = (
-            f"{ASK_ID}{self.session.number}-{self._asks}",
-            now,
-            self.outstanding,
-        )
-        return iq_request("get", self._asked, self._domain, self.session.jid, _PING)
+        self._asked = f"{ASK_ID}{self.session.number}-{self._asks}"
+        self._asked_at, self._covered = now, self.outstanding
+        return ping(self._asked, self._domain, self.session.jid)

@@ -179,7 +179,6 @@ class Session:
         "_behind",
         "_recipient",
         "_replies",
-        "changes_sent",
         "host",
         "jid",
         "notices",
@@ -198,7 +197,6 @@ class Session:
         self.since = since
         self.subscriptions: dict[str, Subscription] = {}
         self.notices = HostNotices(sender, jid)
-        self.changes_sent = 0
         """Items and retractions handed out in events."""
         self.outbox: Outbox[Mark] | None = None
         """What was handed out and not acknowledged; None: nobody counts."""
@@ -270,10 +268,6 @@ class Session:
             if batches:
                 if self.outbox is not None:
                     self.outbox.mark(len(batches), (subscription, cursor.revision))
-                if len(batches) == 1:
-                    self.changes_sent += batches[0].changes
-                    return batches[0].to(self._recipient)
-                self.changes_sent += sum(batch.changes for batch in batches)
                 return b"".join([batch.to(self._recipient) for batch in batches])
             if cursor.floor == start:
                 # Nothing was to be told and nothing is under way: nothing will have to be told again.

@@ -21,13 +21,12 @@ from xmpp.events import StanzaReceived, StreamClosed
 from xmpp.jid import Jid, JidError
 from xmpp.liveness import Liveness, Verdict
 from xmpp.parser import End, Header, StreamParser
-from xmpp.stanza import Kind, Stanza, escape, iq_request, stanza_error
+from xmpp.stanza import Kind, Stanza, escape, ping, stanza_error
 
 _KINDS = {f"{{{ns.COMPONENT}}}{kind.value}": kind for kind in Kind}
 _HANDSHAKE = f"{{{ns.COMPONENT}}}handshake"
 _STREAM = f"{{{ns.STREAMS}}}stream"
 _STREAM_ERROR = f"{{{ns.STREAMS}}}error"
-_PING = f"<ping xmlns='{ns.PING}'/>".encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +191,7 @@ class ComponentStream:
             self._fail(StreamError(StreamCondition.CONNECTION_TIMEOUT, "nothing was heard for too long"))
         else:
             self._pings += 1
-            self._output.append(iq_request("get", f"vw-leg-{self._pings}", self._domain, self._domain, _PING))
+            self._output.append(ping(f"vw-leg-{self._pings}", self._domain, self._domain))
 
     # -- the end
 

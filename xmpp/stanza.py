@@ -193,7 +193,7 @@ def message(sender: Jid, to: Jid, payload: bytes, type: str = "") -> bytes:
     return f"<message{kind} from='{escape(str(sender))}' to='{escape(str(to))}'>".encode() + payload + b"</message>"
 
 
-def iq_request(type: str, id: str, sender: Jid, to: Jid, payload: bytes) -> bytes:
-    """An IQ request (type "get" or "set") of the server to a session."""
-    head = f"<iq type='{type}' id='{escape(id)}' from='{escape(str(sender))}' to='{escape(str(to))}'>"
-    return head.encode() + payload + b"</iq>"
+def ping(id: str, sender: Jid, to: Jid) -> bytes:
+    """The question whether somebody is there, who has to answer it (XEP-0199)."""
+    addresses = f"from='{escape(str(sender))}' to='{escape(str(to))}'"
+    return f"<iq type='get' id='{escape(id)}' {addresses}><ping xmlns='{ns.PING}'/></iq>".encode()

@@ -39,7 +39,7 @@ from xmpp.liveness import Keepalive, Liveness, Verdict
 from xmpp.namespaces import split_tag
 from xmpp.parser import WAITING_WEIGHT, End, Header, StreamParser
 from xmpp.sasl import Challenge, SaslCondition, SaslError, SaslServer, Success
-from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_request, iq_result, stanza_error
+from xmpp.stanza import Condition, Kind, Stanza, StanzaError, iq_error, iq_result, ping, stanza_error
 from xmpp.stream_management import Management
 
 _STREAM_ERROR = f"{{{ns.STREAMS}}}error"
@@ -50,7 +50,6 @@ _SESSION = f"{{{ns.SESSION}}}session"
 _STREAM_ID_OCTETS = 15
 _RESOURCE_OCTETS = 9
 _PING_ID = "vw-ping-"
-_PING = f"<ping xmlns='{ns.PING}'/>".encode()
 
 
 class _Wait(enum.Enum):
@@ -498,7 +497,7 @@ class ServerStream:
             if verdict is Verdict.PING:
                 self._pings_sent += 1
                 ping_id = f"{_PING_ID}{self._pings_sent}"
-                self._output.append(iq_request("get", ping_id, self._domain, self._jid, _PING))
+                self._output.append(ping(ping_id, self._domain, self._jid))
                 if self._management is not None:
                     self._management.outbox.skip()
             self._keep_alive(now)

@@ -18,9 +18,9 @@ from xmpp.stanza import (
     StanzaError,
     escape,
     iq_error,
-    iq_request,
     iq_result,
     message,
+    ping,
     stanza_error,
 )
 
@@ -81,8 +81,9 @@ def test_messages_and_requests() -> None:
     assert message(GATEWAY, HOST, b"<a/>", "headline") == (
         b"<message type='headline' from='vpn.example.net' to='hv1@vpn.example.net/a&apos;b'><a/></message>"
     )
-    assert iq_request("get", "1", GATEWAY, GATEWAY, b"<a/>") == (
-        b"<iq type='get' id='1' from='vpn.example.net' to='vpn.example.net'><a/></iq>"
+    assert ping("1&2", GATEWAY, HOST) == (
+        b"<iq type='get' id='1&amp;2' from='vpn.example.net' to='hv1@vpn.example.net/a&apos;b'>"
+        b"<ping xmlns='urn:xmpp:ping'/></iq>"
     )
 
 
