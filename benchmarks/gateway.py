@@ -102,7 +102,7 @@ class Stage:
             try:
                 return work()
             except LabError as error:
-                raise LabError(f"{side.name}: {error}", log=f"{error.log}\n{side.tail()}") from None
+                raise LabError(f"{side.name}: {error}", error.hint, f"{error.log}\n{side.tail()}") from None
 
 
 def fan_out(stage: Stage, extent: Extent, *, tls: bool) -> Figures:
@@ -127,7 +127,9 @@ def fan_out(stage: Stage, extent: Extent, *, tls: bool) -> Figures:
         except LabError as error:
             if side.name == OURS:
                 raise
-            stage.progress(f"{side.name} is left out: {error} {error.log}")
+            stage.progress(
+                f"{side.name} is left out: {error}" + "".join(f"\n{more}" for more in (error.hint, error.log) if more)
+            )
             continue
         figures |= {f"{side.name}_{kind}_{key}": value for key, value in found.items()}
     return figures

@@ -93,10 +93,11 @@ class XmppServer(ABC):
 
     def start(self) -> None:
         """Start it and wait until all of its ports accept. Raises LabError when it isn't installed or doesn't run."""
-        if shutil.which(self.program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin") is None:
+        if shutil.which(self.program, path=_search_path()) is None:
             raise LabError(f"{self.program} is not installed", hint="tools/setup installs it")
         if self._daemon is None:
             argv, environ = self._prepare()
+            environ["PATH"] = _search_path()  # Prosody is a script, and looks for its interpreter
             log = self.folder / f"{self.program}.log"
             self._daemon = Daemon(self.program, argv, None, log, self._serving, environ, die_with_parent)
         self._daemon.start()
@@ -296,6 +297,11 @@ def free_ports(address: str, count: int) -> list[int]:
     with contextlib.ExitStack() as held:
         listeners = [held.enter_context(socket.create_server((address, 0))) for _ in range(count)]
         return [listener.getsockname()[1] for listener in listeners]
+
+
+def _search_path() -> str:
+    """PATH, with what a user's may lack: where Debian has servers."""
+    return f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
 
 
 def _accepts(address: str, port: int) -> bool:

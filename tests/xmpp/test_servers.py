@@ -73,3 +73,9 @@ def test_a_server_that_is_not_installed_is_named(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="no-such-server is not installed") as raised:
         Absent(tmp_path).start()
     assert "tools/setup" in raised.value.hint
+
+
+def test_servers_are_found_although_the_path_lacks_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with Prosody(tmp_path / "server") as server:
+        socket.create_connection((server.address, server.c2s), 5).close()
