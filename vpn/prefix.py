@@ -6,6 +6,7 @@ small objects.
 
 from __future__ import annotations
 
+import functools
 import socket
 from typing import NamedTuple
 
@@ -66,21 +67,7 @@ class Prefix(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Prefix:
         """Read "address/length", or "address" for a host prefix. Host bits set are an error (PrefixError)."""
-        address, slash, length_text = text.partition("/")
-        packed = parse_address(address)
-        bits = len(packed) * 8
-        if not slash:
-            return cls(packed, bits)
-        if not (length_text.isascii() and length_text.isdigit() and len(length_text) <= 3):
-            raise PrefixError(f"{text!r}: the prefix length is not a number")
-        length = int(length_text)
-        if length > bits:
-            raise PrefixError(f"{text!r}: the prefix length is greater than {bits}")
-        if int.from_bytes(packed, "big") & ((1 << (bits - length)) - 1):
-            network = int.from_bytes(packed, "big") >> (bits - length) << (bits - length)
-            meant = format_address(network.to_bytes(len(packed), "big"))
-            raise PrefixError(f"{text!r} has host bits set: the prefix is {meant}/{length}")
-        return cls(packed, length)
+        return _parse(text)
 
     @property
     def afi(self) -> int:
@@ -111,3 +98,23 @@ class Prefix(NamedTuple):
 
     def __str__(self) -> str:
         return f"{format_address(self.packed)}/{self.length}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse(text: str) -> Prefix:
+    """Cached, since a route says its prefix twice, and is told by several gateways."""
+    address, slash, length_text = text.partition("/")
+    packed = parse_address(address)
+    bits = len(packed) * 8
+    if not slash:
+        return Prefix(packed, bits)
+    if not (length_text.isascii() and length_text.isdigit() and len(length_text) <= 3):
+        raise PrefixError(f"{text!r}: the prefix length is not a number")
+    length = int(length_text)
+    if length > bits:
+        raise PrefixError(f"{text!r}: the prefix length is greater than {bits}")
+    if int.from_bytes(packed, "big") & ((1 << (bits - length)) - 1):
+        network = int.from_bytes(packed, "big") >> (bits - length) << (bits - length)
+        meant = format_address(network.to_bytes(len(packed), "big"))
+        raise PrefixError(f"{text!r} has host bits set: the prefix is {meant}/{length}")
+    return Prefix(packed, length)
