@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import itertools
 from dataclasses import replace
+from typing import Any
 
 from xmpp.events import (
     Authenticated,
     BindRequested,
-    Event,
     SessionStarted,
     StanzaReceived,
     StreamClosed,
@@ -56,7 +56,23 @@ BIND = b"<iq type='set' id='b1'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><
 END = b"</stream:stream>"
 
 
-class Peer:
+class Told:
+    """Whoever is told of a stream's events."""
+
+    events: list[Any]
+
+    @property
+    def stanzas(self) -> list[Stanza]:
+        """Those received."""
+        return [event.stanza for event in self.events if isinstance(event, StanzaReceived)]
+
+    @property
+    def end(self) -> StreamClosed | None:
+        """How the stream ended, if it did."""
+        return next((event for event in self.events if isinstance(event, StreamClosed)), None)
+
+
+class Peer(Told):
     """A stream with the shell's answers built in: it takes TLS, lets the peer in and binds what is asked."""
 
     def __init__(
@@ -80,7 +96,7 @@ class Peer:
         self.stream = ServerStream(
             self.config, self.now, secure=secure, identities=identities if secure else (), tls_available=tls_available
         )
-        self.events: list[Event] = []
+        self.events = []
         self.sent = b""
 
     def send(self, *pieces: bytes) -> bytes:
@@ -122,11 +138,3 @@ class Peer:
         self.send(*pieces)
         assert SessionStarted(FULL) in self.events
         return self
-
-    @property
-    def stanzas(self) -> list[Stanza]:
-        return [event.stanza for event in self.events if isinstance(event, StanzaReceived)]
-
-    @property
-    def end(self) -> StreamClosed | None:
-        return next((event for event in self.events if isinstance(event, StreamClosed)), None)

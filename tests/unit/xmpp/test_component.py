@@ -6,12 +6,13 @@ import hashlib
 
 import pytest
 
+from tests.unit.xmpp.driver import Told
 from xmpp import namespaces as ns
-from xmpp.component import Attached, ComponentConfig, ComponentEvent, ComponentStream
+from xmpp.component import Attached, ComponentConfig, ComponentStream
 from xmpp.errors import StreamCondition
-from xmpp.events import StanzaReceived, StreamClosed
+from xmpp.events import StreamClosed
 from xmpp.jid import Jid
-from xmpp.stanza import Kind, Stanza
+from xmpp.stanza import Kind
 
 DOMAIN = "vpn.gw.example.org"
 SECRET = "s3cr<t & ü"
@@ -24,13 +25,13 @@ END = b"</stream:stream>"
 HOST = Jid("hv1", "gw.example.org", "vrfwire")
 
 
-class Leg:
+class Leg(Told):
     """A stream under test with the server's end of it, and a clock that only the test moves."""
 
     def __init__(self, **config: object) -> None:
         self.now = 1000.0
         self.stream = ComponentStream(ComponentConfig(DOMAIN, SECRET, **config), self.now)  # type: ignore[arg-type]
-        self.events: list[ComponentEvent] = []
+        self.events = []
         self.header = self.stream.data_to_send()
 
     def send(self, *pieces: bytes) -> bytes:
@@ -52,14 +53,6 @@ class Leg:
         self.send(HEADER, HANDSHAKE)
         assert self.events.pop() == Attached()
         return self
-
-    @property
-    def stanzas(self) -> list[Stanza]:
-        return [event.stanza for event in self.events if isinstance(event, StanzaReceived)]
-
-    @property
-    def end(self) -> StreamClosed | None:
-        return next((event for event in self.events if isinstance(event, StreamClosed)), None)
 
 
 def test_the_handshake_proves_the_secret() -> None:
