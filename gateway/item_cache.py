@@ -16,10 +16,11 @@ from vpn.prefix import Prefix
 from xmpp.entry import Entry, encode
 from xmpp.notification import item
 
-MOST = 200_000
-"""Routes kept at most, of some 700 bytes each."""
+MOST = 250_000
+"""Routes kept at most, of some 700 bytes each: those of ten thousand hosts. No more are taken then: all are as likely
+to be asked for again, so to put one in the place of another would only cost."""
 KEEP = 20.0
-"""Seconds that a route is kept at least after it was last asked for, if there is room, and at most twice that."""
+"""Seconds that a route is kept at least after it was last asked for, and at most twice that."""
 
 
 class Place(Hashable, Protocol):
@@ -42,7 +43,7 @@ class ItemCache:
     """Two generations: what isn't asked for while it is in the older one goes with that. Times are in seconds."""
 
     def __init__(self, most: int = MOST, keep: float = KEEP) -> None:
-        self._most = most // 2
+        self._most = most
         self._keep = keep
         self._young: dict[Place, tuple[Path | None, bytes]] = {}
         self._old: dict[Place, tuple[Path | None, bytes]] = {}
@@ -71,7 +72,6 @@ class ItemCache:
             known = young.get(place)
             if known is None or known[0] is not place.path:
                 known = self._make(place)
-                young = self._young
             found.append(known[1])
         return found
 
@@ -82,10 +82,8 @@ class ItemCache:
             known = (path, serialise(place))
         if path is None:
             self._young.pop(place, None)
-            return known
-        if len(self._young) >= self._most:
-            self._turn()
-        self._young[place] = known
+        elif place in self._young or len(self) < self._most:
+            self._young[place] = known
         return known
 
     def tick(self, now: float) -> None:
@@ -94,7 +92,4 @@ class ItemCache:
             self._due = now + self._keep
             self._wanted, self._asked = self._asked, False
             if self._young or self._old:
-                self._turn()
-
-    def _turn(self) -> None:
-        self._young, self._old = {}, self._young
+                self._young, self._old = {}, self._young

@@ -101,13 +101,26 @@ def test_what_nobody_asks_for_goes_in_time(made: list[str]) -> None:
 
 
 def test_there_is_a_most(made: list[str]) -> None:
-    cache = ItemCache(most=10)
-    nodes = [node(number) for number in range(100)]
-    for one in nodes:
-        cache.table([one])
-        assert len(cache) <= 10
-    cache.table([nodes[99], nodes[95]])
-    assert len(made) == 100
+    cache = ItemCache(most=10, keep=10.0)
+    cache.tick(0.0)
+    nodes = [node(number) for number in range(20)]
+    for _ in range(2):
+        assert cache.table(nodes) == list(map(serialise, nodes))
+        assert len(cache) == 10
+    assert len(made) == 20 + 10
+    # Those that are kept go on being known by their newest path; there is room again when they aren't asked for.
+    nodes[0].path = path(101)
+    assert cache.table(nodes[:1]) == cache.table(nodes[:1]) == [serialise(nodes[0])]
+    assert len(made) == 31
+    cache.tick(10.0)
+    cache.table(nodes[:5])
+    cache.tick(20.0)
+    cache.table(nodes[10:20])
+    assert len(cache) == 10
+    cache.tick(30.0)
+    cache.tick(40.0)
+    cache.table(nodes[10:20])
+    assert len(made) == 31 + 10 + 10
 
 
 def test_newcomers_and_others_share_what_was_serialised(made: list[str]) -> None:
