@@ -154,6 +154,7 @@ class MapLink:
         admission.use(None)
         while admission.step(TURN):
             pass
+        self._changed()
         connection, self._connection = self._connection, None
         if self._switching is not None:
             await self._switching

@@ -125,7 +125,7 @@ def test_memberships_follow_subscriptions(lab: RawLab) -> None:
     two.close()
     first.wait(lambda: first.memberships() == {"64512:1"}, "red to go")
     assert time.monotonic() - before >= LINGER
-    second.pump()
+    second.wait(lambda: any(second.withdrawn.values()), "red to go")
     for speaker in peers:
         (red,) = (one for one, count in speaker.withdrawn.items() if count)
         assert (speaker.announced[red], speaker.withdrawn[red]) == (1, 1)
