@@ -15,7 +15,7 @@ from datapath.devices import AF_INET, Device, Devices, decode_device
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
 from datapath.notifications import Names, decode
 from datapath.socket_filter import AF_MPLS, RTM_DELADDR, RTM_DELLINK, RTM_NEWLINK, RTM_NEWNETCONF, monitor_filter
-from datapath.values import Kind, NextHop, NextHopGroup
+from datapath.values import ICMP_SOURCE6, Kind, NextHop, NextHopGroup
 
 _SOL_NETLINK = 270
 _NETLINK_ADD_MEMBERSHIP = 1
@@ -103,7 +103,7 @@ class KernelMonitor:
                     if kind in (RTM_NEWLINK, RTM_DELLINK):
                         events.update(dict.fromkeys(self._link(kind, body, touched)))
                     elif kind == RTM_DELADDR:
-                        if parse(body, _IFADDRMSG.size).get(_IFA_ADDRESS) == vrf.ICMP_SOURCE6:
+                        if parse(body, _IFADDRMSG.size).get(_IFA_ADDRESS) == ICMP_SOURCE6:
                             bare.add(_IFADDRMSG.unpack_from(body)[-1])
                     elif kind == RTM_NEWNETCONF:
                         events.update(dict.fromkeys(self._settings(body)))
@@ -164,7 +164,7 @@ class KernelMonitor:
         memory for it is slow to get."""
         new = {ifindex: self._devices[ifindex].name for ifindex in self._ours - self._heard}
         self._listen()
-        # They may have lost the mark in between, and nothing was heard of it.
+        # They may have lost the mark in between, or been given other settings, and nothing was heard of it.
         try:
             found = self._reader.get(new.values())
         except OSError:
@@ -177,6 +177,8 @@ class KernelMonitor:
                 events += self._gone(ifindex, name, touched)
             elif device.alias != self._devices[ifindex].alias:
                 events += self._seen(device, touched)
+            elif (kind := _kind_of(device)) is not None and not self._set_as_wanted(kind, device):
+                events.append(ObjectChanged(kind, name))
             # One that still has its mark was heard of all the time. What was read is newer than the notifications that
             # wait, which would look like changes back.
         events += [event for ifindex in touched if (event := self._judge(ifindex)) is not None]
@@ -228,7 +230,7 @@ class KernelMonitor:
             return None
         look = _Look.at(device)
         good = self._good.get(ifindex)
-        kind = next((kind for kind, owned in _OWNED if owned(device)), None)
+        kind = _kind_of(device)
         if kind is not None or good is not None:
             self._ours.add(ifindex)
         if kind is not None and self._in_order(kind, device):
@@ -268,6 +270,15 @@ class KernelMonitor:
             if owned(device) and (kind is Kind.TUNNEL) == (family == AF_MPLS)
         ]
 
+    def _set_as_wanted(self, kind: Kind, device: Device) -> bool:
+        """Whether the settings of a device that was just read are as they were made."""
+        if kind is Kind.PORT:
+            return port.has_settings(device)
+        if kind is Kind.VRF:
+            return vrf.has_settings(device)
+        # Whether MPLS is taken from it isn't told of a device. There is one, and it is made once.
+        return False
+
     def _in_order(self, kind: Kind, device: Device) -> bool:
         if kind is Kind.PORT:
             master = self._devices.get(device.master)
@@ -280,6 +291,10 @@ class KernelMonitor:
 
     def _vrf_of_table(self, table: int) -> str | None:
         return next((d.name for d in self._devices.values() if vrf.is_owned(d) and vrf.table_of(d) == table), None)
+
+
+def _kind_of(device: Device) -> Kind | None:
+    return next((kind for kind, owned in _OWNED if owned(device)), None)
 
 
 class _Look(NamedTuple):

@@ -241,8 +241,12 @@ def is_owned(device: Device) -> bool:
 
 def is_healthy(device: Device) -> bool:
     """Whether a port is as it was made; its VRF aside."""
-    settings_right = all(device.inet_setting(which) == value for which, value in SETTINGS.items())
-    return device.up and device.mac == VRRP_MAC and settings_right
+    return device.up and device.mac == VRRP_MAC and has_settings(device)
+
+
+def has_settings(device: Device) -> bool:
+    """Whether the IPv4 settings of a port are as they were made."""
+    return all(device.inet_setting(which) == value for which, value in SETTINGS.items())
 
 
 def _no_proxy_delay(table: str, index: int) -> bytes:

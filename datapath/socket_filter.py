@@ -17,7 +17,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from datapath.filters import OUR_PRIORITIES, RTM_DELTFILTER, RTM_NEWTFILTER, TC_H_CLSACT
-from datapath.values import ALIAS_PREFIX, PROTOCOL
+from datapath.values import ALIAS_PREFIX, ICMP_SOURCE6, PROTOCOL
 
 RTM_NEWLINK: Final = 16
 RTM_DELLINK: Final = 17
@@ -61,11 +61,15 @@ _FAMILY = _IFI_FAMILY = 16
 _RTM_TABLE, _RTM_PROTOCOL = 20, 21
 _NH_PROTOCOL = 18
 _IFINDEX = 20
-"""Of links, addresses and qdiscs alike."""
+"""Of links."""
 _LINK_ATTRIBUTES = 32
 _IFLA_IFALIAS = 20
 _MARK = int.from_bytes(ALIAS_PREFIX.encode()[:4], "big")
 """Start of our ifaliases."""
+_ADDRESS_ATTRIBUTES = 24
+_IFA_ADDRESS = 1
+_ICMP_SOURCE6_ENDS = struct.unpack("!I8xI", ICMP_SOURCE6)
+"""First and last word."""
 _SETTING_ATTRIBUTES = 20
 _NETCONFA_IFINDEX = 1
 _ALL_DEVICES = 0xFFFFFFFF
@@ -175,9 +179,9 @@ def _blocks(own_ports: Sequence[int], tables: range) -> dict[str, list[Instructi
         "link": [
             (_LOAD_BYTE, _IFI_FAMILY, None, None),
             (_JUMP_EQUAL, 0, None, "drop"),
-            *_find(_LINK_ATTRIBUTES, _IFLA_IFALIAS, "address"),
+            *_find(_LINK_ATTRIBUTES, _IFLA_IFALIAS, "known"),
             (_LOAD_WORD_AT_X, 4, None, None),
-            (_JUMP_EQUAL, _MARK, "accept", "address"),
+            (_JUMP_EQUAL, _MARK, "accept", "known"),
         ],
         "setting": [
             *_find(_SETTING_ATTRIBUTES, _NETCONFA_IFINDEX, "accept"),
@@ -211,7 +215,15 @@ def _blocks(own_ports: Sequence[int], tables: range) -> dict[str, list[Instructi
         ],
         # Of any device: with its clsact a port loses the filters that close it, and few others have one.
         "qdisc": [(_LOAD_WORD, _TCM_PARENT, None, None), (_JUMP_EQUAL, _w(TC_H_CLSACT), "accept", "drop")],
-        "address": [(_LOAD_WORD, _IFINDEX, None, None), (_JUMP_EQUAL, 0, "drop", "device")],
+        # Ours is one that nobody else has; the device may be too new to be known by its index.
+        "address": [
+            *_find(_ADDRESS_ATTRIBUTES, _IFA_ADDRESS, "drop"),
+            (_LOAD_WORD_AT_X, 4, None, None),
+            (_JUMP_EQUAL, _ICMP_SOURCE6_ENDS[0], None, "drop"),
+            (_LOAD_WORD_AT_X, 16, None, None),
+            (_JUMP_EQUAL, _ICMP_SOURCE6_ENDS[1], "accept", "drop"),
+        ],
+        "known": [(_LOAD_WORD, _IFINDEX, None, None), (_JUMP_EQUAL, 0, "drop", "device")],
         "accept": [(_RETURN, _EVERYTHING, None, None)],
         "drop": [(_RETURN, 0, None, None)],
         "device": [],

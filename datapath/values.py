@@ -23,6 +23,9 @@ VRRP_MAC = bytes.fromhex("00005e000101")
 PROTOCOL = 108
 """rtm_protocol, nh_protocol and NDA_PROTOCOL of everything that is ours (`proto vrfwire` in rt_protos)."""
 
+ICMP_SOURCE6 = bytes.fromhex("01000000000000010000000000000008")
+"""100:0:0:1::8, of the dummy prefix (RFC 9780): never a destination, so the same in every VRF of every host."""
+
 DEVICE_PREFIX = "vw-"
 """Devices made by us have this prefix (taps get the name the user gave)."""
 

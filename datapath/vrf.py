@@ -36,7 +36,7 @@ from datapath.devices import (
     set_device,
 )
 from datapath.driver import Failure, Operation, Outcome, Verb
-from datapath.values import PROTOCOL, Key, Kind, Value, Vrf
+from datapath.values import ICMP_SOURCE6, PROTOCOL, Key, Kind, Value, Vrf
 
 RTM_NEWADDR: Final = 20
 RTM_GETADDR: Final = 22
@@ -51,8 +51,6 @@ UNREACHABLE_METRIC: Final = 4278198272
 """Metric of the defaults: worse than any route; the value in the kernel's VRF documentation."""
 L3MDEV_PREFERENCE: Final = 1000
 MARK_PREFERENCE: Final = 1001
-ICMP_SOURCE6: Final = bytes.fromhex("01000000000000010000000000000008")
-"""100:0:0:1::8, of the dummy prefix (RFC 9780): never a destination, so the same on every host."""
 
 _RTN_UNREACHABLE = 7
 _RTM_F_CLONED = 0x200
@@ -189,7 +187,12 @@ def vpn_of(device: Device) -> str | None:
 
 def is_healthy(device: Device) -> bool:
     """Whether a VRF device of ours is as it was made, as far as the device itself shows."""
-    return device.up and all(device.inet_setting(which) == value for which, value in _SETTINGS.items())
+    return device.up and has_settings(device)
+
+
+def has_settings(device: Device) -> bool:
+    """Whether the IPv4 settings of a VRF device are as they were made."""
+    return all(device.inet_setting(which) == value for which, value in _SETTINGS.items())
 
 
 def _default_tables(bodies: Iterator[bytes]) -> Iterator[int]:

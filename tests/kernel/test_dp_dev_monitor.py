@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 from collections.abc import Iterator
@@ -46,12 +47,19 @@ def hv() -> Iterator[Host]:
             # With carrier, as a VM that runs.
             tap = open_tap("tap0", opened.namespace)
             opened.make(FILTERS, VM_NEIGHBOUR, REMOTE_NEIGHBOUR, MPLS, HOP, HOP_TWO, GROUP, ROUTE, GROUP_ROUTE)
+            # The kernel tells of a carrier twice, up to a second apart.
+            wait_until(lambda: _all_up(opened, BLUE.name, RED.name, TAP.name), 10, "the devices to be up")
             opened.kernel.monitor.drain()
             opened.kernel.monitor.tidy()
             yield opened
         finally:
             if tap >= 0:
                 os.close(tap)
+
+
+def _all_up(hv: Host, *names: str) -> bool:
+    shown = json.loads(hv.namespace.output("ip", "-j", "link"))
+    return {link["ifname"] for link in shown if link["operstate"] == "UP"} >= set(names)
 
 
 def readable(hv: Host) -> bool:
@@ -154,7 +162,7 @@ def test_what_concerns_nobody_wakes_nobody(hv: Host) -> None:
     for device in ("d0", "tap0"):
         foreign = f"tc filter add dev {device} ingress priority 5 protocol ip flower action pass"
         hv.namespace.output(*foreign.split())
-    assert not readable(hv)
+    assert not readable(hv), hv.kernel.monitor.drain()
 
 
 def test_devices_of_others_wake_nobody(hv: Host) -> None:
@@ -175,7 +183,7 @@ def test_devices_of_others_wake_nobody(hv: Host) -> None:
     hv.namespace.output("tc", "qdisc", "delete", "dev", "v2", "root")
     hv.namespace.output("sysctl", "-w", "net.ipv4.conf.v2.rp_filter=2")
     hv.namespace.ip("link delete v2", "link delete br0")
-    assert not readable(hv)
+    assert not readable(hv), hv.kernel.monitor.drain()
 
 
 def test_what_was_known_of_another_device_is_not_believed_of_a_port_with_its_name(hv: Host) -> None:
@@ -208,10 +216,31 @@ def test_a_mark_that_goes_before_the_device_is_known_by_its_index_is_missed(hv: 
     monitor = hv.kernel.monitor
     hv.make(type(BLUE)("vw-green", 10003, "green"), type(BLUE)("vw-black", 10004, "black"))
     monitor.drain()
-    hv.namespace.ip("link set vw-green alias other", "link set vw-black alias other", "link delete vw-black")
-    assert not readable(hv)
+    hv.namespace.ip("link set vw-green alias other", "link set vw-black alias other")
+    assert not readable(hv), monitor.drain()
+    hv.namespace.ip("link delete vw-black")
+    # Its address is heard of.
+    assert monitor.drain() == [ObjectChanged(Kind.VRF, "vw-black")]
     assert set(monitor.tidy()) == {ObjectChanged(Kind.VRF, "vw-green"), LinkGone("vw-black")}
     assert monitor.drain() == []
+
+
+def test_settings_that_change_before_the_device_is_known_by_its_index_are_seen_then(hv: Host) -> None:
+    monitor = hv.kernel.monitor
+    hv.make(type(BLUE)("vw-green", 10003, "green"), type(BLUE)("vw-black", 10004, "black"))
+    monitor.drain()
+    hv.namespace.output("sysctl", "-w", "net.ipv4.conf.vw-green.rp_filter=1")
+    assert not readable(hv), monitor.drain()
+    assert monitor.tidy() == [ObjectChanged(Kind.VRF, "vw-green")]
+    assert monitor.drain() == []
+
+
+def test_the_address_of_errors_is_heard_of_before_the_device_is_known_by_its_index(hv: Host) -> None:
+    monitor = hv.kernel.monitor
+    hv.make(type(BLUE)("vw-green", 10003, "green"))
+    hv.namespace.output("ip", "-6", "address", "flush", "dev", "vw-green")
+    events(hv, ObjectChanged(Kind.VRF, "vw-green"))
+    assert monitor.untidy
 
 
 def test_routes_replaced_in_a_vrf_of_others_wake_nobody(hv: Host) -> None:
@@ -221,7 +250,7 @@ def test_routes_replaced_in_a_vrf_of_others_wake_nobody(hv: Host) -> None:
     hv.kernel.monitor.drain()
     commands = [f"{verb} 198.51.100.{n} dev d0 table 99999" for verb in ("add", "replace") for n in range(200)]
     hv.namespace.ip(*(f"route {command}" for command in commands))
-    assert not readable(hv)
+    assert not readable(hv), hv.kernel.monitor.drain()
 
 
 def test_carrier_comes_and_goes(hv: Host) -> None:

@@ -29,6 +29,7 @@ from datapath.socket_filter import (
     RTM_NEWROUTE,
     monitor_filter,
 )
+from datapath.values import ICMP_SOURCE6
 from datapath.wire import HEADER
 
 OWN = (1234, 0x80001234)
@@ -77,8 +78,8 @@ def setting(ifindex: int) -> bytes:
     return b"\2\0\0\0" + attr(1, struct.pack("=i", ifindex)) + attr(2, bytes(4))
 
 
-def address(ifindex: int) -> bytes:
-    return struct.pack("=BBBBI", 10, 128, 0, 0, ifindex) + attr(1, bytes(16))
+def address(ifindex: int, value: bytes = ICMP_SOURCE6) -> bytes:
+    return struct.pack("=BBBBI", 10, 128, 0, 0, ifindex) + attr(1, value)
 
 
 def neighbour(protocol: int | None) -> bytes:
@@ -119,6 +120,7 @@ PASSED = {
     "clsact gone": notification(RTM_DELQDISC, tc(TC_H_CLSACT, 0)),
     "rule gone": notification(RTM_DELRULE, route(0)),
     "address gone": notification(RTM_DELADDR, address(DEVICES[3])),
+    "address gone of a device not yet known": notification(RTM_DELADDR, address(4)),
 }
 DROPPED = {
     "link of a bridge": notification(RTM_NEWLINK, link(DEVICES[0], family=7)),
@@ -127,7 +129,11 @@ DROPPED = {
     "foreign link with a mark": notification(RTM_NEWLINK, link(7, "vrfs of another program")),
     "foreign setting": notification(RTM_NEWNETCONF, setting(4)),
     "setting of new devices": notification(RTM_NEWNETCONF, setting(-2)),
-    "foreign address gone": notification(RTM_DELADDR, address(4)),
+    "foreign address gone": notification(RTM_DELADDR, address(DEVICES[3], bytes(16))),
+    "foreign IPv4 address gone": notification(RTM_DELADDR, address(DEVICES[3], bytes(4))),
+    "foreign address gone, like ours at one end": notification(
+        RTM_DELADDR, address(DEVICES[3], ICMP_SOURCE6[:15] + b"\x09")
+    ),
     "foreign route": notification(RTM_NEWROUTE, route(KERNEL)),
     "foreign route gone": notification(RTM_DELROUTE, route(KERNEL)),
     "foreign route replaced in main": notification(RTM_NEWROUTE, route(KERNEL, 2, 254), 77, NLM_F_REPLACE),
