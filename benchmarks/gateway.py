@@ -19,6 +19,8 @@ subscriber.
     crowd_*, kib_per_host_N         logins of the hosts up to N on one gateway, memory with N; logins_per_s,
                                     login_cpu_ms: of the largest number
     tls_bytes_per_host              memory for a host with TLS, all told, of the largest number
+    handshake_*, *_at_most          of OpenSSL alone (benchmarks.gateway_handshake); login_vs_handshake: CPU of
+                                    the gateway for a login through that of its end of a handshake
     rest_cpu_percent                of a CPU, when all hosts are silent but for their pings (every 10 s)
     recovery_s                      the gateway is restarted; all hosts come back as agents do, subscribe to two VPNs,
                                     publish 20 routes and get all 400 of their VPNs: from the signal until the last
@@ -43,7 +45,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from benchmarks import gateway_crowd, gateway_fairness, gateway_fanout, gateway_latency
+from benchmarks import gateway_crowd, gateway_fairness, gateway_fanout, gateway_handshake, gateway_latency
 from benchmarks.bgp import MANY
 from benchmarks.gateway_crowd import CrowdPlan
 from benchmarks.gateway_fanout import BATCHED, PIPELINED, PUBLISHERS, SINGLE, Figures, Plan, Shape, node_names
@@ -85,6 +87,11 @@ class Stage:
         self._directory = directory
         self._number = 0
         self._certificates = Certificates(directory / "hosts", DOMAIN)
+
+    def handshakes(self) -> Figures:
+        """What OpenSSL takes for one, alone."""
+        self._certificates.issue([0])
+        return gateway_handshake.measure(self._certificates.directory)
 
     def directory(self) -> Path:
         """A new one."""
@@ -192,6 +199,8 @@ def _measured(stage: Stage, extent: Extent) -> Figures:
     hosts = crowd.steps[-1]
     large = stage.gateway(range(hosts), gateway_crowd.vpn_names(hosts))
     figures |= stage.running(large, partial(gateway_crowd.measure, large, crowd, stage.progress))
+    figures |= stage.handshakes()
+    figures["login_vs_handshake"] = round(float(figures["login_cpu_ms"]) / float(figures["handshake_ms_server"]), 2)
     if extent.routes:
         stage.progress(f"{extent.routes} routes from a BGP peer")
         figures |= gateway_fairness.measure(stage.progress, extent.routes)

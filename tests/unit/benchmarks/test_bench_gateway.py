@@ -5,15 +5,17 @@ from __future__ import annotations
 import select
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
 from agent.reconnect import Loss, loss_of
-from benchmarks import gateway, xmpp_load_stanzas
+from benchmarks import gateway, gateway_handshake, xmpp_load_stanzas
 from benchmarks.gateway_crowd import HOSTS_OF_VPN, ROUTES, VPNS_OF_HOST, vpn_names
 from benchmarks.gateway_fanout import Figures
+from benchmarks.gateway_load import Certificates
 from benchmarks.xmpp_load import Load, Settings
 from benchmarks.xmpp_load_host import Host, StreamEnded
 from benchmarks.xmpp_load_publish import Latencies
@@ -175,6 +177,13 @@ def test_latency_is_of_items_that_were_published(load: Load, line: Line) -> None
     load.latencies.sent[prefix_text(2)] = 0.0
     line.receive(events([1, 2, 3]))
     assert len(load.latencies.seconds) == 1
+
+
+def test_handshakes_are_between_both_ends(tmp_path: Path) -> None:
+    certificates = Certificates(tmp_path, DOMAIN)
+    certificates.issue([0])
+    found = gateway_handshake.measure(tmp_path, rounds=4)
+    assert all(float(value) > 0 for value in found.values()) and len(found) == 3
 
 
 def test_a_plan_spreads_hosts_over_vpns(load: Load, replies: Replies) -> None:
