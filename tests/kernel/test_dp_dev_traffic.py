@@ -36,7 +36,7 @@ from vpn.prefix import Prefix, parse_address
 
 FOUR, SIX = IPv4Address("10.1.1.1"), IPv6Address("fd00:1::1")
 OTHER_MAC = bytes.fromhex("020000000066")
-PROMPT = 0.1
+PROMPT = 0.5
 """Seconds within which a first hop must have answered; the kernel's own proxies would take up to 0.8 s."""
 
 

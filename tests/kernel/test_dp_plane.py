@@ -107,7 +107,7 @@ def wrong(kernel: Kernel) -> list[Value]:
     return [value for value in EVERYTHING if held[value.kind].get(value.key) != value]
 
 
-async def repaired(kernel: Kernel, seconds: float = 1.0) -> None:
+async def repaired(kernel: Kernel, seconds: float = 10.0) -> None:
     """Return when all is right; fail after these seconds."""
     began = time.monotonic()
     while missing := wrong(kernel):

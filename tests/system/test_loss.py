@@ -27,7 +27,7 @@ FLAP = 3.0
 """Seconds without underlay."""
 BACK = 1.0
 """Seconds after the underlay is back in which forwarding is, too."""
-SLACK = 2.0
+SLACK = 4.0
 """Added for a machine with one slow CPU that many share."""
 STALL = 1.0
 """Most seconds without anything new on a TCP stream while nothing is lost."""

@@ -84,7 +84,7 @@ def test_first_ping_takes_milliseconds_and_any_question_is_answered(lab: Lab) ->
     guest.forget()
     start = time.monotonic()
     assert guest.ping(ADDRESSES[3][0]).ok
-    assert time.monotonic() - start < 0.3
+    assert time.monotonic() - start < 0.7
     for address in ("10.1.1.3", "10.1.1.77", "fd00:1::3", "fd00:1::77"):
         assert guest.resolve(address) == VRRP_MAC, address
 

@@ -1,5 +1,4 @@
-"""Settings of property tests: how fast the machine is at the moment is no property of the code under test. And what
-every test leaves as it found it: logging, which programs that are run within the process configure."""
+"""What every test leaves as it found it: logging, which programs that are run within the process configure."""
 
 from __future__ import annotations
 
@@ -7,10 +6,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import HealthCheck, settings
-
-settings.register_profile("vrfwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("vrfwire")
 
 
 @pytest.fixture(autouse=True)

@@ -153,8 +153,9 @@ def test_answers_without_results() -> None:
     assert read_answer(responses.end_session_result()) == EndSessionResult()
 
 
+# Without colons: what looks like a prefix of the document is declared in what is cut out of it, needed or not.
 _TEXTS = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="\ufffe\uffff"), min_size=1, max_size=9
+    st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters=":\ufffe\uffff"), min_size=1, max_size=9
 )
 _IDENTIFIERS = st.one_of(
     st.builds(make.device, _TEXTS), st.builds(make.access_request, _TEXTS, _TEXTS), st.just(IP), st.just(MAC)
