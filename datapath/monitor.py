@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from datapath import port, tunnel, vrf
-from datapath.attributes import WireError, messages, number, parse
+from datapath.attributes import WireError, message, messages, number, parse, u32
 from datapath.channel import attach_filter
 from datapath.devices import AF_INET, Device, Devices, decode_device
 from datapath.events import KernelEvent, LinkChanged, LinkDown, LinkGone, ObjectChanged, Overrun
@@ -24,7 +24,8 @@ _RECEIVE_BUFFER = 4 << 20
 _READ_SIZE = 1 << 16
 _IFADDRMSG = struct.Struct("=BBBBI")
 _IFA_ADDRESS = 1
-_NETCONFMSG_SIZE = 4
+_RTM_GETNETCONF = 82
+_NETCONFMSG = struct.Struct("=Bxxx")
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER, _NETCONFA_INPUT = 1, 2, 3, 7
 _NETCONFA_IFINDEX_ALL = 0xFFFFFFFF
 
@@ -166,9 +167,13 @@ class KernelMonitor:
         self._listen()
         # They may have lost the mark in between, or been given other settings, and nothing was heard of it.
         try:
-            found = self._reader.get(new.values())
+            return self._look_again(new)
         except OSError:
             return [Overrun()]
+
+    def _look_again(self, new: Mapping[int, str]) -> list[KernelEvent]:
+        """At devices by index and name. Raises OSError."""
+        found = self._reader.get(new.values())
         events: list[KernelEvent] = []
         touched: set[int] = set()
         for ifindex, name in new.items():
@@ -177,7 +182,9 @@ class KernelMonitor:
                 events += self._gone(ifindex, name, touched)
             elif device.alias != self._devices[ifindex].alias:
                 events += self._seen(device, touched)
-            elif (kind := _kind_of(device)) is not None and not self._set_as_wanted(kind, device):
+            elif tunnel.is_owned(device):
+                events += self._mpls_settings(ifindex)
+            elif (kind := _kind_of(device)) is not None and not _HAS_SETTINGS[kind](device):
                 events.append(ObjectChanged(kind, name))
             # One that still has its mark was heard of all the time. What was read is newer than the notifications that
             # wait, which would look like changes back.
@@ -244,7 +251,7 @@ class KernelMonitor:
 
     def _settings(self, body: bytes) -> list[KernelEvent]:
         """Settings of a device were changed; those that would stop traffic matter."""
-        found = parse(body, _NETCONFMSG_SIZE)
+        found = parse(body, _NETCONFMSG.size)
         family = body[0]
         ifindex = number(found.get(_NETCONFA_IFINDEX))
         everywhere = ifindex == _NETCONFA_IFINDEX_ALL
@@ -270,14 +277,11 @@ class KernelMonitor:
             if owned(device) and (kind is Kind.TUNNEL) == (family == AF_MPLS)
         ]
 
-    def _set_as_wanted(self, kind: Kind, device: Device) -> bool:
-        """Whether the settings of a device that was just read are as they were made."""
-        if kind is Kind.PORT:
-            return port.has_settings(device)
-        if kind is Kind.VRF:
-            return vrf.has_settings(device)
-        # Whether MPLS is taken from it isn't told of a device. There is one, and it is made once.
-        return False
+    def _mpls_settings(self, ifindex: int) -> list[KernelEvent]:
+        """Whether the tunnel takes MPLS, which isn't told with the device. Raises OSError."""
+        question = message(_RTM_GETNETCONF, 0, _NETCONFMSG.pack(AF_MPLS), u32(_NETCONFA_IFINDEX, ifindex))
+        _, (answer,) = self._reader.netlink.exchange([question])
+        return [] if answer is None else self._settings(answer)
 
     def _in_order(self, kind: Kind, device: Device) -> bool:
         if kind is Kind.PORT:
@@ -291,6 +295,9 @@ class KernelMonitor:
 
     def _vrf_of_table(self, table: int) -> str | None:
         return next((d.name for d in self._devices.values() if vrf.is_owned(d) and vrf.table_of(d) == table), None)
+
+
+_HAS_SETTINGS: dict[Kind, Callable[[Device], bool]] = {Kind.PORT: port.has_settings, Kind.VRF: vrf.has_settings}
 
 
 def _kind_of(device: Device) -> Kind | None:

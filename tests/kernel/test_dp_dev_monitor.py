@@ -235,6 +235,15 @@ def test_settings_that_change_before_the_device_is_known_by_its_index_are_seen_t
     assert monitor.drain() == []
 
 
+@pytest.mark.parametrize("value", [0, 1])
+def test_whether_a_new_tunnel_takes_mpls_is_asked(value: int) -> None:
+    with host() as hv:
+        hv.make(TUNNEL)
+        hv.kernel.monitor.drain()
+        hv.namespace.output("sysctl", "-w", f"net.mpls.conf.vw-gre.input={value}")
+        assert hv.kernel.monitor.tidy() == ([] if value else [ObjectChanged(Kind.TUNNEL, "vw-gre")])
+
+
 def test_the_address_of_errors_is_heard_of_before_the_device_is_known_by_its_index(hv: Host) -> None:
     monitor = hv.kernel.monitor
     hv.make(type(BLUE)("vw-green", 10003, "green"))
