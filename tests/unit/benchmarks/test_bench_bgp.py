@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import selectors
@@ -135,7 +136,10 @@ class Reflector(threading.Thread):
 
     def _read(self, opened: socket.socket) -> bool:
         name, session, connection = self._sessions[opened]
-        data = opened.recv(65536)
+        try:
+            data = opened.recv(65536)
+        except ConnectionResetError:
+            data = b""  # it has closed with something unread
         if data:
             session.receive_data(connection, data, 0.0)
         else:
@@ -158,7 +162,9 @@ class Reflector(threading.Thread):
                 while messages := self._rib.take(name, 65536):
                     session.send(messages)
             while connection.has_output:
-                opened.sendall(connection.data_to_send())
+                data = connection.data_to_send()
+                with contextlib.suppress(ConnectionError):  # _read() is told, too
+                    opened.sendall(data)
 
 
 @pytest.fixture
